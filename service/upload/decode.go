@@ -1,0 +1,287 @@
+package upload
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const (
+	// MaxTransactions is the write API's bound on transactions a request.
+	MaxTransactions = 50
+	// MaxDepth bounds the nesting of arrays and objects in a body. The API itself
+	// nests five deep; the rest is room for JSON columns sent as JSON.
+	MaxDepth = 64
+)
+
+// Malformed says where and why a body is not of the write API's form.
+type Malformed struct {
+	Path    string // like transactions[0].crud[2].op; empty for the body itself
+	Problem string
+}
+
+func (m *Malformed) Error() string {
+	if m.Path == "" {
+		return m.Problem
+	}
+	return m.Path + ": " + m.Problem
+}
+
+type wireBatch struct {
+	ClientID     *string            `json:"client_id"`
+	Transactions *[]wireTransaction `json:"transactions"`
+}
+
+type wireTransaction struct {
+	ID   *int64           `json:"transaction_id"`
+	Crud *[]wireOperation `json:"crud"`
+}
+
+type wireOperation struct {
+	OpID     *int64  `json:"op_id"`
+	ID       *string `json:"id"`
+	Op       *string `json:"op"`
+	Table    *string `json:"table"`
+	TxID     *int64  `json:"transaction_id"`
+	Data     members `json:"op_data"`
+	Previous members `json:"previous_values"`
+	Metadata *string `json:"metadata"`
+}
+
+// members reads a JSON object without giving up the spelling of its values.
+type members []Member
+
+func (m *members) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	start, err := d.ReadToken()
+	if err != nil {
+		return err
+	}
+	switch start.Kind() {
+	case 'n':
+		*m = nil
+		return nil
+	case '{':
+	default:
+		return fmt.Errorf("must be an object, not %s", kindName(start.Kind()))
+	}
+	list := members{}
+	for d.PeekKind() != '}' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return err
+		}
+		column := name.String()
+		value, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		list = append(list, Member{Name: column, Value: value.Clone()})
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	*m = list
+	return nil
+}
+
+// DecodeBatch reads the body of POST /api/data. Members that the API does not
+// know are ignored, as newer clients may send more; everything else must be as
+// the API says, or the error is a *Malformed and nothing of the body counts.
+func DecodeBatch(body []byte) (Batch, error) {
+	if path, deep := tooDeep(body); deep {
+		return Batch{}, &Malformed{path, fmt.Sprintf("arrays and objects nest deeper than %d levels", MaxDepth)}
+	}
+	var wire *wireBatch
+	if err := json.Unmarshal(body, &wire); err != nil {
+		return Batch{}, malformed(err)
+	}
+	if wire == nil {
+		return Batch{}, &Malformed{"", "the body must be an object, not null"}
+	}
+	if wire.Transactions == nil {
+		return Batch{}, &Malformed{"transactions", `is required: {"transactions": [{"crud": [...]}]}`}
+	}
+	if n := len(*wire.Transactions); n < 1 || n > MaxTransactions {
+		return Batch{}, &Malformed{"transactions", fmt.Sprintf("must hold 1 to %d transactions, not %d", MaxTransactions, n)}
+	}
+	batch := Batch{Transactions: make([]Transaction, 0, len(*wire.Transactions))}
+	if wire.ClientID != nil {
+		batch.ClientID = *wire.ClientID
+	}
+	for i, w := range *wire.Transactions {
+		transaction, err := w.transaction(fmt.Sprintf("transactions[%d]", i))
+		if err != nil {
+			return Batch{}, err
+		}
+		batch.Transactions = append(batch.Transactions, transaction)
+	}
+	return batch, nil
+}
+
+func (w wireTransaction) transaction(path string) (Transaction, error) {
+	if w.Crud == nil {
+		return Transaction{}, &Malformed{path + ".crud", "is required, an array of operations (it may be empty)"}
+	}
+	transaction := Transaction{ID: decimal(w.ID), Operations: make([]Operation, 0, len(*w.Crud))}
+	for i, o := range *w.Crud {
+		operation, err := o.operation(fmt.Sprintf("%s.crud[%d]", path, i))
+		if err != nil {
+			return Transaction{}, err
+		}
+		transaction.Operations = append(transaction.Operations, operation)
+	}
+	return transaction, nil
+}
+
+func (w wireOperation) operation(path string) (Operation, error) {
+	for _, field := range []struct {
+		name  string
+		value *string
+	}{{"id", w.ID}, {"op", w.Op}, {"table", w.Table}} {
+		if field.value == nil {
+			return Operation{}, &Malformed{path + "." + field.name, "is required, a string"}
+		}
+	}
+	op := Op(*w.Op)
+	if op != Put && op != Patch && op != Delete {
+		return Operation{}, &Malformed{path + ".op", fmt.Sprintf("must be PUT, PATCH or DELETE, not %s", quoteShort(*w.Op))}
+	}
+	operation := Operation{
+		OpID: decimal(w.OpID), Op: op, Table: *w.Table, ID: *w.ID,
+		Data: w.Data, Previous: w.Previous,
+	}
+	if w.Metadata != nil {
+		operation.Metadata = *w.Metadata
+	}
+	return operation, nil
+}
+
+func decimal(n *int64) string {
+	if n == nil {
+		return ""
+	}
+	return strconv.FormatInt(*n, 10)
+}
+
+// malformed words the decoder's errors for the person who wrote the client.
+func malformed(err error) *Malformed {
+	var semantic *json.SemanticError
+	if errors.As(err, &semantic) {
+		problem := "must be " + typeName(semantic.GoType)
+		switch {
+		case semantic.Err != nil && semantic.GoType == reflect.TypeFor[members]():
+			problem = semantic.Err.Error()
+		case semantic.Err != nil && semantic.JSONKind == '0':
+			problem += ", not " + quoteShort(string(semantic.JSONValue))
+		case semantic.JSONKind != 0:
+			problem += ", not " + kindName(semantic.JSONKind)
+		}
+		return &Malformed{dotted(semantic.JSONPointer), problem}
+	}
+	var syntactic *jsontext.SyntacticError
+	if errors.As(err, &syntactic) {
+		problem := syntactic.Err.Error()
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			problem = "appears twice in its object"
+		}
+		return &Malformed{dotted(syntactic.JSONPointer), fmt.Sprintf("%s (byte %d of the body)", problem, syntactic.ByteOffset)}
+	}
+	return &Malformed{"", "the body is not JSON: " + err.Error()}
+}
+
+func typeName(t reflect.Type) string {
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case t == nil:
+		return "of another type"
+	case t == reflect.TypeFor[members](), t.Kind() == reflect.Struct:
+		return "an object"
+	case t.Kind() == reflect.Slice:
+		return "an array"
+	case t.Kind() == reflect.String:
+		return "a string"
+	default:
+		return "an integer"
+	}
+}
+
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "a boolean"
+	case '"':
+		return "a string"
+	case '0':
+		return "a number"
+	case '[':
+		return "an array"
+	default:
+		return "an object"
+	}
+}
+
+// dotted turns a JSON pointer into the path a programmer would write.
+func dotted(pointer jsontext.Pointer) string {
+	var path strings.Builder
+	for token := range pointer.Tokens() {
+		if _, err := strconv.Atoi(token); err == nil {
+			path.WriteString("[" + token + "]")
+			continue
+		}
+		if path.Len() > 0 {
+			path.WriteByte('.')
+		}
+		path.WriteString(token)
+	}
+	return path.String()
+}
+
+func quoteShort(s string) string {
+	const most = 40
+	if runes := []rune(s); len(runes) > most {
+		s = string(runes[:most]) + "…"
+	}
+	return strconv.Quote(s)
+}
+
+// tooDeep reports whether the body nests deeper than MaxDepth, and where. One
+// pass over the bytes answers for the usual body; the path costs a second one.
+func tooDeep(body []byte) (path string, deep bool) {
+	depth, inString := 0, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			depth++
+			if depth > MaxDepth {
+				return pathAtDepth(body), true
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return "", false
+}
+
+func pathAtDepth(body []byte) string {
+	d := jsontext.NewDecoder(strings.NewReader(string(body)))
+	for {
+		if _, err := d.ReadToken(); err != nil || d.StackDepth() > MaxDepth {
+			parts := strings.SplitN(string(d.StackPointer()), "/", 8)
+			return dotted(jsontext.Pointer(strings.Join(parts[:min(len(parts), 7)], "/")))
+		}
+	}
+}
