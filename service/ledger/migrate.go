@@ -1,0 +1,146 @@
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	_ "github.com/jackc/pgx/v5/stdlib" // goose works on database/sql
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
+	"github.com/pressly/goose/v3/lock"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Login is the role the service connects as.
+const Login = "postern"
+
+// Migrated says what Migrate did.
+type Migrated struct {
+	Applied  []string // the migrations that ran now, in order
+	LoginURL string   // where the service connects, with the new login role's password; empty when the role existed
+}
+
+// Migrate installs or updates schema postern and the login role, as the owner of
+// the application's tables. roles are the database roles users write as. It may
+// run again, and on several machines at once. It needs a session of its own: a
+// direct connection or a session pooler, not a transaction pooler.
+func Migrate(ctx context.Context, ownerURL string, roles []string) (Migrated, error) {
+	db, err := sql.Open("pgx", ownerURL)
+	if err != nil {
+		return Migrated{}, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(ctx, `create schema if not exists postern`); err != nil {
+		return Migrated{}, fmt.Errorf("creating schema postern: %w", err)
+	}
+	applied, err := up(ctx, db)
+	if err != nil {
+		return Migrated{}, err
+	}
+	loginURL, err := ensureLogin(ctx, db, ownerURL, roles)
+	if err != nil {
+		return Migrated{}, err
+	}
+	return Migrated{applied, loginURL}, nil
+}
+
+func up(ctx context.Context, db *sql.DB) ([]string, error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	store, err := database.NewStore(database.DialectPostgres, "postern.migrations")
+	if err != nil {
+		return nil, err
+	}
+	locker, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return nil, err
+	}
+	provider, err := goose.NewProvider("", db, files, goose.WithStore(store), goose.WithSessionLocker(locker))
+	if err != nil {
+		return nil, fmt.Errorf("reading the migrations: %w", err)
+	}
+	results, err := provider.Up(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("migrating schema postern: %w", err)
+	}
+	var applied []string
+	for _, result := range results {
+		applied = append(applied, result.Source.Path)
+	}
+	return applied, nil
+}
+
+// ensureLogin creates the login role where it is missing, and gives it what it
+// needs and no more: its own tables, and the right to become each of the roles.
+// NOINHERIT: until it has become one of them it may touch nothing of theirs.
+func ensureLogin(ctx context.Context, db *sql.DB, ownerURL string, roles []string) (loginURL string, err error) {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return "", err
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, `select pg_advisory_xact_lock(hashtext('postern login role'))`); err != nil {
+		return "", err
+	}
+	var exists bool
+	if err := tx.QueryRowContext(ctx, `select exists (select from pg_catalog.pg_roles where rolname = $1)`, Login).Scan(&exists); err != nil {
+		return "", err
+	}
+	login := pgx.Identifier{Login}.Sanitize()
+	var statements []string
+	if !exists {
+		password := rand.Text()
+		if loginURL, err = withUser(ownerURL, Login, password); err != nil {
+			return "", err
+		}
+		statements = append(statements, fmt.Sprintf(`create role %s login noinherit nobypassrls nocreatedb nocreaterole password '%s'`, login, password))
+	}
+	for _, role := range roles {
+		var found bool
+		if err := tx.QueryRowContext(ctx, `select exists (select from pg_catalog.pg_roles where rolname = $1)`, role).Scan(&found); err != nil {
+			return "", err
+		}
+		if !found {
+			return "", fmt.Errorf("the database has no role %q: on Supabase it is there from the start; on Neon turn on the Data API, or run: create role %s nologin",
+				role, pgx.Identifier{role}.Sanitize())
+		}
+		statements = append(statements, fmt.Sprintf(`grant %s to %s`, pgx.Identifier{role}.Sanitize(), login))
+	}
+	statements = append(statements,
+		`grant select, insert, delete on postern.receipts to `+login,
+		`grant select, insert, update on postern.rejected_writes to `+login)
+	for _, statement := range statements {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			verb, _, _ := strings.Cut(statement, " password")
+			return "", fmt.Errorf("%s: %w", verb, err)
+		}
+	}
+	return loginURL, tx.Commit()
+}
+
+// withUser replaces the user of a connection URL. Supabase's pooler routes by a
+// user name that ends in the project's reference (postgres.abcd), so the ending
+// is kept.
+func withUser(databaseURL, user, password string) (string, error) {
+	u, err := url.Parse(databaseURL)
+	if err != nil || u.User == nil {
+		return "", errors.New("DATABASE_URL must be a URL with a user: postgres://user:password@host/database")
+	}
+	if _, ref, ok := strings.Cut(u.User.Username(), "."); ok {
+		user += "." + ref
+	}
+	u.User = url.UserPassword(user, password)
+	return u.String(), nil
+}
