@@ -1,0 +1,226 @@
+package local
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
+	"github.com/go-json-experiment/json"
+)
+
+// keeperEnv marks a process as a keeper and holds its job.
+const keeperEnv = "POSTERN_KEEPER_JOB"
+
+// job is what a keeper is told.
+type job struct {
+	Dir              string
+	Port             int
+	Reset, Throwaway bool
+	MaxConnections   int
+	UID, GID         int
+}
+
+// keeperProcess is a keeper seen from the process that started it.
+type keeperProcess struct {
+	cmd   *exec.Cmd
+	stdin io.Closer // closing it, as the end of this process does, ends the keeper
+}
+
+// startKeeper runs this very binary again, as a keeper, and waits until its
+// Postgres answers. A context that ends before that ends the keeper.
+func startKeeper(ctx context.Context, j job) (*keeperProcess, error) {
+	binary, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	task, err := json.Marshal(j)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(binary)
+	cmd.Dir = "/" // the server's user may not be allowed where we are
+	cmd.Env = append(os.Environ(), keeperEnv+"="+string(task))
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us; the keeper ends after we have
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	k := &keeperProcess{cmd, stdin}
+	interrupt := context.AfterFunc(ctx, func() { _ = stdin.Close() })
+	defer interrupt()
+	report, _ := io.ReadAll(bufio.NewReader(stdout)) // it closes its end after one report
+	if problem := strings.TrimSpace(string(report)); problem != ready {
+		k.stop()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if problem == "" {
+			problem = "it ended without a word"
+		}
+		return nil, errors.New(problem)
+	}
+	return k, nil
+}
+
+func (k *keeperProcess) stop() {
+	_ = k.stdin.Close()
+	_ = k.cmd.Wait()
+}
+
+const ready = "ready"
+
+// RunKeeper makes this process a keeper where it was started as one, and then
+// does not return. It must come before anything else a binary does.
+func RunKeeper() {
+	task, ok := os.LookupEnv(keeperEnv)
+	if !ok {
+		return
+	}
+	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) // its end is that of standard input
+	var j job
+	err := json.Unmarshal([]byte(task), &j)
+	if err == nil {
+		err = j.keep(func() {
+			fmt.Println(ready)
+			_ = os.Stdout.Close()
+		}, os.Stdin)
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// keep runs Postgres until end can be read no further.
+func (j job) keep(started func(), end io.Reader) error {
+	if err := j.stepDown(); err != nil {
+		return err
+	}
+	unlock, err := lockFolder(j.Dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	data := filepath.Join(j.Dir, "data")
+	binaries, version, err := j.choosePostgres(data)
+	if err != nil {
+		return err
+	}
+	if err := stopOrphan(binaries, data); err != nil {
+		return err
+	}
+	if j.Reset {
+		if err := os.RemoveAll(data); err != nil {
+			return fmt.Errorf("--reset: %w", err)
+		}
+	}
+	server := embeddedpostgres.NewDatabase(j.config(data, binaries, version))
+	if err := server.Start(); err != nil {
+		return j.explain(err, binaries)
+	}
+	started()
+	_, _ = io.Copy(io.Discard, end)
+	return server.Stop()
+}
+
+// stepDown gives up root's rights for good.
+func (j job) stepDown() error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	if err := errors.Join(syscall.Setgroups([]int{j.GID}), syscall.Setgid(j.GID), syscall.Setuid(j.UID)); err != nil {
+		return fmt.Errorf("Postgres refuses to run as root, and this process cannot become another user: %w", err)
+	}
+	return nil
+}
+
+// lockFolder waits for the keeper of an earlier run to finish.
+func lockFolder(dir string) (unlock func(), err error) {
+	path := filepath.Join(dir, "lock")
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("the data folder must belong to the user that runs Postgres: %w", err)
+	}
+	const patience, pause = 15 * time.Second, 50 * time.Millisecond
+	for deadline := time.Now().Add(patience); ; time.Sleep(pause) {
+		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = file.Close() }, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("another run uses the data folder: stop it, or choose another folder (%s: %w)", path, err)
+		}
+	}
+}
+
+// stopOrphan ends a server whose keeper was killed before it could.
+func stopOrphan(binaries, data string) error {
+	pidFile, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(string(pidFile), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(first))
+	if err != nil || syscall.Kill(pid, 0) != nil {
+		return nil // a stale file, which Postgres deals with
+	}
+	output, err := exec.Command(filepath.Join(binaries, "bin", "pg_ctl"), "stop", "-w", "-m", "fast", "-D", data).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("stopping the server that an earlier run left: %w: %s", err, output)
+	}
+	return nil
+}
+
+func (j job) config(data, binaries string, version embeddedpostgres.PostgresVersion) embeddedpostgres.Config {
+	parameters := map[string]string{
+		"listen_addresses":        "127.0.0.1",
+		"unix_socket_directories": "",
+		"timezone":                "UTC",
+	}
+	if j.Throwaway {
+		parameters["fsync"], parameters["synchronous_commit"], parameters["full_page_writes"] = "off", "off", "off"
+	}
+	if j.MaxConnections != 0 {
+		parameters["max_connections"] = strconv.Itoa(j.MaxConnections)
+	}
+	return embeddedpostgres.DefaultConfig().
+		Version(version).Port(uint32(j.Port)).
+		Username(owner).Password(ownerPassword).
+		DataPath(data).RuntimePath(filepath.Join(j.Dir, "run")).CachePath(filepath.Join(j.Dir, "cache")).
+		BinariesPath(binaries).
+		Encoding("UTF8").Locale("C.UTF-8").
+		StartParameters(parameters).StartTimeout(30 * time.Second).
+		Logger(io.Discard) // the text of a failure is in the error
+}
+
+// explain says what to do about a server that did not start.
+func (j job) explain(err error, binaries string) error {
+	if _, missing := os.Stat(filepath.Join(binaries, "bin", "pg_ctl")); missing != nil {
+		return fmt.Errorf("no Postgres is installed here, and downloading one failed: %w: "+
+			"install it (Debian: apt-get install postgresql; macOS: brew install postgresql@17), or connect to the network", err)
+	}
+	return fmt.Errorf("%w\nif the data in %s is broken, start over with --reset", err, j.Dir)
+}

@@ -1,0 +1,163 @@
+package local
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+)
+
+// The owner of every database, a superuser. The server listens on the loopback
+// address alone, so the password keeps nobody out who is on this machine.
+const (
+	owner         = "postgres"
+	ownerPassword = "postgres"
+)
+
+// PostgresOptions says which Postgres to run.
+type PostgresOptions struct {
+	Dir            string // absolute; for the data, and for a downloaded Postgres
+	PreferPort     int    // taken where it is free, else any free one
+	Reset          bool   // delete the data first
+	Throwaway      bool   // faster, and a crash of the machine may lose the data
+	MaxConnections int    // 0 is Postgres' default, 100
+}
+
+// Postgres is a running server on 127.0.0.1. A process of its own, the keeper,
+// looks after it, and stops it when this process ends, however it ends.
+type Postgres struct {
+	port   int
+	keeper *keeperProcess
+}
+
+// StartPostgres starts a server and returns when it answers. Data that is in the
+// folder is kept. A binary that calls it must call RunKeeper first thing in main
+// or TestMain.
+//
+// As root it runs the server as the user postgres, else nobody, because Postgres
+// refuses to run as root; the folder then belongs to that user.
+func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
+	job, err := prepare(o)
+	if err != nil {
+		return nil, fmt.Errorf("starting Postgres: %w", err)
+	}
+	keeper, err := startKeeper(ctx, job)
+	if err != nil {
+		return nil, fmt.Errorf("starting Postgres in %s: %w", o.Dir, err)
+	}
+	return &Postgres{job.Port, keeper}, nil
+}
+
+// Stop ends the server and returns when it has ended.
+func (p *Postgres) Stop() { p.keeper.stop() }
+
+// OwnerURL is where the owner connects to a database.
+func (p *Postgres) OwnerURL(database string) string { return p.URL(owner, ownerPassword, database) }
+
+// URL is where a user connects to a database.
+func (p *Postgres) URL(user, password, database string) string {
+	u := url.URL{
+		Scheme:   "postgres",
+		User:     url.UserPassword(user, password),
+		Host:     net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)),
+		Path:     "/" + database,
+		RawQuery: "sslmode=disable",
+	}
+	return u.String()
+}
+
+func prepare(o PostgresOptions) (job, error) {
+	uid, gid, err := serverUser()
+	if err != nil {
+		return job{}, err
+	}
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return job{}, fmt.Errorf("the data folder: %w", err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(o.Dir, uid, gid); err != nil {
+			return job{}, fmt.Errorf("the data folder: %w", err)
+		}
+	}
+	port, err := choosePort(o.PreferPort)
+	if err != nil {
+		return job{}, err
+	}
+	return job{
+		Dir: o.Dir, Port: port, Reset: o.Reset, Throwaway: o.Throwaway, MaxConnections: o.MaxConnections,
+		UID: uid, GID: gid,
+	}, nil
+}
+
+// serverUser is who the server runs as: this process's user, or the one root
+// steps down to.
+func serverUser() (uid, gid int, err error) {
+	if os.Geteuid() != 0 {
+		return os.Geteuid(), os.Getegid(), nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		found, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, uidErr := strconv.Atoi(found.Uid)
+		gid, gidErr := strconv.Atoi(found.Gid)
+		if err := errors.Join(uidErr, gidErr); err != nil {
+			return 0, 0, err
+		}
+		return uid, gid, nil
+	}
+	return 0, 0, errors.New("Postgres refuses to run as root, and there is no user postgres or nobody to run it as: run as an ordinary user, or create the user postgres")
+}
+
+// choosePort keeps below the range of ports that outgoing connections are given
+// (from 32768 on Linux), where a port free now may be taken a moment later.
+func choosePort(preferred int) (int, error) {
+	const first, last = 26000, 32767
+	if preferred != 0 && portFree(preferred) {
+		return preferred, nil
+	}
+	start := os.Getpid() % (last - first)
+	for i := range last - first {
+		// 1009 is prime, so that processes of neighbouring ids go apart at once.
+		if port := first + (start*1009+i)%(last-first); portFree(port) {
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("no port from %d to %d is free", first, last)
+}
+
+func portFree(port int) bool {
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	listener.Close()
+	return true
+}
+
+// ReachableDir is dir, or where the user that the server runs as cannot pass
+// through the folders above it (root's home, often) a folder of the same purpose
+// that it can reach.
+func ReachableDir(dir string) string {
+	if os.Geteuid() != 0 {
+		return dir
+	}
+	for parent := filepath.Dir(dir); ; parent = filepath.Dir(parent) {
+		info, err := os.Stat(parent)
+		if err == nil && info.Mode().Perm()&0o001 == 0 {
+			sum := sha256.Sum256([]byte(dir))
+			return filepath.Join("/var/lib/postern", hex.EncodeToString(sum[:8]))
+		}
+		if parent == filepath.Dir(parent) {
+			return dir
+		}
+	}
+}
