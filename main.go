@@ -1,0 +1,79 @@
+// Postern is the write endpoint for PowerSync apps on Supabase and Neon.
+//
+// This package is the command: one short file a subcommand. It alone knows both
+// providers.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+
+	"postern/neon"
+	"postern/service"
+	"postern/service/identity"
+	"postern/service/local"
+	"postern/supabase"
+)
+
+func main() {
+	local.RunKeeper()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use:           "postern",
+		Short:         "The write endpoint for PowerSync apps on Supabase and Neon",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(serveCommand(), devCommand(), migrateCommand(), tokenCommand())
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "postern:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// issuers turns the configuration into the parties whose tokens are accepted.
+func issuers(cfg service.Config) ([]identity.Issuer, error) {
+	var (
+		list     []identity.Issuer
+		problems []error
+	)
+	add := func(i identity.Issuer, err error) {
+		if err == nil {
+			err = i.Validate()
+		}
+		list, problems = append(list, i), append(problems, err)
+	}
+	if cfg.SupabaseURL != "" {
+		add(supabase.Issuer(cfg.SupabaseURL))
+	}
+	if cfg.NeonAuthURL != "" {
+		add(neon.Issuer(cfg.NeonAuthURL))
+	}
+	if cfg.Issuer != "" {
+		add(identity.Issuer{
+			Issuer: cfg.Issuer, KeySetURL: cfg.KeySetURL, Audience: cfg.Audience,
+			Algorithms: identity.AsymmetricAlgorithms,
+			Roles:      []string{"authenticated"}, Role: "authenticated",
+		}, nil)
+	}
+	return list, errors.Join(problems...)
+}
+
+// newLogger writes for people on a terminal and JSON elsewhere.
+func newLogger(level slog.Level) *slog.Logger {
+	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		return slog.New(tint.NewHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly}))
+	}
+	return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}

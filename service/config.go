@@ -1,0 +1,121 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/goccy/go-yaml"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"postern/service/apply"
+)
+
+// ConfigFile is read where it exists; its keys are the environment's.
+const ConfigFile = "postern.yaml"
+
+// Config is everything the service can be told. The zero value of a field means
+// that it was not said.
+type Config struct {
+	DatabaseURL    string   `env:"DATABASE_URL" yaml:"DATABASE_URL"`                       // Postgres, as Postern's login role
+	SupabaseURL    string   `env:"SUPABASE_URL" yaml:"SUPABASE_URL"`                       // https://<ref>.supabase.co
+	NeonAuthURL    string   `env:"NEON_AUTH_URL" yaml:"NEON_AUTH_URL"`                     // https://….neonauth.….neon.tech/<db>/auth
+	Issuer         string   `env:"POSTERN_ISSUER" yaml:"POSTERN_ISSUER"`                   // the iss claim of any other OIDC issuer
+	KeySetURL      string   `env:"POSTERN_JWKS_URL" yaml:"POSTERN_JWKS_URL"`               // that issuer's JWK set
+	Audience       []string `env:"POSTERN_AUDIENCE" yaml:"POSTERN_AUDIENCE"`               // the aud values accepted from it
+	PowerSyncURL   string   `env:"POWERSYNC_URL" yaml:"POWERSYNC_URL"`                     // the PowerSync Service, for GET /api/credentials
+	Policies       string   `env:"POSTERN_POLICIES" yaml:"POSTERN_POLICIES"`               // the folder of policies
+	Listen         string   `env:"POSTERN_LISTEN" yaml:"POSTERN_LISTEN"`                   // host:port
+	OnReject       string   `env:"POSTERN_ON_REJECT" yaml:"POSTERN_ON_REJECT"`             // skip or stop
+	AllowedOrigins []string `env:"POSTERN_ALLOWED_ORIGINS" yaml:"POSTERN_ALLOWED_ORIGINS"` // for browsers; * is all
+	BodyLimit      int      `env:"POSTERN_BODY_LIMIT" yaml:"POSTERN_BODY_LIMIT"`           // bytes
+	Log            string   `env:"POSTERN_LOG" yaml:"POSTERN_LOG"`                         // debug, info, warn or error
+}
+
+// Default is what holds where nothing else is said.
+func Default() Config {
+	return Config{
+		Policies:       "policies",
+		Listen:         ":6060",
+		OnReject:       string(apply.Skip),
+		AllowedOrigins: []string{"*"},
+		BodyLimit:      8 << 20,
+		Log:            "info",
+	}
+}
+
+// LoadConfig reads defaults, then the file where it exists, then the
+// environment. The result has not been validated: flags come last.
+func LoadConfig(file string) (Config, error) {
+	cfg := Default()
+	content, err := os.ReadFile(file)
+	if err == nil {
+		if err := yaml.UnmarshalWithOptions(content, &cfg, yaml.Strict()); err != nil {
+			return Config{}, fmt.Errorf("%s: %s", file, yaml.FormatError(err, false, true))
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return Config{}, fmt.Errorf("reading the configuration: %w", err)
+	}
+	if err := env.Parse(&cfg); err != nil {
+		return Config{}, fmt.Errorf("reading the environment: %w", err)
+	}
+	return cfg, nil
+}
+
+// Validate reports every problem at once, each with key, value and remedy.
+// Values that may hold a password are not repeated.
+func (c Config) Validate() error {
+	var problems []error
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	if c.DatabaseURL == "" {
+		problem("DATABASE_URL is not set: give it the URL of Postern's login role, which `postern migrate` prints")
+	} else if _, err := pgxpool.ParseConfig(c.DatabaseURL); err != nil {
+		problem("DATABASE_URL is not a Postgres URL: write postgres://user:password@host:5432/database")
+	}
+	if c.SupabaseURL == "" && c.NeonAuthURL == "" && c.Issuer == "" {
+		problem("no issuer of tokens: set SUPABASE_URL, NEON_AUTH_URL or POSTERN_ISSUER")
+	}
+	if c.Issuer != "" && (c.KeySetURL == "" || len(c.Audience) == 0) {
+		problem("POSTERN_ISSUER=%q needs POSTERN_JWKS_URL, where its keys are, and POSTERN_AUDIENCE, whom its tokens are for", c.Issuer)
+	}
+	if c.Issuer == "" && (c.KeySetURL != "" || len(c.Audience) != 0) {
+		problem("POSTERN_JWKS_URL and POSTERN_AUDIENCE say nothing without POSTERN_ISSUER: set it to the iss claim of that issuer's tokens")
+	}
+	if c.PowerSyncURL != "" && !isHTTPURL(c.PowerSyncURL) {
+		problem("POWERSYNC_URL=%q is not an http(s) URL: copy your instance's URL from the PowerSync dashboard", c.PowerSyncURL)
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		problem("POSTERN_LISTEN=%q is not host:port: write :6060 or 127.0.0.1:6060", c.Listen)
+	}
+	if on := apply.OnReject(c.OnReject); on != apply.Skip && on != apply.Stop {
+		problem("POSTERN_ON_REJECT=%q is neither skip nor stop", c.OnReject)
+	}
+	for _, origin := range c.AllowedOrigins {
+		if origin != "*" && (!isHTTPURL(origin) || strings.HasSuffix(origin, "/")) {
+			problem("POSTERN_ALLOWED_ORIGINS: %q is not an origin: write https://app.example.com, without a slash at the end, or *", origin)
+		}
+	}
+	if c.BodyLimit < 1<<10 || c.BodyLimit > 1<<30 {
+		problem("POSTERN_BODY_LIMIT=%d is not between 1024 bytes and 1 GiB", c.BodyLimit)
+	}
+	if _, err := c.LogLevel(); err != nil {
+		problem("POSTERN_LOG=%q is not one of debug, info, warn, error", c.Log)
+	}
+	return errors.Join(problems...)
+}
+
+// LogLevel is Log as slog knows it.
+func (c Config) LogLevel() (level slog.Level, err error) {
+	err = level.UnmarshalText([]byte(c.Log))
+	return level, err
+}
+
+func isHTTPURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}

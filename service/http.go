@@ -1,0 +1,222 @@
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"log/slog"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/cors"
+
+	"postern/service/identity"
+	"postern/service/upload"
+)
+
+//go:embed openapi.yaml
+var openAPI []byte
+
+// OpenAPI is the contract that GET /openapi.yaml serves.
+func OpenAPI() []byte { return slices.Clone(openAPI) }
+
+// routes is every address the service answers at.
+func (s *Service) routes() *fiber.App {
+	app := fiber.New(fiber.Config{
+		AppName:               "Postern",
+		DisableStartupMessage: true,
+		BodyLimit:             s.cfg.BodyLimit,
+		ReadBufferSize:        32 << 10, // a bearer token with many claims exceeds the default's 4 kB
+		ReadTimeout:           time.Minute,
+		IdleTimeout:           75 * time.Second,
+		ErrorHandler:          s.fail,
+	})
+	app.Use(s.trace)
+	app.Use(cors.New(cors.Config{
+		AllowOrigins:  strings.Join(s.cfg.AllowedOrigins, ","),
+		AllowMethods:  "GET,POST",
+		AllowHeaders:  "Authorization,Content-Type,X-Request-Id",
+		ExposeHeaders: "X-Request-Id,Retry-After",
+		MaxAge:        7200, // the longest Chromium honours
+	}))
+	app.Get("/livez", func(c *fiber.Ctx) error { return c.JSON(fiber.Map{"status": "ok"}) })
+	app.Get("/readyz", s.readyz)
+	app.Get("/openapi.yaml", func(c *fiber.Ctx) error {
+		c.Set(fiber.HeaderContentType, "application/yaml")
+		return c.Send(openAPI)
+	})
+	app.Post("/api/data", s.data)
+	app.Get("/api/credentials", s.credentials)
+	return app
+}
+
+// data is the write API: https://docs.powersync.com/handling-writes/write-path.
+func (s *Service) data(c *fiber.Ctx) error {
+	ctx, cancel := requestContext()
+	defer cancel()
+	who, _, err := s.authenticate(ctx, c)
+	if err != nil {
+		return err
+	}
+	if encoding := c.Get(fiber.HeaderContentEncoding); encoding != "" && encoding != "identity" {
+		return fiber.NewError(fiber.StatusUnsupportedMediaType, "send the body without Content-Encoding")
+	}
+	batch, err := upload.DecodeBatch(c.Request().Body())
+	if err != nil {
+		return err
+	}
+	results := s.applier.Apply(ctx, requestLogger(c), who, batch)
+	return c.JSON(fiber.Map{"results": results})
+}
+
+// credentials hands back the very token that was presented, for the PowerSync
+// Service, once it is known that the PowerSync Service can accept it.
+func (s *Service) credentials(c *fiber.Ctx) error {
+	ctx, cancel := requestContext()
+	defer cancel()
+	who, token, err := s.authenticate(ctx, c)
+	if err != nil {
+		return err
+	}
+	if s.cfg.PowerSyncURL == "" {
+		return fiber.NewError(fiber.StatusNotImplemented, "the server does not know the PowerSync Service: set POWERSYNC_URL there")
+	}
+	if mismatch := powerSyncMismatch(who); mismatch != "" {
+		return fiber.NewError(fiber.StatusUnprocessableEntity, mismatch)
+	}
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	return c.JSON(fiber.Map{
+		"endpoint":   strings.TrimRight(s.cfg.PowerSyncURL, "/"), // the JavaScript SDK refuses one with a slash
+		"token":      token,
+		"expires_at": who.ExpiresAt.UTC().Format(time.RFC3339),
+		"user_id":    who.Subject,
+	})
+}
+
+// powerSyncMismatch says why the PowerSync Service would refuse the token; empty
+// when it would not. See https://docs.powersync.com/configuration/auth/custom.
+func powerSyncMismatch(who identity.Identity) string {
+	const longest = 24 * time.Hour
+	switch {
+	case who.KeyID == "":
+		return "the PowerSync Service needs a token with a kid, signed by a key of your provider's key set; this one is signed with a shared secret (on Supabase: rotate to an ES256 signing key)"
+	case who.ExpiresAt.Sub(who.IssuedAt) > longest:
+		return "the PowerSync Service takes tokens that live for 24 hours at most; shorten the token lifetime at your auth provider"
+	}
+	return ""
+}
+
+func (s *Service) readyz(c *fiber.Ctx) error {
+	ctx, cancel := requestContext()
+	defer cancel()
+	if err := s.ready(ctx); err != nil {
+		return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"message": err.Error()})
+	}
+	return c.JSON(fiber.Map{"status": "ready", "policies_sha256": s.policies.SHA256})
+}
+
+// authenticate judges the bearer token. The token it returns is the caller's own
+// copy: fiber's strings are overwritten by the next request.
+func (s *Service) authenticate(ctx context.Context, c *fiber.Ctx) (identity.Identity, string, error) {
+	scheme, token, _ := strings.Cut(strings.Clone(c.Get(fiber.HeaderAuthorization)), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		token = ""
+	}
+	who, err := s.verifier.Verify(ctx, token)
+	return who, token, err
+}
+
+// requestContext is not fiber's: that one ends when a shutdown begins, and would
+// cut off writes that are being drained.
+func requestContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), requestTimeout)
+}
+
+// fail is the one place where an error becomes a status and a {message}.
+func (s *Service) fail(c *fiber.Ctx, err error) error {
+	status, message := fiber.StatusInternalServerError, "internal error; the log has it under the request id"
+	var (
+		refusal   *identity.Refusal
+		malformed *upload.Malformed
+		known     *fiber.Error
+	)
+	switch {
+	case errors.As(err, &refusal):
+		status, message = s.refuse(c, refusal)
+	case errors.As(err, &malformed):
+		status, message = fiber.StatusBadRequest, malformed.Error()
+	case errors.As(err, &known):
+		status, message = known.Code, known.Message
+	default:
+		requestLogger(c).Error("request failed", "error", err)
+	}
+	if status == fiber.StatusRequestEntityTooLarge {
+		message = "the body is longer than " + strconv.Itoa(s.cfg.BodyLimit) + " bytes; send fewer transactions a request"
+	}
+	return c.Status(status).JSON(fiber.Map{"message": message})
+}
+
+// refuse words a refused token for the client (RFC 6750, section 3), and the
+// whole reason for the log.
+func (s *Service) refuse(c *fiber.Ctx, refusal *identity.Refusal) (status int, message string) {
+	logger := requestLogger(c).With("reason", refusal.Error(), "issuer", refusal.Issuer, "kid", refusal.KeyID)
+	if refusal.Kind == identity.Unavailable {
+		logger.Error("token not verified")
+		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(max(1, int(refusal.RetryAfter.Seconds()))))
+		return fiber.StatusServiceUnavailable, "the token cannot be verified now, try again"
+	}
+	logger.Warn("token refused")
+	if refusal.Kind == identity.Missing {
+		c.Set(fiber.HeaderWWWAuthenticate, `Bearer`)
+		return fiber.StatusUnauthorized, "send an Authorization header: Bearer and the user's token"
+	}
+	c.Set(fiber.HeaderWWWAuthenticate, `Bearer error="invalid_token", error_description="`+string(refusal.Kind)+`"`)
+	return fiber.StatusUnauthorized, string(refusal.Kind)
+}
+
+const loggerKey = "logger"
+
+var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// trace gives each request an id, a logger that says it, and one line in the
+// log; a panic becomes an error.
+func (s *Service) trace(c *fiber.Ctx) (err error) {
+	started := time.Now()
+	id := strings.Clone(c.Get("X-Request-Id"))
+	if !requestID.MatchString(id) {
+		id = rand.Text()
+	}
+	logger := s.logger.With("request_id", id)
+	c.Locals(loggerKey, logger)
+	c.Set("X-Request-Id", id)
+	func() {
+		defer func() {
+			if r := recover(); r != nil {
+				logger.Error("panic", "value", r, "stack", string(debug.Stack()))
+				err = errors.New("panic")
+			}
+		}()
+		err = c.Next()
+	}()
+	if err != nil {
+		err = s.fail(c, err)
+	}
+	logger.Info("request", "method", strings.Clone(c.Method()), "path", strings.Clone(c.Path()), "status", c.Response().StatusCode(),
+		"bytes", len(c.Request().Body()), "took", time.Since(started).Round(10*time.Microsecond).String())
+	return err
+}
+
+// requestLogger is the logger of trace; where a request failed before it got
+// there, the default one.
+func requestLogger(c *fiber.Ctx) *slog.Logger {
+	if logger, ok := c.Locals(loggerKey).(*slog.Logger); ok {
+		return logger
+	}
+	return slog.Default()
+}

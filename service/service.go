@@ -1,0 +1,153 @@
+// Package service is the running service: HTTP in, results out.
+//
+// A request passes through four rooms: identity judges the token, upload reads
+// the body, apply plans and writes with the policies and the catalogue, ledger
+// remembers. What is here is their order and the HTTP around them; it knows no
+// provider by name.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/adaptor"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"postern/policies"
+	"postern/service/apply"
+	"postern/service/catalog"
+	"postern/service/identity"
+	"postern/service/ledger"
+)
+
+const (
+	requestTimeout  = 25 * time.Second // reference connectors give up after 30
+	shutdownTimeout = 28 * time.Second // Fly kills after kill_timeout, 30
+)
+
+// Service answers requests until it is closed.
+type Service struct {
+	cfg      Config
+	logger   *slog.Logger
+	db       *pgxpool.Pool
+	verifier *identity.Verifier
+	catalog  *catalog.Catalog
+	policies *policies.Set
+	applier  *apply.Applier
+	app      *fiber.App
+
+	end     context.CancelFunc
+	running chan struct{} // closed when the catalogue's goroutine has ended
+}
+
+// Open makes the service from a valid configuration. Neither the database nor
+// the issuers need be reachable yet: until they are, /readyz says what is
+// missing and uploads are answered as retryable. Close it in the end.
+func Open(cfg Config, issuers []identity.Issuer, set *policies.Set, logger *slog.Logger) (*Service, error) {
+	db, err := connect(cfg.DatabaseURL)
+	if err != nil {
+		return nil, err
+	}
+	ctx, end := context.WithCancel(context.Background())
+	verifier, err := identity.NewVerifier(ctx, issuers, logger, nil)
+	if err != nil {
+		end()
+		db.Close()
+		return nil, err
+	}
+	tables := catalog.New(db)
+	s := &Service{
+		cfg: cfg, logger: logger, db: db, verifier: verifier, catalog: tables, policies: set,
+		applier: &apply.Applier{DB: db, Catalog: tables, Policies: set, Ledger: ledger.New(db), OnReject: apply.OnReject(cfg.OnReject)},
+		end:     end, running: make(chan struct{}),
+	}
+	s.app = s.routes()
+	go func() {
+		defer close(s.running)
+		tables.Run(ctx, s.catalogRead)
+	}()
+	logger.Info("policies loaded", "sha256", set.SHA256)
+	return s, nil
+}
+
+// connect makes a pool that works through PgBouncer and Supavisor in transaction
+// mode: no prepared statements, no session state, no pings of idle connections,
+// which would keep a serverless database awake.
+func connect(databaseURL string) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, errors.New("DATABASE_URL is not a Postgres URL: write postgres://user:password@host:5432/database")
+	}
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	config.ConnConfig.StatementCacheCapacity = 0
+	config.ConnConfig.DescriptionCacheCapacity = 0
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = 10 * time.Second
+	}
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = "postern"
+	}
+	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	return pgxpool.NewWithConfig(context.Background(), config)
+}
+
+// catalogRead reports what a new snapshot means for the policies.
+func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
+	if err != nil {
+		s.logger.Error("cannot read the catalogue, will try again", "error", err)
+		return
+	}
+	if err := s.policies.Validate(snapshot); err != nil {
+		s.logger.Error("the policies do not match the database", "error", err)
+	}
+}
+
+// Mount adds a handler for everything below a path, like /dev.
+func (s *Service) Mount(path string, handler http.Handler) {
+	s.app.Use(path, adaptor.HTTPHandler(handler))
+}
+
+// Serve answers on the listener until ctx ends, and then until the requests
+// under way are answered.
+func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.app.Listener(listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving: %w", err)
+	case <-ctx.Done():
+	}
+	if err := s.app.ShutdownWithTimeout(shutdownTimeout); err != nil {
+		return fmt.Errorf("shutting down: %w", err)
+	}
+	return <-failed
+}
+
+// Close ends what runs in the background and closes the database connections.
+func (s *Service) Close() {
+	s.end()
+	<-s.running
+	s.db.Close()
+}
+
+// ready says what keeps the service from answering uploads; nil when nothing.
+func (s *Service) ready(ctx context.Context) error {
+	if err := s.verifier.Ready(ctx); err != nil {
+		return err
+	}
+	snapshot := s.catalog.Snapshot()
+	if snapshot == nil {
+		return errors.New("the database's catalogue has not been read")
+	}
+	if snapshot.Table("postern", "receipts") == nil {
+		return errors.New("the database has no schema postern: run `postern migrate` as the owner of the tables")
+	}
+	return s.policies.Validate(snapshot)
+}

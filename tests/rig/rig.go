@@ -1,0 +1,256 @@
+// Package rig gives tests the real parts they run against: a Postgres of their
+// own, databases set up like a project, tokens, the whole service on a port.
+package rig
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"postern/policies"
+	"postern/service"
+	"postern/service/identity"
+	"postern/service/ledger"
+	"postern/service/local"
+)
+
+const template = "postern_template"
+
+var (
+	server *local.Postgres
+	count  atomic.Int64
+)
+
+// Main runs a package's tests with a Postgres that all of them share. Use it as
+// TestMain: func TestMain(m *testing.M) { rig.Main(m) }.
+func Main(m *testing.M) {
+	local.RunKeeper()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "postern-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // Postgres' user passes through it
+		panic(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	server, err = local.StartPostgres(ctx, local.PostgresOptions{Dir: filepath.Join(dir, "postgres"), Throwaway: true, MaxConnections: 400})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "the tests need a Postgres:", err)
+		return 1
+	}
+	defer server.Stop()
+	if err := prepareTemplate(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "setting up the tests' template database:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+func prepareTemplate(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, server.OwnerURL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, "create database "+template); err != nil {
+		return err
+	}
+	_, err = local.PrepareDatabase(ctx, server, template)
+	return err
+}
+
+// Database is a database of one test's own, set up like a new project.
+type Database struct {
+	OwnerURL string        // a superuser's
+	LoginURL string        // Postern's login role's
+	Owner    *pgxpool.Pool // sees everything
+}
+
+// NewDatabase clones the template; the clone goes with the test.
+func NewDatabase(t testing.TB) *Database {
+	t.Helper()
+	ctx := t.Context()
+	name := fmt.Sprintf("test_%d", count.Add(1))
+	admin, err := pgx.Connect(ctx, server.OwnerURL("postgres"))
+	require.NoError(t, err)
+	_, err = admin.Exec(ctx, "create database "+name+" template "+template)
+	require.NoError(t, err)
+	require.NoError(t, admin.Close(ctx))
+	owner, err := pgxpool.New(ctx, server.OwnerURL(name))
+	require.NoError(t, err)
+	t.Cleanup(owner.Close)
+	return &Database{
+		OwnerURL: server.OwnerURL(name),
+		LoginURL: server.URL(ledger.Login, local.LoginPassword, name),
+		Owner:    owner,
+	}
+}
+
+// Exec runs SQL as the owner.
+func (d *Database) Exec(t testing.TB, sql string, args ...any) {
+	t.Helper()
+	_, err := d.Owner.Exec(t.Context(), sql, args...)
+	require.NoError(t, err)
+}
+
+// Text is the one value of a query, as the owner sees it; "<null>" for NULL.
+func (d *Database) Text(t testing.TB, sql string, args ...any) string {
+	t.Helper()
+	rows, err := d.Owner.Query(t.Context(), sql, args...)
+	require.NoError(t, err)
+	value, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[any])
+	require.NoError(t, err)
+	if value == nil {
+		return "<null>"
+	}
+	return fmt.Sprint(value)
+}
+
+// Service is the whole service on a port of its own, with an issuer beside it.
+type Service struct {
+	URL      string
+	Database *Database
+	Issuer   *local.Issuer
+	Logs     *Logs
+}
+
+// NewService starts a service with the demo's policies on a database of its own.
+// Each change is made to the configuration before it starts.
+func NewService(t testing.TB, set *policies.Set, changes ...func(*service.Config)) *Service {
+	t.Helper()
+	database := NewDatabase(t)
+	return NewServiceOn(t, database, set, changes...)
+}
+
+// NewServiceOn is NewService on a database that is there.
+func NewServiceOn(t testing.TB, database *Database, set *policies.Set, changes ...func(*service.Config)) *Service {
+	t.Helper()
+	issuer, err := local.OpenIssuer(t.TempDir())
+	require.NoError(t, err)
+	keys := httptest.NewServer(issuer)
+	t.Cleanup(keys.Close)
+
+	cfg := service.Default()
+	cfg.DatabaseURL = database.LoginURL
+	cfg.PowerSyncURL = "https://powersync.example.com/"
+	for _, change := range changes {
+		change(&cfg)
+	}
+	logs := &Logs{}
+	s, err := service.Open(cfg, []identity.Issuer{{
+		Issuer:     local.IssuerName,
+		KeySetURL:  keys.URL + "/dev/jwks.json",
+		Audience:   []string{local.Audience},
+		Algorithms: []string{"ES256"},
+		Roles:      []string{"authenticated"},
+		Anonymous:  true,
+	}}, set, slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	require.NoError(t, err)
+	s.Mount("/dev", issuer)
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		stop()
+		require.NoError(t, <-ended)
+		s.Close()
+	})
+	running := &Service{URL: "http://" + listener.Addr().String(), Database: database, Issuer: issuer, Logs: logs}
+	running.awaitReady(t)
+	return running
+}
+
+// awaitReady polls /readyz: the catalogue is read behind the listener's back.
+func (s *Service) awaitReady(t testing.TB) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		response, err := http.Get(s.URL + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	}, 20*time.Second, 10*time.Millisecond, "the service does not get ready: %s", s.Logs)
+}
+
+// Token is a token for a user by name.
+func (s *Service) Token(t testing.TB, user string) string {
+	t.Helper()
+	token, err := s.Issuer.Token(user, time.Now())
+	require.NoError(t, err)
+	return token
+}
+
+// Upload posts a body as a user and returns status and answer.
+func (s *Service) Upload(t testing.TB, user, body string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/api/data", bytes.NewReader([]byte(body)))
+	require.NoError(t, err)
+	request.Header.Set("Authorization", "Bearer "+s.Token(t, user))
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, string(answer)
+}
+
+// DemoPolicies are the demo's.
+func DemoPolicies(t testing.TB) *policies.Set {
+	t.Helper()
+	set, err := policies.LoadFS(policies.Demo(), "policies/demo")
+	require.NoError(t, err)
+	return set
+}
+
+// Policies loads policies from YAML in one file.
+func Policies(t testing.TB, yaml string) *policies.Set {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "test.yaml"), []byte(yaml), 0o600))
+	set, err := policies.Load(dir)
+	require.NoError(t, err)
+	return set
+}
+
+// Fixture reads a file of the recorded fixtures, which stand beside the project
+// and not in it. Where they are absent the test is skipped, unless CI is set.
+func Fixture(t testing.TB, name string) []byte {
+	t.Helper()
+	_, here, _, _ := runtime.Caller(0)
+	path := filepath.Join(filepath.Dir(here), "..", "..", "..", "shared", "fixtures", name)
+	content, err := os.ReadFile(path)
+	if err == nil {
+		return content
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("the recorded fixtures are missing: %v", err)
+	}
+	t.Skipf("needs the recorded fixtures in ../shared/fixtures: %v", err)
+	return nil
+}
