@@ -26,16 +26,21 @@ var openAPI []byte
 // OpenAPI is the contract that GET /openapi.yaml serves.
 func OpenAPI() []byte { return slices.Clone(openAPI) }
 
+// readBufferSize bounds a request's headers, in bytes. A bearer token with many
+// claims exceeds fiber's default of 4 kB.
+const readBufferSize = 32 << 10
+
 // routes is every address the service answers at.
 func (s *Service) routes() *fiber.App {
 	app := fiber.New(fiber.Config{
-		AppName:               "Postern",
-		DisableStartupMessage: true,
-		BodyLimit:             s.cfg.BodyLimit,
-		ReadBufferSize:        32 << 10, // a bearer token with many claims exceeds the default's 4 kB
-		ReadTimeout:           time.Minute,
-		IdleTimeout:           75 * time.Second,
-		ErrorHandler:          s.fail,
+		AppName:                      "Postern",
+		DisableStartupMessage:        true,
+		BodyLimit:                    s.cfg.BodyLimit,
+		DisablePreParseMultipartForm: true, // would write bodies of that type to temporary files
+		ReadBufferSize:               readBufferSize,
+		ReadTimeout:                  time.Minute,
+		IdleTimeout:                  75 * time.Second,
+		ErrorHandler:                 s.fail,
 	})
 	app.Use(s.trace)
 	app.Use(cors.New(cors.Config{
@@ -158,8 +163,41 @@ func (s *Service) fail(c *fiber.Ctx, err error) error {
 	}
 	if status == fiber.StatusRequestEntityTooLarge {
 		message = "the body is longer than " + strconv.Itoa(s.cfg.BodyLimit) + " bytes; send fewer transactions a request"
+		s.refuseBody(c)
 	}
 	return c.Status(status).JSON(fiber.Map{"message": message})
+}
+
+// refuseBody prepares the answer to a body that was not read, which comes before
+// any middleware: the app in the browser must be allowed to read it, and the
+// client must have sent everything before the connection is closed, or its
+// system throws the answer away with the connection.
+func (s *Service) refuseBody(c *fiber.Ctx) {
+	origin := c.Get(fiber.HeaderOrigin)
+	switch {
+	case slices.Contains(s.cfg.AllowedOrigins, "*"):
+		c.Set(fiber.HeaderAccessControlAllowOrigin, "*")
+	case slices.Contains(s.cfg.AllowedOrigins, origin):
+		c.Set(fiber.HeaderAccessControlAllowOrigin, origin)
+	}
+	const (
+		most     = 256 << 20
+		patience = 5 * time.Second
+		idle     = 200 * time.Millisecond // near the end, since how much of it was read already is not known
+	)
+	conn, length := c.Context().Conn(), c.Request().Header.ContentLength()
+	deadline, total, buffer := time.Now().Add(patience), 0, make([]byte, 64<<10)
+	for total < most && time.Now().Before(deadline) {
+		wait := patience
+		if total+readBufferSize >= length {
+			wait = idle
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(wait))
+		n, err := conn.Read(buffer)
+		if total += n; err != nil {
+			return
+		}
+	}
 }
 
 // refuse words a refused token for the client (RFC 6750, section 3), and the

@@ -178,18 +178,18 @@ select r.outcome, w.code, w.message, w.details::text, w.operation_index
 // client spelled it.
 func marshal(t upload.Transaction) ([]byte, error) {
 	type operation struct {
-		OpID     jsontext.Value `json:"op_id,omitempty"`
+		OpID     jsontext.Value `json:"op_id,omitzero"`
 		ID       string         `json:"id"`
 		Op       upload.Op      `json:"op"`
 		Table    string         `json:"table"`
-		Data     jsontext.Value `json:"op_data,omitempty"`
-		Previous jsontext.Value `json:"previous_values,omitempty"`
+		Data     jsontext.Value `json:"op_data,omitzero"`
+		Previous jsontext.Value `json:"previous_values,omitzero"`
 		Metadata string         `json:"metadata,omitempty"`
 	}
 	out := struct {
-		ID   jsontext.Value `json:"transaction_id,omitempty"`
+		ID   jsontext.Value `json:"transaction_id,omitzero"`
 		Crud []operation    `json:"crud"`
-	}{ID: jsontext.Value(t.ID)}
+	}{ID: number(t.ID)}
 	for _, op := range t.Operations {
 		data, err := object(op.Data)
 		if err != nil {
@@ -199,9 +199,17 @@ func marshal(t upload.Transaction) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.Crud = append(out.Crud, operation{jsontext.Value(op.OpID), op.ID, op.Op, op.Table, data, previous, op.Metadata})
+		out.Crud = append(out.Crud, operation{number(op.OpID), op.ID, op.Op, op.Table, data, previous, op.Metadata})
 	}
 	return json.Marshal(out)
+}
+
+// number is nil, which is left out, where the client sent none.
+func number(decimal string) jsontext.Value {
+	if decimal == "" {
+		return nil
+	}
+	return jsontext.Value(decimal)
 }
 
 func object(members []upload.Member) (jsontext.Value, error) {

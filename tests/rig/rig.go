@@ -3,10 +3,8 @@
 package rig
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -203,21 +201,6 @@ func (s *Service) Token(t testing.TB, user string) string {
 	token, err := s.Issuer.Token(user, time.Now())
 	require.NoError(t, err)
 	return token
-}
-
-// Upload posts a body as a user and returns status and answer.
-func (s *Service) Upload(t testing.TB, user, body string) (int, string) {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/api/data", bytes.NewReader([]byte(body)))
-	require.NoError(t, err)
-	request.Header.Set("Authorization", "Bearer "+s.Token(t, user))
-	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	return response.StatusCode, string(answer)
 }
 
 // DemoPolicies are the demo's.

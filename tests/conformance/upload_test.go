@@ -1,0 +1,231 @@
+package conformance_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"postern/service"
+	"postern/tests/rig"
+)
+
+func TestUpload(t *testing.T) {
+	t.Parallel()
+
+	t.Run("PutPatchDelete", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		id := b.list(t, "alice", "Groceries")
+		require.Equal(t, b.alice, b.db.Text(t, `select owner_id::text from lists where id = $1`, id))
+
+		todo := uuid.NewString()
+		b.succeed(t, "alice", fmt.Sprintf(`{"op":"PUT","table":"todos","id":%q,"op_data":{"list_id":%q,"description":"Milk","completed":1,"completed_at":"2026-11-23 14:29:30"}},
+			{"op":"PATCH","table":"todos","id":%[1]q,"op_data":{"completed":0,"completed_at":null}},
+			{"op":"PATCH","table":"lists","id":%[2]q,"op_data":{"name":"Food"}}`, todo, id))
+		require.Equal(t, "Milk f <null>", b.db.Text(t, `select concat_ws(' ', description, completed, coalesce(completed_at::text, '<null>')) from todos where id = $1`, todo))
+		require.Equal(t, "Food", b.db.Text(t, `select name from lists where id = $1`, id))
+
+		b.succeed(t, "alice", fmt.Sprintf(`{"op":"DELETE","table":"lists","id":%q},{"op":"DELETE","table":"todos","id":%q}`, id, todo))
+		require.Equal(t, "0", b.db.Text(t, `select count(*) from lists`))
+		require.Equal(t, "0", b.db.Text(t, `select count(*) from todos`))
+	})
+
+	t.Run("PutOfAStoredRowMerges", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		id := b.list(t, "alice", "Groceries")
+		created := b.db.Text(t, `select created_at from lists`)
+		b.succeed(t, "alice", fmt.Sprintf(`{"op":"PUT","table":"lists","id":%q,"op_data":{"name":"Food"}}`, id))
+		require.Equal(t, "Food", b.db.Text(t, `select name from lists`))
+		require.Equal(t, created, b.db.Text(t, `select created_at from lists`))
+	})
+
+	t.Run("NothingToDo", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.succeed(t, "alice", "")
+		b.succeed(t, "alice", fmt.Sprintf(`{"op":"PATCH","table":"lists","id":%q,"op_data":{}}`, uuid.NewString()))
+		b.succeed(t, "alice", fmt.Sprintf(`{"op":"PATCH","table":"lists","id":%q,"op_data":{"name":"gone"}}`, uuid.NewString()))
+		b.succeed(t, "alice", fmt.Sprintf(`{"op":"DELETE","table":"lists","id":%q}`, uuid.NewString()))
+		require.Equal(t, "0", b.db.Text(t, `select count(*) from lists`))
+	})
+
+	t.Run("FiftyTransactions", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		var transactions []string
+		for i := range 50 {
+			transactions = append(transactions, fmt.Sprintf(`{"transaction_id":%d,"crud":[{"op":"PUT","table":"lists","id":%q,"op_data":{"name":"%d"}}]}`, i, uuid.NewString(), i))
+		}
+		results := b.Upload(t, "alice", `{"transactions":[`+strings.Join(transactions, ",")+`]}`).Results(t)
+		require.Len(t, results, 50)
+		for _, result := range results {
+			require.Equal(t, "success", result.Status)
+		}
+		require.Equal(t, "50", b.db.Text(t, `select count(*) from lists`))
+	})
+
+	t.Run("EightMegabytes", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.db.Exec(t, `alter table lists drop constraint lists_name_check`)
+		body := func(size int) string {
+			start := fmt.Sprintf(`{"transactions":[{"crud":[{"op":"PUT","table":"lists","id":%q,"op_data":{"name":"`, uuid.NewString())
+			return start + strings.Repeat("x", size-len(start)-len(`"}}]}]}`)) + `"}}]}]}`
+		}
+		require.Equal(t, "success", b.Upload(t, "alice", body(8<<20)).Results(t)[0].Status)
+		tooLarge := b.Upload(t, "alice", body(8<<20+1))
+		require.Equal(t, http.StatusRequestEntityTooLarge, tooLarge.Status)
+		require.Contains(t, tooLarge.Body, "8388608")
+	})
+}
+
+func TestExactlyOnce(t *testing.T) {
+	t.Parallel()
+
+	// Each update of a list is counted, whoever makes it.
+	setup := func(t *testing.T) *testBundle {
+		b := setup(t)
+		b.db.Exec(t, `create table effects (n bigint generated always as identity);
+			create function count_effect() returns trigger language plpgsql security definer as 'begin insert into public.effects default values; return new; end';
+			create trigger count_effect after insert or update on lists for each row execute function count_effect()`)
+		return b
+	}
+	put := `{"client_id":"device","transactions":[{"transaction_id":7,"crud":[{"op_id":9,"op":"PUT","table":"lists","id":"8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10","op_data":{"name":%q}}]}]}`
+
+	t.Run("SecondArrival", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		first, second := b.Upload(t, "alice", fmt.Sprintf(put, "Groceries")), b.Upload(t, "alice", fmt.Sprintf(put, "Groceries"))
+		require.Equal(t, `{"results":[{"status":"success"}]}`, first.Body)
+		require.Equal(t, first.Body, second.Body)
+		require.Equal(t, "1", b.db.Text(t, `select count(*) from effects`))
+	})
+
+	t.Run("AtTheSameMoment", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				if result := b.Upload(t, "alice", fmt.Sprintf(put, "Groceries")).Results(t)[0]; result.Status != "success" {
+					t.Errorf("%+v", result)
+				}
+			})
+		}
+		all.Wait()
+		require.Equal(t, "1", b.db.Text(t, `select count(*) from effects`))
+	})
+
+	t.Run("OtherContentIsAnotherTransaction", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.Upload(t, "alice", fmt.Sprintf(put, "Groceries"))
+		b.Upload(t, "alice", fmt.Sprintf(put, "Food"))
+		require.Equal(t, "2", b.db.Text(t, `select count(*) from effects`))
+		require.Equal(t, "Food", b.db.Text(t, `select name from lists`))
+	})
+
+	t.Run("AnotherDeviceIsAnotherTransaction", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.Upload(t, "alice", fmt.Sprintf(put, "Groceries"))
+		b.Upload(t, "alice", strings.Replace(fmt.Sprintf(put, "Groceries"), "device", "other", 1))
+		require.Equal(t, "2", b.db.Text(t, `select count(*) from effects`))
+	})
+
+	t.Run("WithoutIdsWritesRepeat", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		body := strings.NewReplacer(`"transaction_id":7,`, "", `"op_id":9,`, "").Replace(fmt.Sprintf(put, "Groceries"))
+		b.Upload(t, "alice", body)
+		b.Upload(t, "alice", body)
+		require.Equal(t, "2", b.db.Text(t, `select count(*) from effects`))
+		require.Equal(t, "1", b.db.Text(t, `select count(*) from lists`))
+	})
+
+	t.Run("RejectedOnceRejectedAlways", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		tooLong := fmt.Sprintf(put, strings.Repeat("x", 201))
+		first := b.Upload(t, "alice", tooLong)
+		require.Equal(t, "CHECK_VIOLATION", first.Results(t)[0].FailedOperation.ErrorCode)
+		b.db.Exec(t, `alter table lists drop constraint lists_name_check`)
+		require.JSONEq(t, first.Body, b.Upload(t, "alice", tooLong).Body, "the client was told to drop it, so it must not happen after all")
+		require.Equal(t, "0", b.db.Text(t, `select count(*) from lists`))
+		require.Equal(t, "1", b.db.Text(t, `select count(*) from postern.rejected_writes`))
+	})
+}
+
+func TestAllOrNothing(t *testing.T) {
+	t.Parallel()
+	good, bad := uuid.NewString(), uuid.NewString()
+	// The first transaction's second operation breaks a rule; the second stands alone.
+	body := fmt.Sprintf(`{"transactions":[
+		{"transaction_id":1,"crud":[{"op":"PUT","table":"lists","id":%q,"op_data":{"name":"first"}},{"op":"PUT","table":"todos","id":%q,"op_data":{"description":"no list","list_id":%[2]q}}]},
+		{"transaction_id":2,"crud":[{"op":"PUT","table":"lists","id":%q,"op_data":{"name":"second"}}]}]}`, bad, uuid.NewString(), good)
+
+	t.Run("Skip", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		results := b.Upload(t, "alice", body).Results(t)
+		require.Equal(t, "fatal_error", results[0].Status)
+		require.Equal(t, "UNAUTHORIZED", results[0].FailedOperation.ErrorCode, "the policy sees that the list is not there before the foreign key does")
+		require.Equal(t, 1, *results[0].FailedOperation.OperationIndex)
+		require.False(t, *results[0].RequiresClientHandling)
+		require.Equal(t, "success", results[1].Status)
+		require.Equal(t, "second", b.db.Text(t, `select name from lists`))
+		require.Equal(t, "1", b.db.Text(t, `select count(*) from postern.rejected_writes`))
+	})
+
+	t.Run("Stop", func(t *testing.T) {
+		t.Parallel()
+		s := rig.NewService(t, rig.DemoPolicies(t), func(c *service.Config) { c.OnReject = "stop" })
+		results := s.Upload(t, "alice", body).Results(t)
+		require.Equal(t, "fatal_error", results[0].Status)
+		require.Equal(t, "not_attempted", results[1].Status)
+		require.Equal(t, "0", s.Database.Text(t, `select count(*) from lists`))
+	})
+
+	t.Run("LaterOnesWaitForARetry", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.db.Exec(t, `create function fail() returns trigger language plpgsql as $$begin raise exception using errcode = '55000'; end$$;
+			create trigger fail before insert on todos execute function fail()`)
+		results := b.Upload(t, "alice", body).Results(t)
+		require.Equal(t, "retryable_error", results[0].Status)
+		require.Positive(t, results[0].RetryAfterMS)
+		require.Equal(t, "not_attempted", results[1].Status)
+		require.Equal(t, "0", b.db.Text(t, `select count(*) from lists`))
+		require.Equal(t, "0", b.db.Text(t, `select count(*) from postern.rejected_writes`))
+	})
+}
+
+func TestMalformed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for name, body := range map[string]string{
+		"transactions[0].crud[0].op":                     `{"transactions":[{"crud":[{"id":"1","op":"UPSERT","table":"lists"}]}]}`,
+		"transactions[0].crud[1].id":                     `{"transactions":[{"crud":[{"id":"1","op":"DELETE","table":"lists"},{"op":"DELETE","table":"lists"}]}]}`,
+		"transactions[1].crud":                           `{"transactions":[{"crud":[]},{}]}`,
+		"transactions[0].crud[0].op_data.name: appears":  `{"transactions":[{"crud":[{"id":"1","op":"PUT","table":"lists","op_data":{"name":1,"name":2}}]}]}`,
+		"not 51":                                         `{"transactions":[` + strings.Repeat(`{"crud":[]},`, 50) + `{"crud":[]}]}`,
+		"transactions: must hold 1 to 50":                `{"transactions":[]}`,
+		"transactions[0].crud[0].id: invalid UTF-8":      "{\"transactions\":[{\"crud\":[{\"id\":\"\xff\",\"op\":\"DELETE\",\"table\":\"lists\"}]}]}",
+		"nest deeper than 64 levels":                     strings.Repeat(`{"transactions":`, 100) + `1` + strings.Repeat(`}`, 100),
+		"transactions[0].transaction_id: must be an int": `{"transactions":[{"transaction_id":"1","crud":[]}]}`,
+		"unexpected EOF":                                 ``,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			answer := b.Upload(t, "alice", body)
+			require.Equal(t, http.StatusBadRequest, answer.Status)
+			require.Contains(t, answer.Body, strings.ReplaceAll(name, `"`, `\"`))
+		})
+	}
+}
