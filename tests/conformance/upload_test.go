@@ -210,12 +210,12 @@ func TestMalformed(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for name, body := range map[string]string{
-		"transactions[0].crud[0].op":                     `{"transactions":[{"crud":[{"id":"1","op":"UPSERT","table":"lists"}]}]}`,
-		"transactions[0].crud[1].id":                     `{"transactions":[{"crud":[{"id":"1","op":"DELETE","table":"lists"},{"op":"DELETE","table":"lists"}]}]}`,
-		"transactions[1].crud":                           `{"transactions":[{"crud":[]},{}]}`,
-		"transactions[0].crud[0].op_data.name: appears":  `{"transactions":[{"crud":[{"id":"1","op":"PUT","table":"lists","op_data":{"name":1,"name":2}}]}]}`,
-		"not 51":                                         `{"transactions":[` + strings.Repeat(`{"crud":[]},`, 50) + `{"crud":[]}]}`,
-		"transactions: must hold 1 to 50":                `{"transactions":[]}`,
+		"transactions[0].crud[0].op":                    `{"transactions":[{"crud":[{"id":"1","op":"UPSERT","table":"lists"}]}]}`,
+		"transactions[0].crud[1].id":                    `{"transactions":[{"crud":[{"id":"1","op":"DELETE","table":"lists"},{"op":"DELETE","table":"lists"}]}]}`,
+		"transactions[1].crud":                          `{"transactions":[{"crud":[]},{}]}`,
+		"transactions[0].crud[0].op_data.name: appears": `{"transactions":[{"crud":[{"id":"1","op":"PUT","table":"lists","op_data":{"name":1,"name":2}}]}]}`,
+		"not 51":                          `{"transactions":[` + strings.Repeat(`{"crud":[]},`, 50) + `{"crud":[]}]}`,
+		"transactions: must hold 1 to 50": `{"transactions":[]}`,
 		"transactions[0].crud[0].id: invalid UTF-8":      "{\"transactions\":[{\"crud\":[{\"id\":\"\xff\",\"op\":\"DELETE\",\"table\":\"lists\"}]}]}",
 		"nest deeper than 64 levels":                     strings.Repeat(`{"transactions":`, 100) + `1` + strings.Repeat(`}`, 100),
 		"transactions[0].transaction_id: must be an int": `{"transactions":[{"transaction_id":"1","crud":[]}]}`,

@@ -146,8 +146,7 @@ func NewServiceOn(t testing.TB, database *Database, set *policies.Set, changes .
 	t.Helper()
 	issuer, err := local.OpenIssuer(t.TempDir())
 	require.NoError(t, err)
-	keys := httptest.NewServer(issuer)
-	t.Cleanup(keys.Close)
+	keys := ServeIssuer(t, issuer)
 
 	cfg := service.Default()
 	cfg.DatabaseURL = database.LoginURL
@@ -158,7 +157,7 @@ func NewServiceOn(t testing.TB, database *Database, set *policies.Set, changes .
 	logs := &Logs{}
 	s, err := service.Open(cfg, []identity.Issuer{{
 		Issuer:     local.IssuerName,
-		KeySetURL:  keys.URL + "/dev/jwks.json",
+		KeySetURL:  keys + "/dev/jwks.json",
 		Audience:   []string{local.Audience},
 		Algorithms: []string{"ES256"},
 		Roles:      []string{"authenticated"},
@@ -180,6 +179,15 @@ func NewServiceOn(t testing.TB, database *Database, set *policies.Set, changes .
 	running := &Service{URL: "http://" + listener.Addr().String(), Database: database, Issuer: issuer, Logs: logs}
 	running.awaitReady(t)
 	return running
+}
+
+// ServeIssuer serves an issuer's key set for as long as the test runs, and
+// returns the address in front of /dev/jwks.json.
+func ServeIssuer(t testing.TB, issuer *local.Issuer) string {
+	t.Helper()
+	keys := httptest.NewServer(issuer)
+	t.Cleanup(keys.Close)
+	return keys.URL
 }
 
 // awaitReady polls /readyz: the catalogue is read behind the listener's back.
