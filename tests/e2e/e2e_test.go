@@ -1,0 +1,299 @@
+// Package e2e runs the real PowerSync SDK for Node.js, as a device, against the
+// whole service and a real Postgres. Each scenario is a program in scenarios/;
+// it prints what the device saw, and the tests here look at that and at what is
+// then in Postgres.
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stretchr/testify/require"
+
+	"postern/service"
+	"postern/service/local"
+	"postern/tests/rig"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }
+
+// testBundle is a running service, and what a device syncs with.
+type testBundle struct {
+	*rig.Service
+	db         *rig.Database
+	powerSync  *powerSync
+	alice, bob string // their subs
+}
+
+func setup(t *testing.T) *testBundle {
+	t.Helper()
+	needNode(t)
+	t.Parallel()
+	db := rig.NewDatabase(t)
+	stream := newPowerSync(t, db)
+	s := rig.NewServiceOn(t, db, rig.DemoPolicies(t), func(c *service.Config) { c.PowerSyncURL = stream.URL })
+	return &testBundle{
+		Service: s, db: db, powerSync: stream,
+		alice: local.UserID("alice"), bob: local.UserID("bob"),
+	}
+}
+
+// node is the npm package's: the SDK needs a newer one than most machines have.
+const node = "node_modules/node/bin/node"
+
+func needNode(t *testing.T) {
+	t.Helper()
+	_, err := os.Stat(node)
+	if !errors.Is(err, fs.ErrNotExist) {
+		require.NoError(t, err)
+		return
+	}
+	const remedy = "the PowerSync SDK is not installed: run npm ci in tests/e2e"
+	if os.Getenv("CI") == "true" {
+		t.Fatal(remedy)
+	}
+	t.Skip(remedy)
+}
+
+// report is what a scenario prints.
+type report struct {
+	ClientID   string            `json:"client_id"`
+	QueueEmpty bool              `json:"queue_empty"`
+	Uploads    []exchange        `json:"uploads"`
+	Rejected   []rejected        `json:"rejected"` // what the connector told the app
+	Lists      []list            `json:"lists"`    // as the device sees them at the end
+	Todos      []todo            `json:"todos"`
+	IDs        map[string]string `json:"ids"`
+	Renamed    []list            `json:"renamed"`
+	Asked      []bool            `json:"asked"`
+}
+
+type exchange struct {
+	Request struct {
+		ClientID     string `json:"client_id"`
+		Transactions []struct {
+			Crud []operationSent `json:"crud"`
+		} `json:"transactions"`
+	} `json:"request"`
+	Results    []rig.Result `json:"results"`
+	SentAt     int64        `json:"sent_at"` // milliseconds
+	AnsweredAt int64        `json:"answered_at"`
+}
+
+type operationSent struct {
+	Op       string                    `json:"op"`
+	Table    string                    `json:"table"`
+	ID       string                    `json:"id"`
+	OpID     int                       `json:"op_id"`
+	Data     map[string]jsontext.Value `json:"op_data"`
+	Previous map[string]jsontext.Value `json:"previous_values"`
+	Metadata string                    `json:"metadata"`
+}
+
+type rejected struct {
+	TransactionID int    `json:"transaction_id"`
+	Code          string `json:"code"`
+}
+
+type list struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	OwnerID string `json:"owner_id"`
+}
+
+type todo struct {
+	ID          string  `json:"id"`
+	Completed   int     `json:"completed"`
+	CompletedAt *string `json:"completed_at"`
+	CreatedBy   string  `json:"created_by"`
+}
+
+// run runs a scenario to its end, which every scenario reaches with all of the
+// device's writes uploaded and synced back.
+func (b *testBundle) run(t *testing.T, scenario string) report {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, node, filepath.Join("scenarios", scenario+".mjs"))
+	// Nothing of the machine's environment: the SDK would go through its proxies.
+	cmd.Env = []string{"POSTERN_URL=" + b.URL, "DEVICE_FOLDER=" + t.TempDir()}
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	require.NoError(t, err, "%s\nthe device: %s\nthe service: %s", scenario, &stderr, b.Logs)
+	var r report
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &r), stdout.String())
+	require.True(t, r.QueueEmpty)
+	return r
+}
+
+func statuses(e exchange) (list []string) {
+	for _, result := range e.Results {
+		list = append(list, result.Status)
+	}
+	return list
+}
+
+// The device's local transactions are in Postgres, under the user whose token
+// went with them, and come back to the device as they are there.
+func TestWrites(t *testing.T) {
+	b := setup(t)
+	r := b.run(t, "writes")
+	groceries, milk, chores := r.IDs["groceries"], r.IDs["milk"], r.IDs["chores"]
+
+	require.Equal(t, "2", b.db.Text(t, `select count(*) from lists where owner_id = $1`, b.alice))
+	require.Equal(t, "Food", b.db.Text(t, `select name from lists where id = $1`, groceries))
+	require.Equal(t, "Chores", b.db.Text(t, `select name from lists where id = $1`, chores))
+	require.Equal(t, milk, b.db.Text(t, `select id::text from todos`), "Bread was deleted")
+	require.Equal(t, "Milk", b.db.Text(t, `select description from todos`))
+	require.Equal(t, "false", b.db.Text(t, `select completed from todos`))
+	require.Equal(t, "<null>", b.db.Text(t, `select completed_at from todos`))
+	require.Equal(t, b.alice, b.db.Text(t, `select created_by::text from todos`))
+	require.Equal(t, "0", b.db.Text(t, `select count(*) from postern.rejected_writes`))
+
+	require.Len(t, r.Lists, 2)
+	require.Contains(t, r.Lists, list{groceries, "Food", b.alice})
+	require.Equal(t, []todo{{milk, 0, nil, b.alice}}, r.Todos)
+	require.Equal(t, []string{b.alice}, b.powerSync.users(), "GET /api/credentials gave the device Alice's token")
+}
+
+// What the SDK records reaches the wire whole.
+func TestWireFormat(t *testing.T) {
+	b := setup(t)
+	r := b.run(t, "writes")
+
+	require.Len(t, r.Uploads, 2, "all that was queued goes in one request")
+	first := r.Uploads[0].Request
+	require.Equal(t, r.ClientID, first.ClientID)
+	require.Len(t, first.Transactions, 4)
+	require.Len(t, first.Transactions[0].Crud, 3)
+	rename, reopen, remove := first.Transactions[1].Crud[0], first.Transactions[2].Crud[0], first.Transactions[3].Crud[0]
+	require.Equal(t, "PATCH", rename.Op)
+	require.Equal(t, 4, rename.OpID)
+	require.Equal(t, "renamed on the phone", rename.Metadata)
+	require.JSONEq(t, `{"completed":0,"completed_at":null}`, marshal(t, reopen.Data))
+	require.Equal(t, `"2026-11-23T15:50:30.960Z"`, string(reopen.Previous["completed_at"]))
+	require.Equal(t, "DELETE", remove.Op)
+	require.Nil(t, remove.Data)
+	require.Equal(t, `"Bread"`, string(remove.Previous["description"]))
+}
+
+// A transaction that the database does not accept is stored and dropped; it
+// takes nothing with it, and nothing of it stays.
+func TestRejectedTransactionInTheMiddle(t *testing.T) {
+	b := setup(t)
+	r := b.run(t, "rejected")
+
+	require.Len(t, r.Uploads, 1)
+	require.Equal(t, []string{"success", "fatal_error", "success"}, statuses(r.Uploads[0]))
+	require.Equal(t, []rejected{{2, "CHECK_VIOLATION"}}, r.Rejected)
+	require.Equal(t, r.IDs["groceries"], b.db.Text(t, `select id::text from lists`), "neither list of the second transaction")
+	require.Equal(t, r.IDs["milk"], b.db.Text(t, `select id::text from todos`))
+
+	const row = ` from postern.rejected_writes`
+	require.Equal(t, "CHECK_VIOLATION", b.db.Text(t, `select code`+row))
+	require.Equal(t, "1", b.db.Text(t, `select operation_index`+row))
+	require.Equal(t, b.alice, b.db.Text(t, `select subject`+row))
+	require.Equal(t, r.ClientID, b.db.Text(t, `select client_id`+row))
+	require.Contains(t, b.db.Text(t, `select transaction::text`+row), r.IDs["beside"], "the transaction is kept whole")
+
+	require.Equal(t, []list{{r.IDs["groceries"], "Groceries", b.alice}}, r.Lists, "the device has taken the rejected lists back")
+}
+
+// An upload whose answer was lost is sent again, and takes effect once.
+func TestLostAnswer(t *testing.T) {
+	b := setup(t)
+	b.db.Exec(t, `
+create table effects (operation text);
+create function note_effect() returns trigger language plpgsql security definer as $$
+  begin insert into public.effects values (tg_op); return null; end $$;
+create trigger note_effect after insert or update or delete on lists for each row execute function note_effect()`)
+	r := b.run(t, "lost-answer")
+
+	require.Len(t, r.Uploads, 2)
+	require.Equal(t, r.Uploads[0].Request, r.Uploads[1].Request)
+	require.Equal(t, r.Uploads[0].Results, r.Uploads[1].Results)
+	require.Equal(t, []string{"success"}, statuses(r.Uploads[1]))
+	require.Equal(t, "INSERT,UPDATE", b.db.Text(t, `select string_agg(operation, ',') from effects`))
+	require.Equal(t, "1", b.db.Text(t, `select count(*) from postern.receipts`))
+	require.Equal(t, []list{{r.IDs["groceries"], "Food", b.alice}}, r.Lists)
+}
+
+// A transaction that cannot be stored yet ends its batch; what went before it is
+// done, and what comes after it waits.
+func TestNotYet(t *testing.T) {
+	b := setup(t)
+	// Sequences are not rolled back: the first four attempts clash, which are as
+	// many as the service makes in one request.
+	b.db.Exec(t, `
+create sequence attempts;
+create function clash() returns trigger language plpgsql security definer as $$
+  begin
+    if new.name = 'Second' and nextval('public.attempts') <= 4 then
+      raise exception using errcode = 'serialization_failure', message = 'a clash';
+    end if;
+    return new;
+  end $$;
+create trigger clash before insert on lists for each row execute function clash()`)
+	r := b.run(t, "three-lists")
+
+	require.Len(t, r.Uploads, 2)
+	first, second := r.Uploads[0], r.Uploads[1]
+	require.Equal(t, []string{"success", "retryable_error", "not_attempted"}, statuses(first))
+	require.Equal(t, first.Request.Transactions[1:], second.Request.Transactions)
+	require.Equal(t, []string{"success", "success"}, statuses(second))
+	require.GreaterOrEqual(t, second.SentAt, first.AnsweredAt+int64(first.Results[1].RetryAfterMS), "the connector waits as long as it was told")
+	require.Equal(t, "First,Second,Third", b.db.Text(t, `select string_agg(name, ',' order by name) from lists`))
+	require.Equal(t, "0", b.db.Text(t, `select count(*) from postern.rejected_writes`))
+}
+
+// Who changes another user's row is told so, and the attempt is on record.
+func TestNotTheOwner(t *testing.T) {
+	b := setup(t)
+	b.db.Exec(t, `insert into lists (name, owner_id) values ('Groceries', $1)`, b.alice)
+	r := b.run(t, "not-the-owner")
+
+	require.Len(t, r.Renamed, 1, "Bob's device has Alice's list")
+	require.Len(t, r.Uploads, 1)
+	require.Equal(t, []string{"fatal_error"}, statuses(r.Uploads[0]))
+	require.Equal(t, []rejected{{1, "UNAUTHORIZED"}}, r.Rejected)
+	require.Equal(t, "Groceries", b.db.Text(t, `select name from lists`))
+	require.Equal(t, "UNAUTHORIZED", b.db.Text(t, `select code from postern.rejected_writes where subject = $1`, b.bob))
+	require.Equal(t, r.Renamed, r.Lists, "Bob's device has Alice's name for it again")
+}
+
+// A refused token keeps the writes queued until there is a good one.
+func TestRefusedToken(t *testing.T) {
+	b := setup(t)
+	r := b.run(t, "refused-token")
+
+	require.False(t, r.Asked[0])
+	require.Contains(t, r.Asked, true)
+	require.Contains(t, b.Logs.String(), "token refused")
+	require.Equal(t, b.alice, b.db.Text(t, `select owner_id::text from lists where id = $1`, r.IDs["groceries"]))
+}
+
+// The connector does with every answer what the write API says, also where
+// Postern gives no occasion for it.
+func TestConnector(t *testing.T) {
+	needNode(t)
+	t.Parallel()
+	output, err := exec.CommandContext(t.Context(), node, "--test", "connector.test.mjs").CombinedOutput()
+	require.NoError(t, err, string(output))
+}
+
+func marshal(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	require.NoError(t, err)
+	return string(text)
+}

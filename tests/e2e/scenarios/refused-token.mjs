@@ -1,0 +1,19 @@
+// The provider's cached token is refused until the connector asks for a fresh one.
+import { randomUUID } from 'node:crypto';
+
+import { developmentToken, Device } from '../device.mjs';
+
+const groceries = randomUUID();
+const asked = [];
+const device = new Device('alice', {
+  getToken: async ({ fresh }) => {
+    asked.push(fresh);
+    return fresh || asked.includes(true) ? developmentToken('alice') : 'a token of yesterday';
+  }
+});
+
+await device.transaction(['INSERT INTO lists (id, name) VALUES (?, ?)', groceries, 'Groceries']);
+await device.connect();
+await device.uploaded();
+
+await device.finish({ ids: { groceries }, asked });
