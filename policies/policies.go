@@ -7,6 +7,7 @@
 package policies
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -38,10 +39,25 @@ type Table struct {
 	Schema, Name  string            // where it lives in Postgres
 	Columns       map[string]string // client column: database column, where they differ
 	RejectMissing bool              // a PATCH of a row that does not exist is rejected, not ignored
+	ID            []string          // the database columns that a client's id is made of; empty is the primary key
+	Separator     string            // between the parts of such an id
+	Put           PutMode
+	SoftDelete    string                      // the database column that a DELETE sets; empty deletes the row
+	Epoch         map[string]catalog.TimeUnit // database columns whose numbers are times since 1970
 
 	allow    []upload.Op
 	position string // file:line:column of its name
 }
+
+// PutMode says what a PUT does to a row that exists.
+type PutMode string
+
+// The three modes.
+const (
+	Merge   PutMode = "merge"   // sets the columns that were sent
+	Replace PutMode = "replace" // sets those, and all others to their defaults
+	Insert  PutMode = "insert"  // is rejected as a UNIQUE_VIOLATION
+)
 
 // Column is the database's name of a client's column.
 func (t *Table) Column(client string) string {
@@ -62,6 +78,11 @@ type tableRule struct {
 	Because   string            `yaml:"because"`
 	Columns   map[string]string `yaml:"columns"`
 	OnMissing string            `yaml:"on_missing"`
+	ID        []string          `yaml:"id"`
+	Separator string            `yaml:"separator"`
+	Put       PutMode           `yaml:"put"`
+	Soft      string            `yaml:"soft_delete"`
+	Epoch     map[string]string `yaml:"epoch"`
 }
 
 // allowed is a list of operations or the word all.
@@ -173,8 +194,8 @@ func (r tableRule) compile(name, position string) (*Table, error) {
 		switch {
 		case r.Because == "":
 			return nil, errors.New(`opening every table needs a reason: because: "RLS decides"`)
-		case r.Table != "" || r.Columns != nil:
-			return nil, errors.New("table and columns are of one table, not of all")
+		case r.Table != "" || r.Columns != nil || r.ID != nil || r.Soft != "" || r.Epoch != nil:
+			return nil, errors.New("table, columns, id, soft_delete and epoch are of one table, not of all")
 		}
 	}
 	if r.Table != "" {
@@ -190,14 +211,40 @@ func (r tableRule) compile(name, position string) (*Table, error) {
 	if table.Schema == "postern" {
 		return nil, errors.New("schema postern is Postern's own and closed to clients")
 	}
+	return table, r.compileModes(table)
+}
+
+func (r tableRule) compileModes(table *Table) error {
 	switch r.OnMissing {
 	case "", "ignore":
 	case "reject":
 		table.RejectMissing = true
 	default:
-		return nil, fmt.Errorf("on_missing: %q is neither ignore nor reject", r.OnMissing)
+		return fmt.Errorf("on_missing: %q is neither ignore nor reject", r.OnMissing)
 	}
-	return table, nil
+	switch r.Put {
+	case "":
+		table.Put = Merge
+	case Merge, Replace, Insert:
+		table.Put = r.Put
+	default:
+		return fmt.Errorf("put: %q is not one of merge, replace, insert", r.Put)
+	}
+	if r.Separator != "" && len(r.ID) < 2 {
+		return errors.New("separator stands between the columns of id: [a, b]")
+	}
+	table.ID, table.Separator, table.SoftDelete = r.ID, cmp.Or(r.Separator, ":"), r.Soft
+	for _, column := range sortedKeys(r.Epoch) {
+		unit, ok := map[string]catalog.TimeUnit{"s": catalog.Seconds, "ms": catalog.Milliseconds}[r.Epoch[column]]
+		if !ok {
+			return fmt.Errorf("epoch: %s: %q is neither s nor ms", column, r.Epoch[column])
+		}
+		if table.Epoch == nil {
+			table.Epoch = map[string]catalog.TimeUnit{}
+		}
+		table.Epoch[column] = unit
+	}
+	return nil
 }
 
 // Validate lists what the policies name and the database does not have.
@@ -214,13 +261,40 @@ func (s *Set) Validate(snapshot *catalog.Snapshot) error {
 				policy.position, name, policy.Schema, policy.Name))
 			continue
 		}
-		for _, client := range sortedKeys(policy.Columns) {
-			if column := policy.Columns[client]; table.Column(column) == nil {
-				problems = append(problems, fmt.Errorf("%s: table %q: columns: %s has no column %q", policy.position, name, table, column))
-			}
+		for _, problem := range policy.mismatches(table) {
+			problems = append(problems, fmt.Errorf("%s: table %q: %w", policy.position, name, problem))
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// mismatches are the columns that the policy names and the table does not have,
+// or not of the kind it takes.
+func (t *Table) mismatches(table *catalog.Table) (problems []error) {
+	check := func(key, column string) {
+		if table.Column(column) == nil {
+			problems = append(problems, fmt.Errorf("%s: %s has no column %q", key, table, column))
+		}
+	}
+	for _, client := range sortedKeys(t.Columns) {
+		check("columns", t.Columns[client])
+	}
+	for _, column := range t.ID {
+		check("id", column)
+	}
+	if len(t.ID) == 0 && len(table.PrimaryKey) != 1 {
+		problems = append(problems, fmt.Errorf("%s has a primary key of %d columns: say which columns a client's id is made of with id: [a, b]", table, len(table.PrimaryKey)))
+	}
+	if t.SoftDelete != "" {
+		check("soft_delete", t.SoftDelete)
+	}
+	for _, column := range sortedKeys(t.Epoch) {
+		check("epoch", column)
+		if found := table.Column(column); found != nil && found.Type.Name != "timestamptz" && found.Type.Name != "timestamp" {
+			problems = append(problems, fmt.Errorf("epoch: %s.%s is %s, which holds no moment", table, column, found.TypeName))
+		}
+	}
+	return problems
 }
 
 // Decide finds the policy for an operation, or the reason why there is none that

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -30,6 +31,8 @@ import (
 const (
 	requestTimeout  = 25 * time.Second // reference connectors give up after 30
 	shutdownTimeout = 28 * time.Second // Fly kills after kill_timeout, 30
+	maxConns        = 20               // of this instance; pool_max_conns in DATABASE_URL says otherwise
+	pingAfter       = time.Minute      // a connection idle for longer may have gone with a database that fell asleep
 )
 
 // Service answers requests until it is closed.
@@ -65,7 +68,7 @@ func Open(cfg Config, issuers []identity.Issuer, set *policies.Set, logger *slog
 	tables := catalog.New(db)
 	s := &Service{
 		cfg: cfg, logger: logger, db: db, verifier: verifier, catalog: tables, policies: set,
-		applier: &apply.Applier{DB: db, Catalog: tables, Policies: set, Ledger: ledger.New(db), OnReject: apply.OnReject(cfg.OnReject)},
+		applier: apply.New(db, tables, set, ledger.New(db), apply.OnReject(cfg.OnReject)),
 		end:     end, running: make(chan struct{}),
 	}
 	s.app = s.routes()
@@ -78,8 +81,8 @@ func Open(cfg Config, issuers []identity.Issuer, set *policies.Set, logger *slog
 }
 
 // connect makes a pool that works through PgBouncer and Supavisor in transaction
-// mode: no prepared statements, no session state, no pings of idle connections,
-// which would keep a serverless database awake.
+// mode: no prepared statements, no session state. Nothing is sent while no
+// request comes, which would keep a serverless database awake.
 func connect(databaseURL string) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
@@ -94,7 +97,11 @@ func connect(databaseURL string) (*pgxpool.Pool, error) {
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "postern"
 	}
-	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	if !strings.Contains(databaseURL, "pool_max_conns") {
+		config.MaxConns = maxConns
+	}
+	config.MinConns, config.MinIdleConns = 0, 0
+	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return p.IdleDuration > pingAfter }
 	return pgxpool.NewWithConfig(context.Background(), config)
 }
 

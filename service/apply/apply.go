@@ -2,14 +2,14 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postern/policies"
@@ -29,195 +29,271 @@ const (
 )
 
 const (
-	maxAttempts      = 4 // one, and three more after clashes and lost connections
-	lockTimeout      = "5s"
-	statementTimeout = "15s"
-	recordTimeout    = 5 * time.Second
+	maxAttempts     = 4                // one, and three more after clashes and lost connections
+	connectPatience = 10 * time.Second // a suspended database wakes within it
 )
 
 // Applier applies uploads. It is safe for concurrent use.
 type Applier struct {
-	DB       *pgxpool.Pool // connected as Postern's login role, in exec mode
+	DB       *pgxpool.Pool // connected as Postern's login role
 	Catalog  *catalog.Catalog
 	Policies *policies.Set
 	Ledger   *ledger.Ledger
 	OnReject OnReject
+
+	patience *patience
+}
+
+// New is an Applier that has seen no failures yet.
+func New(db *pgxpool.Pool, tables *catalog.Catalog, set *policies.Set, l *ledger.Ledger, onReject OnReject) *Applier {
+	return &Applier{DB: db, Catalog: tables, Policies: set, Ledger: l, OnReject: onReject, patience: newPatience()}
+}
+
+// transaction is one of a request's on its way to a result.
+type transaction struct {
+	ledger.Entry
+	plan   plan
+	result *upload.Result // nil until it is known
+	log    *slog.Logger
 }
 
 // Apply answers each transaction of the batch, in order. It never fails as a
-// whole: what goes wrong becomes the transaction's result.
+// whole: what goes wrong becomes the transactions' results.
 func (a *Applier) Apply(ctx context.Context, logger *slog.Logger, who identity.Identity, batch upload.Batch) []upload.Result {
-	results := make([]upload.Result, 0, len(batch.Transactions))
-	ended := false
+	transactions := make([]*transaction, len(batch.Transactions))
 	for i, t := range batch.Transactions {
-		if ended {
-			results = append(results, upload.Result{Status: upload.NotAttempted})
-			continue
+		transactions[i] = &transaction{
+			Entry: ledger.Entry{Digest: ledger.DigestOf(who, batch.ClientID, t), Transaction: t},
+			log:   logger.With("transaction", i, "transaction_id", t.ID),
 		}
-		result := a.transaction(ctx, logger.With("transaction", i, "transaction_id", t.ID), who, batch.ClientID, t)
-		results = append(results, result)
-		switch result.Status {
-		case upload.RetryableError:
-			ended = true // later ones may build on it
-		case upload.FatalError:
-			ended = a.OnReject == Stop || *result.RequiresClientHandling
+	}
+	s := &sender{Applier: a, who: who, clientID: batch.ClientID}
+	if err := s.prepare(ctx, transactions); err != nil {
+		s.retryable(transactions[0], err)
+	} else {
+		s.run(ctx, s.upToEnd(transactions))
+	}
+	results := make([]upload.Result, len(transactions))
+	for i, t := range transactions {
+		if results[i] = (upload.Result{Status: upload.NotAttempted}); t.result != nil {
+			results[i] = *t.result
 		}
 	}
 	return results
 }
 
-func (a *Applier) transaction(ctx context.Context, logger *slog.Logger, who identity.Identity, clientID string, t upload.Transaction) upload.Result {
-	if len(t.Operations) == 0 {
-		return upload.Result{Status: upload.Success}
+// prepare makes the plans, with a fresh catalogue where the one at hand does not
+// know what the transactions name.
+func (s *sender) prepare(ctx context.Context, transactions []*transaction) (err error) {
+	if s.snapshot, err = s.Catalog.Current(ctx); err != nil {
+		return err
 	}
-	digest := ledger.DigestOf(who, clientID, t)
-	out := a.attempt(ctx, who, digest, t)
-	for attempts := 1; out.again != nil && attempts < maxAttempts; attempts++ {
-		if !pause(ctx, attempts) {
-			break
+	if s.claims, err = sessionClaims(s.who); err != nil {
+		return err
+	}
+	if s.plan(transactions) && time.Since(s.snapshot.ReadAt) > time.Second {
+		if err := s.Catalog.Refresh(ctx); err != nil {
+			return err
 		}
-		out = a.attempt(ctx, who, digest, t)
-	}
-	switch {
-	case out.answered:
-		result, err := a.Ledger.Answer(ctx, digest)
-		if err != nil {
-			return retryable(logger, err, retryAfter)
-		}
-		return result
-	case out.rejection != nil:
-		return a.reject(ctx, logger, ledger.Rejected{
-			Digest: digest, Who: who, ClientID: clientID, Transaction: t,
-			Rejection: out.rejection, PolicySHA256: a.Policies.SHA256,
-		})
-	case out.again != nil:
-		return retryable(logger, out.again, retryAfterClash)
-	case out.retry != nil:
-		return retryable(logger, out.retry, retryAfter)
-	}
-	return upload.Result{Status: upload.Success}
-}
-
-// attempt plans and runs a transaction once, and once more with a fresh
-// catalogue where the schema has changed under the one at hand.
-func (a *Applier) attempt(ctx context.Context, who identity.Identity, digest ledger.Digest, t upload.Transaction) outcome {
-	snapshot := a.Catalog.Snapshot()
-	if snapshot == nil {
-		return outcome{retry: fmt.Errorf("the catalogue has not been read yet")}
-	}
-	out := a.try(ctx, snapshot, who, digest, t)
-	if out.rejection == nil || out.rejection.Code != upload.SchemaMismatch || time.Since(snapshot.ReadAt) < time.Second {
-		return out
-	}
-	if err := a.Catalog.Refresh(ctx); err != nil {
-		return outcome{retry: err}
-	}
-	return a.try(ctx, a.Catalog.Snapshot(), who, digest, t)
-}
-
-func (a *Applier) try(ctx context.Context, snapshot *catalog.Snapshot, who identity.Identity, digest ledger.Digest, t upload.Transaction) outcome {
-	p, rejection := newPlan(a.Policies, snapshot, t)
-	switch {
-	case rejection != nil:
-		return outcome{rejection: rejection}
-	case len(p) == 0:
-		return outcome{}
-	}
-	claims, err := sessionClaims(who)
-	if err != nil {
-		return outcome{retry: err}
-	}
-	return classify(a.run(ctx, p, who.Role, claims, digest))
-}
-
-// run sends the plan in one round trip; nil means committed.
-func (a *Applier) run(ctx context.Context, p plan, role, claims string, digest ledger.Digest) *failure {
-	var b pgx.Batch
-	steps := make([]failure, 0, len(p)+3)
-	if digest.Receipt {
-		ledger.QueueReceipt(&b, digest)
-		steps = append(steps, failure{receipt: true, operation: -1})
-	}
-	b.Queue(`select set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true),
-       set_config('request.jwt.claims', $3, true), set_config('request.method', 'POST', true),
-       set_config('request.path', '/api/data', true), set_config('role', $4, true)`,
-		lockTimeout, statementTimeout, claims, role)
-	steps = append(steps, failure{operation: -1})
-	for _, s := range p {
-		b.Queue(s.sql, s.args...)
-		steps = append(steps, failure{operation: s.operation})
-	}
-	b.Queue(`set constraints all immediate`)
-	steps = append(steps, failure{operation: -1})
-
-	answers := a.DB.SendBatch(ctx, &b)
-	for _, step := range steps {
-		if _, err := answers.Exec(); err != nil {
-			_ = answers.Close() // repeats the error
-			step.err = err
-			return &step
-		}
-	}
-	if err := answers.Close(); err != nil { // the commit
-		return &failure{err: err, operation: -1}
+		s.snapshot = s.Catalog.Snapshot()
+		s.plan(transactions)
 	}
 	return nil
 }
 
-// reject answers a fatal error only once the rejected write is durable. It has a
-// deadline of its own, so that a request that ran out of time can still say so.
-func (a *Applier) reject(ctx context.Context, logger *slog.Logger, r ledger.Rejected) upload.Result {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
-	defer cancel()
-	result, err := a.Ledger.Record(ctx, r)
-	if err != nil {
-		return retryable(logger, err, retryAfter)
+func (s *sender) plan(transactions []*transaction) (mismatch bool) {
+	for _, t := range transactions {
+		t.plan, t.Rejection = newPlan(s.Policies, s.snapshot, t.Transaction)
+		mismatch = mismatch || t.Rejection != nil && t.Rejection.Code == upload.SchemaMismatch
 	}
-	table := ""
-	if r.Rejection.Operation >= 0 {
-		table = r.Transaction.Operations[r.Rejection.Operation].Table
-	}
-	logger.Warn("write rejected", "code", r.Rejection.Code, "table", table, "operation", r.Rejection.Operation, "subject", r.Who.Subject)
-	return result
+	return mismatch
 }
 
-func retryable(logger *slog.Logger, err error, after time.Duration) upload.Result {
-	logger.Error("transaction not applied, the client will retry", logAttributes(err)...)
-	return upload.Result{
+// upToEnd cuts off what comes after a rejection that ends the request.
+func (s *sender) upToEnd(transactions []*transaction) []*transaction {
+	for i, t := range transactions {
+		if s.ends(t.Rejection) {
+			return transactions[:i+1]
+		}
+	}
+	return transactions
+}
+
+func (s *sender) ends(r *upload.Rejection) bool {
+	return r != nil && (s.OnReject == Stop || r.ClientHandling)
+}
+
+// run gives the transactions results, in order, up to one that ends the request;
+// then it reports false. They share a commit as long as none fails. When one
+// does, those before it, which went through, are sent again with its rejection,
+// and those after it follow.
+func (s *sender) run(ctx context.Context, transactions []*transaction) (goOn bool) {
+	for len(transactions) > 0 {
+		failed := s.sendPatiently(ctx, transactions)
+		if failed == nil {
+			s.committed(transactions)
+			return true
+		}
+		out, at := classify(failed), max(failed.transaction, 0)
+		switch {
+		case out.answered:
+			rest, goOn := s.answered(ctx, transactions)
+			if !goOn {
+				return false
+			}
+			transactions = rest
+			continue
+		case out.rejection != nil && failed.transaction < 0 && len(transactions) > 1:
+			// Whose fault the commit's error is shows when each is alone.
+			for i := range transactions {
+				if !s.run(ctx, transactions[i:i+1]) {
+					return false
+				}
+			}
+			return true
+		case out.rejection == nil:
+			if at > 0 && !s.run(ctx, transactions[:at]) {
+				return false
+			}
+			if out.rejection = s.retryable(transactions[at], errors.Join(out.again, out.retry)); out.rejection == nil {
+				return false
+			}
+			transactions, at = transactions[at:], 0
+		}
+		s.complete(out.rejection, transactions[at].plan, failed)
+		transactions[at].Rejection = out.rejection
+		if !s.run(ctx, transactions[:at+1]) || s.ends(out.rejection) {
+			return false
+		}
+		transactions = transactions[at+1:]
+	}
+	return true
+}
+
+// sendPatiently tries again after clashes, lost connections, and for as long as
+// a database may take to wake up.
+func (s *sender) sendPatiently(ctx context.Context, transactions []*transaction) *failure {
+	if !anything(transactions) {
+		return nil
+	}
+	started := time.Now()
+	for attempt := 1; ; attempt++ {
+		failed := s.send(ctx, transactions)
+		if failed == nil || classify(failed).again == nil {
+			return failed
+		}
+		exhausted := attempt >= maxAttempts
+		if failed.unsent {
+			exhausted = time.Since(started) > connectPatience
+		} else if lost(failed.err) {
+			s.DB.Reset() // the other connections have been idle at least as long
+		}
+		if exhausted || !pause(ctx, attempt) {
+			return failed
+		}
+	}
+}
+
+// anything reports whether the database has to be asked at all. An operation
+// that changes nothing leaves no trace, not even a receipt.
+func anything(transactions []*transaction) bool {
+	for _, t := range transactions {
+		if t.Rejection != nil || len(t.plan) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *sender) committed(transactions []*transaction) {
+	for _, t := range transactions {
+		if t.Rejection == nil {
+			t.result = &upload.Result{Status: upload.Success}
+			continue
+		}
+		result := upload.Rejected(t.Rejection)
+		t.result = &result
+		table := ""
+		if t.Rejection.Operation >= 0 {
+			table = t.Transaction.Operations[t.Rejection.Operation].Table
+		}
+		t.log.Warn("write rejected", "code", t.Rejection.Code, "table", table, "operation", t.Rejection.Operation, "subject", s.who.Subject)
+	}
+	s.patience.succeeded(s.who)
+}
+
+// answered gives their results to the transactions that have a receipt, and
+// returns the others.
+func (s *sender) answered(ctx context.Context, transactions []*transaction) (rest []*transaction, goOn bool) {
+	entries := make([]ledger.Entry, len(transactions))
+	for i, t := range transactions {
+		entries[i] = t.Entry
+	}
+	answers, err := s.Ledger.Answers(ctx, entries)
+	if err == nil && len(answers) == 0 {
+		err = errors.New("a receipt was there and is gone")
+	}
+	if err != nil {
+		s.retryable(transactions[0], err)
+		return nil, false
+	}
+	for i, t := range transactions {
+		answer, ok := answers[t.Digest]
+		if !ok {
+			rest = append(rest, t)
+			continue
+		}
+		t.result = &answer
+		if answer.Status == upload.FatalError && s.OnReject == Stop {
+			return nil, s.run(ctx, rest) && i == len(transactions)-1
+		}
+	}
+	return rest, true
+}
+
+// complete adds to a rejection what Postgres did not say.
+func (s *sender) complete(r *upload.Rejection, p plan, f *failure) {
+	var pg *pgconn.PgError
+	if errors.As(f.err, &pg) && r.Operation < 0 {
+		r.Operation = blame(p, pg)
+	}
+	for _, statement := range p {
+		if r.Code == upload.InvalidData && statement.operation == r.Operation {
+			nameColumn(r, statement)
+		}
+	}
+}
+
+// retryable tells the client to come again, and the log why. A transaction that
+// has failed too often with the same database error is to be rejected instead.
+func (s *sender) retryable(t *transaction, err error) *upload.Rejection {
+	after, same := s.patience.failed(s.who, t.Digest, err)
+	if same >= giveUpAfter && unrecognised(err) {
+		return &upload.Rejection{Code: upload.UnclassifiedError, Message: "the database cannot take this write, and says so each time it is tried", Operation: -1}
+	}
+	t.log.Error("transaction not applied, the client will retry", append(logAttributes(err), "attempt", same)...)
+	t.result = &upload.Result{
 		Status:       upload.RetryableError,
 		Message:      "the write could not be stored now; it will be accepted or rejected on a later try",
 		RetryAfterMS: int(after.Milliseconds()),
 	}
-}
-
-// pause waits 10 to 20, 20 to 40, 40 to 80 ms; it reports whether ctx goes on.
-func pause(ctx context.Context, attempt int) bool {
-	base := 10 * time.Millisecond << (attempt - 1)
-	timer := time.NewTimer(base + rand.N(base))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return nil
 }
 
 // sessionClaims is what request.jwt.claims holds during the user's statements,
 // as PostgREST sets it: the token's claims, with the role in use among them.
-func sessionClaims(who identity.Identity) (string, error) {
+func sessionClaims(who identity.Identity) ([]byte, error) {
 	var claims map[string]jsontext.Value
 	if err := json.Unmarshal(who.Claims, &claims); err != nil {
-		return "", fmt.Errorf("the identity's claims: %w", err)
+		return nil, fmt.Errorf("the identity's claims: %w", err)
 	}
 	role, err := jsontext.AppendQuote(nil, who.Role)
 	if err != nil {
-		return "", fmt.Errorf("the identity's role: %w", err)
+		return nil, fmt.Errorf("the identity's role: %w", err)
 	}
 	if string(claims["role"]) == string(role) {
-		return string(who.Claims), nil
+		return who.Claims, nil
 	}
 	claims["role"] = role
-	merged, err := json.Marshal(claims, json.Deterministic(true))
-	return string(merged), err
+	return json.Marshal(claims, json.Deterministic(true))
 }

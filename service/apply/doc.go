@@ -1,32 +1,44 @@
 // Package apply puts a user's transactions into Postgres.
 //
-// # One transaction
+// # One round trip
 //
 // A client's transaction becomes a plan: statements whose identifiers come from
-// the catalogue and whose values are parameters. The plan is sent as one batch
-// without BEGIN, which Postgres runs as one implicit transaction and answers in
-// one round trip:
+// the catalogue and whose values are parameters. The plans of a request are sent
+// as one pipeline without BEGIN, which Postgres runs as one implicit transaction
+// and answers in one round trip:
 //
-//	1  insert the receipt        as the login role; a second arrival fails here
-//	2  take the user's role and claims, set the timeouts
-//	3  the operations, in order
-//	4  set constraints all immediate, so that no error is left for the commit
+//	1  the bounds of time, the user's claims, their role's own settings
+//	2  the receipts                   as the login role; a second arrival fails here
+//	3  the rejected writes            those that the policies have turned down
+//	4  the user's role, and PostgREST's pre-request function
+//	5  each transaction's operations  with deferrable constraints deferred,
+//	                                  and checked at its end
 //
-// The first statement that fails names the operation, and everything is rolled
-// back. An error with an SQLSTATE therefore means that nothing was written. Any
-// other error after sending means that nobody knows; the client sends the
-// transaction again, and the receipt tells.
+// Operations are not merged into statements of several rows: in such a statement
+// triggers and the subqueries of row-level security do not see the rows before,
+// so that a policy which counts would count wrong. Operations alike are parsed
+// once and bound for each, which gains more and changes nothing.
+//
+// # When a step fails
+//
+// The first step that fails names the transaction and the operation, and
+// everything is rolled back. Those before it are sent again, together with its
+// rejection, and then those after it, so that each has the outcome it would have
+// had alone and in order. An error with an SQLSTATE therefore means that nothing
+// was written. After any other error nobody knows: it is tried again, here and
+// then by the client, and the receipt tells.
 //
 // # Outcomes
 //
 // classify turns what Postgres said into one of the design's outcomes, in one
 // place. A transaction is fatal only where the error is known to be the write's
-// own fault, and only after the rejected write has been stored.
+// own fault, and its result is given only when the commit that holds the
+// rejected write has been answered.
 //
 // # Trust
 //
-// The login role has no rights on the application's tables. Statements run as
-// the role the identity carries, which the verifier took from an allow-list.
-// UPDATE and DELETE that touch no row ask postern.untouched, a function of the
-// schema's owner, whether row-level security hid the row.
+// The login role has no rights on the application's tables. Operations run as
+// the role the identity carries, which the verifier took from an allow-list. On
+// tables with row-level security, UPDATE and DELETE that touch no row ask
+// postern.untouched, a function of the schema's owner, whether the row is hidden.
 package apply

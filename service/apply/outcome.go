@@ -1,11 +1,12 @@
 package apply
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -13,55 +14,51 @@ import (
 	"postern/service/upload"
 )
 
-// outcome is what became of one attempt. Exactly one field is set; none means
-// that it was committed.
+// outcome is what a failure means for the transaction it belongs to. Exactly one
+// field is set.
 type outcome struct {
-	answered  bool              // a receipt exists
+	answered  bool              // some of the transactions have a receipt
 	rejection *upload.Rejection // the write's own fault
 	again     error             // worth another attempt at once: a clash with another transaction, or a lost connection
 	retry     error             // not the write's fault, or nobody knows
 }
 
-const (
-	retryAfter      = 5 * time.Second // as long as the SDKs wait on their own
-	retryAfterClash = time.Second     // two transactions met; the other one will be done soon
-)
-
-// failure is an error of one step of a batch.
-type failure struct {
-	err       error
-	receipt   bool // the step was the receipt
-	operation int  // -1 where the step was no operation
-}
-
 // classify is the one place where Postgres' errors become outcomes. SQLSTATEs
 // are those of https://www.postgresql.org/docs/current/errcodes-appendix.html.
 func classify(f *failure) outcome {
-	if f == nil {
-		return outcome{}
-	}
 	var pg *pgconn.PgError
-	if !errors.As(f.err, &pg) {
-		if pgconn.SafeToRetry(f.err) {
-			return outcome{again: f.err} // nothing was sent
-		}
-		return outcome{retry: f.err}
+	switch {
+	case errors.Is(f.err, context.DeadlineExceeded), errors.Is(f.err, context.Canceled):
+		return outcome{retry: f.err} // no connection was free in time, or the request's own time is up
+	case !errors.As(f.err, &pg):
+		return outcome{again: f.err}
 	}
-	reject := func(code upload.Code, message string) outcome {
-		return outcome{rejection: &upload.Rejection{Code: code, Message: message, Details: details(pg), Operation: f.operation}}
+	if f.kind == receipts && pg.ConstraintName == ledger.ReceiptConstraint {
+		return outcome{answered: true}
 	}
 	switch {
-	case f.receipt && pg.ConstraintName == ledger.ReceiptConstraint:
-		return outcome{answered: true}
-	case pg.Code == "40001", pg.Code == "40P01", pg.Code == "57P01":
-		return outcome{again: f.err} // 57P01 is what an idle connection to a database that fell asleep says
-	case f.operation < 0 && !strings.HasPrefix(pg.Code, "23"):
-		return outcome{retry: f.err} // our own statements failed: the setup's fault, not the write's
+	case pg.Code == "40001", pg.Code == "40P01", // clashed with another transaction
+		pg.Code == "57P01", pg.Code == "57P02", pg.Code == "57P03", // the server went away, or comes back
+		strings.HasPrefix(pg.Code, "08"):
+		return outcome{again: f.err}
+	case f.kind == receipts, f.kind == record, f.kind == session && f.transaction < 0:
+		return outcome{retry: f.err} // our own statements: the setup's fault, not the write's
+	}
+	if rejection := rejectionOf(f, pg); rejection != nil {
+		return outcome{rejection: rejection}
+	}
+	return outcome{retry: f.err}
+}
+
+// rejectionOf is nil for an error that is not known to be the write's own fault.
+func rejectionOf(f *failure, pg *pgconn.PgError) *upload.Rejection {
+	reject := func(code upload.Code, message string) *upload.Rejection {
+		return &upload.Rejection{Code: code, Message: message, Details: details(pg), Operation: f.operation}
+	}
+	switch {
 	case pg.Code == ledger.StateHidden:
-		f.operation = detailIndex(pg, f.operation)
 		return reject(upload.Unauthorized, "the row exists and is not yours to change")
 	case pg.Code == ledger.StateMissing:
-		f.operation = detailIndex(pg, f.operation)
 		return reject(upload.RowNotFound, "the row does not exist")
 	case pg.Code == "23502":
 		return reject(upload.NotNullViolation, fmt.Sprintf("%s.%s must not be null", pg.TableName, pg.ColumnName))
@@ -70,7 +67,7 @@ func classify(f *failure) outcome {
 	case pg.Code == "23505":
 		return reject(upload.UniqueViolation, fmt.Sprintf("another row of %s already has this value (constraint %s)", pg.TableName, pg.ConstraintName))
 	case pg.Code == "23514":
-		return reject(upload.CheckViolation, fmt.Sprintf("the row does not meet constraint %s of %s", pg.ConstraintName, pg.TableName))
+		return reject(upload.CheckViolation, checkMessage(pg))
 	case strings.HasPrefix(pg.Code, "23"):
 		return reject(upload.ConstraintViolation, fmt.Sprintf("the row does not meet constraint %s of %s", pg.ConstraintName, pg.TableName))
 	case strings.HasPrefix(pg.Code, "22"):
@@ -82,7 +79,25 @@ func classify(f *failure) outcome {
 	case pg.Code == "P0001", strings.HasPrefix(pg.Code, "PT"):
 		return reject(upload.RejectedByDatabase, pg.Message)
 	}
-	return outcome{retry: f.err}
+	return nil
+}
+
+// lost reports whether the connection broke, so that nobody knows what happened
+// of what was sent.
+func lost(err error) bool {
+	var pg *pgconn.PgError
+	return !errors.As(err, &pg)
+}
+
+// unrecognised reports whether an error is Postgres' answer to the write, rather
+// than trouble of a known kind that passes: connections, resources, locks, an
+// operator's doing, a defect.
+func unrecognised(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || len(pg.Code) != 5 {
+		return false
+	}
+	return !slices.Contains([]string{"08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX", "PN"}, pg.Code[:2])
 }
 
 // details is what a client may learn of an error: names of its own tables and
@@ -111,11 +126,45 @@ func foreignKeyMessage(pg *pgconn.PgError) string {
 	return fmt.Sprintf("the row refers to one that does not exist (constraint %s of %s)", pg.ConstraintName, pg.TableName)
 }
 
-func detailIndex(pg *pgconn.PgError, otherwise int) int {
-	if index, err := strconv.Atoi(pg.Detail); err == nil {
-		return index
+func checkMessage(pg *pgconn.PgError) string {
+	if pg.TableName == "" { // of a domain
+		return fmt.Sprintf("a value does not meet constraint %s of its type", pg.ConstraintName)
 	}
-	return otherwise
+	return fmt.Sprintf("the row does not meet constraint %s of %s", pg.ConstraintName, pg.TableName)
+}
+
+// blame finds the operation that an error at the end of a transaction comes
+// from, where only one of them can be meant; else -1.
+func blame(p plan, pg *pgconn.PgError) int {
+	found := -1
+	for _, s := range p {
+		if s.table.Name != pg.TableName || s.table.Schema != pg.SchemaName {
+			continue
+		}
+		if found >= 0 {
+			return -1
+		}
+		found = s.operation
+	}
+	return found
+}
+
+// nameColumn completes the rejection of a value that Postgres could not read,
+// which it does not blame on a column, where one of the operation's values alone
+// stands in the message.
+func nameColumn(r *upload.Rejection, s statement) {
+	var found []int
+	for i := range s.columns {
+		if value := string(s.args[i]); s.args[i] != nil && strings.Contains(r.Message, strconv.Quote(value)) {
+			found = append(found, i)
+		}
+	}
+	if len(found) != 1 {
+		return
+	}
+	column := s.columns[found[0]]
+	rejection := unfit(s.table.Unfit(column, quoted(string(s.args[found[0]])), r.Message))
+	r.Message, r.Details = rejection.Message, rejection.Details
 }
 
 // logAttributes describes an error without a word that could be row data: the

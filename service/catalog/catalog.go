@@ -7,24 +7,37 @@ package catalog
 
 import (
 	"context"
-	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// Querier is a connection or pool.
-type Querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
-// Snapshot is every table Postgres had at one moment. It is not changed after
-// it was read, so it may be shared.
+// Snapshot is what Postgres had at one moment. It is not changed after it was
+// read, so it may be shared.
 type Snapshot struct {
 	ReadAt time.Time
-	tables map[[2]string]*Table
+	// Deferred says that some constraint or constraint trigger of the database is
+	// deferrable, so that an error may wait for the commit.
+	Deferred bool
+	// TransactionTimeout says that the setting of this name exists (Postgres 17).
+	TransactionTimeout bool
+	// PreRequest is the quoted name of PostgREST's db-pre-request function; empty
+	// where none is configured in the database.
+	PreRequest string
+
+	tables   map[[2]string]*Table
+	byOID    map[uint32]*Table
+	settings map[string][]Setting // by role
 }
+
+// Setting is one that a role carries (ALTER ROLE … SET), which SET ROLE does not
+// load.
+type Setting struct{ Name, Value string }
 
 // Table is an ordinary or partitioned table.
 type Table struct {
@@ -34,31 +47,73 @@ type Table struct {
 	Columns     []Column // in the table's order
 	PrimaryKey  []string // column names in the key's order; empty when there is none
 	ForeignKeys []ForeignKey
+	RowSecurity bool     // row-level security is on
+	Triggers    []string // the events that have a BEFORE trigger for each row, which may cancel them: INSERT, UPDATE, DELETE
 
 	byName map[string]*Column
+	sql    string
 }
 
 // Column is one column of a table.
 type Column struct {
 	Name       string
-	Type       string // as format_type prints it, like character varying(40)
-	Base       string // pg_type.typname below any domain, like varchar; for an array its element's, like int4
-	Array      bool   // Base is the element type of an array
-	Category   byte   // pg_type.typcategory of Type below any domain, see https://www.postgresql.org/docs/current/catalog-pg-type.html
+	TypeName   string // as format_type prints it, like character varying(40)
+	Type       *Type  // below any domain
+	Modifier   int32  // pg_attribute.atttypmod, or that of the domain; -1 where there is none
 	NotNull    bool
 	HasDefault bool // a default, an identity or a generated expression
-	Generated  bool // generated always: nobody may write it
+	Generated  bool // generated always as an expression: nobody may write it
+	Identity   bool // generated always as identity: written only with overriding system value
+
+	sql string
 }
 
 // ForeignKey is a reference from a table to another, or to itself.
 type ForeignKey struct {
+	Name       string
 	References uint32   // the OID of the table referred to
 	Columns    []string // the referring columns
+	Targets    []string // the columns referred to, in the same order
 	Deferrable bool
 }
 
 // Table finds a table by schema and name; nil when there is none.
 func (s *Snapshot) Table(schema, name string) *Table { return s.tables[[2]string{schema, name}] }
+
+// TableByOID finds the table a foreign key refers to; nil when there is none.
+func (s *Snapshot) TableByOID(oid uint32) *Table { return s.byOID[oid] }
+
+// Settings are those that a role carries in this database.
+func (s *Snapshot) Settings(role string) []Setting { return s.settings[role] }
+
+// Bounds reports whether a role carries a timeout of this name that is no longer
+// than most.
+func (s *Snapshot) Bounds(role, timeout string, most time.Duration) bool {
+	for _, setting := range s.settings[role] {
+		if setting.Name == timeout {
+			own := duration(setting.Value)
+			return own > 0 && own <= most
+		}
+	}
+	return false
+}
+
+// duration reads a time setting as Postgres prints it in a role's settings: a
+// number of milliseconds, or one with a unit. What cannot be read is 0.
+func duration(value string) time.Duration {
+	digits := strings.TrimRight(value, "abcdefghijklmnopqrstuvwxyz ")
+	n, err := strconv.ParseFloat(digits, 64)
+	unit, ok := map[string]time.Duration{
+		"us": time.Microsecond, "": time.Millisecond, "ms": time.Millisecond, "s": time.Second, "min": time.Minute, "h": time.Hour, "d": 24 * time.Hour,
+	}[strings.TrimSpace(value[len(digits):])]
+	if err != nil || !ok {
+		return 0
+	}
+	return time.Duration(n * float64(unit))
+}
+
+// Intercepts reports whether a trigger may cancel an UPDATE or a DELETE.
+func (t *Table) Intercepts(event string) bool { return slices.Contains(t.Triggers, event) }
 
 // Column finds a column by name; nil when there is none.
 func (t *Table) Column(name string) *Column { return t.byName[name] }
@@ -67,119 +122,25 @@ func (t *Table) Column(name string) *Column { return t.byName[name] }
 func (t *Table) String() string { return t.Schema + "." + t.Name }
 
 // SQL is the table's quoted, qualified name.
-func (t *Table) SQL() string { return pgx.Identifier{t.Schema, t.Name}.Sanitize() }
+func (t *Table) SQL() string { return t.sql }
 
 // SQL is the column's quoted name.
-func (c *Column) SQL() string { return pgx.Identifier{c.Name}.Sanitize() }
-
-const columnsSQL = `
-select c.oid, n.nspname, c.relname, a.attname,
-       format_type(a.atttypid, a.atttypmod),
-       coalesce(element.typname, base.typname), element.oid is not null,
-       base.typcategory::text,
-       a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '' or a.attidentity = 'a'
-  from pg_catalog.pg_class c
-  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-  join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-  join lateral (
-         with recursive below as (
-           select t.* from pg_catalog.pg_type t where t.oid = a.atttypid
-           union all
-           select t.* from below b join pg_catalog.pg_type t on b.typtype = 'd' and t.oid = b.typbasetype)
-         select * from below where typtype <> 'd') base on true
-  left join pg_catalog.pg_type element on base.typcategory = 'A' and element.oid = base.typelem
- where c.relkind in ('r', 'p')
-   and n.nspname not in ('pg_catalog', 'information_schema')
-   and n.nspname !~ '^pg_(toast|temp)'
- order by c.oid, a.attnum`
-
-const constraintsSQL = `
-select k.conrelid, k.contype::text, k.confrelid, k.condeferrable,
-       array(select a.attname::text
-               from unnest(k.conkey) with ordinality as key(attnum, place)
-               join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = key.attnum
-              order by key.place)
-  from pg_catalog.pg_constraint k
- where k.contype in ('p', 'f')`
-
-// Read takes a snapshot in two queries.
-func Read(ctx context.Context, q Querier) (*Snapshot, error) {
-	s := &Snapshot{ReadAt: time.Now(), tables: map[[2]string]*Table{}}
-	byOID := map[uint32]*Table{}
-	if err := s.readColumns(ctx, q, byOID); err != nil {
-		return nil, fmt.Errorf("reading the catalogue's columns: %w", err)
-	}
-	if err := readConstraints(ctx, q, byOID); err != nil {
-		return nil, fmt.Errorf("reading the catalogue's constraints: %w", err)
-	}
-	return s, nil
-}
-
-func (s *Snapshot) readColumns(ctx context.Context, q Querier, byOID map[uint32]*Table) error {
-	rows, err := q.Query(ctx, columnsSQL)
-	if err != nil {
-		return err
-	}
-	var (
-		oid          uint32
-		schema, name string
-		category     string
-		c            Column
-	)
-	_, err = pgx.ForEachRow(rows, []any{&oid, &schema, &name, &c.Name, &c.Type, &c.Base, &c.Array, &category, &c.NotNull, &c.HasDefault, &c.Generated}, func() error {
-		c.Category = category[0]
-		table := byOID[oid]
-		if table == nil {
-			table = &Table{OID: oid, Schema: schema, Name: name}
-			byOID[oid] = table
-			s.tables[[2]string{schema, name}] = table
-		}
-		table.Columns = append(table.Columns, c)
-		return nil
-	})
-	for _, table := range byOID {
-		table.byName = make(map[string]*Column, len(table.Columns))
-		for i := range table.Columns {
-			table.byName[table.Columns[i].Name] = &table.Columns[i]
-		}
-	}
-	return err
-}
-
-func readConstraints(ctx context.Context, q Querier, byOID map[uint32]*Table) error {
-	rows, err := q.Query(ctx, constraintsSQL)
-	if err != nil {
-		return err
-	}
-	var (
-		oid        uint32
-		kind       string
-		references uint32
-		deferrable bool
-		columns    []string
-	)
-	_, err = pgx.ForEachRow(rows, []any{&oid, &kind, &references, &deferrable, &columns}, func() error {
-		table := byOID[oid]
-		switch {
-		case table == nil:
-		case kind == "p":
-			table.PrimaryKey = append([]string(nil), columns...)
-		default:
-			table.ForeignKeys = append(table.ForeignKeys, ForeignKey{references, append([]string(nil), columns...), deferrable})
-		}
-		return nil
-	})
-	return err
-}
+func (c *Column) SQL() string { return c.sql }
 
 // maxAge is how old a snapshot may grow while requests come in. Without requests
 // nothing is read: a serverless database must be able to sleep.
 const maxAge = time.Minute
 
+// Querier is a connection or pool.
+type Querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
 // Catalog is the latest snapshot, shared by all requests.
 type Catalog struct {
 	db      Querier
 	current atomic.Pointer[Snapshot]
+	reading sync.Mutex
 	stale   chan struct{}
 }
 
@@ -216,8 +177,15 @@ func (c *Catalog) Run(ctx context.Context, report func(*Snapshot, error)) {
 	}
 }
 
-// Refresh reads a new snapshot. When it fails the old one stays.
+// Refresh reads a new snapshot. When it fails the old one stays. Callers at the
+// same moment wait for each other.
 func (c *Catalog) Refresh(ctx context.Context) error {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	return c.read(ctx)
+}
+
+func (c *Catalog) read(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	s, err := Read(ctx, c.db)
@@ -229,14 +197,32 @@ func (c *Catalog) Refresh(ctx context.Context) error {
 }
 
 // Snapshot is the latest one; nil before the catalogue was read for the first
-// time. An old one is given out, and replaced behind the request's back.
-func (c *Catalog) Snapshot() *Snapshot {
+// time.
+func (c *Catalog) Snapshot() *Snapshot { return c.current.Load() }
+
+// Current is a snapshot for a request: the latest one, which is replaced behind
+// the request's back where it is old. Only the first requests after a start wait
+// for the database.
+func (c *Catalog) Current(ctx context.Context) (*Snapshot, error) {
 	s := c.current.Load()
-	if s != nil && time.Since(s.ReadAt) > maxAge {
+	if s == nil {
+		return c.first(ctx)
+	}
+	if time.Since(s.ReadAt) > maxAge {
 		select {
 		case c.stale <- struct{}{}:
 		default:
 		}
 	}
-	return s
+	return s, nil
+}
+
+func (c *Catalog) first(ctx context.Context) (*Snapshot, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if s := c.current.Load(); s != nil {
+		return s, nil
+	}
+	err := c.read(ctx)
+	return c.current.Load(), err
 }

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"math/big"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -25,110 +27,148 @@ func (u *Unfit) Error() string {
 }
 
 // Convert turns a client's value into the text that Postgres reads as the
-// column's type; nil is NULL. Numbers keep every digit. Types without a rule of
-// their own take the client's text as it is, and Postgres judges it.
+// column's type; nil is NULL. The error is an *Unfit.
 //
 // The rules follow what PowerSync's SDKs send: SQLite has no booleans, dates,
-// JSON or arrays, so these arrive as integers and text.
-func (t *Table) Convert(c *Column, value jsontext.Value) (*string, error) {
+// JSON or arrays, so these arrive as integers and text. What is converted is not
+// changed: a number keeps every digit, an offset is counted in rather than
+// dropped. Postgres then keeps its own normal form: fractions of a second in
+// microseconds, a numeric with a declared scale rounded to it, jsonb without
+// duplicate names, a float with the digits its width holds. Types without a rule
+// here take the client's text as it is, and Postgres judges it.
+func (t *Table) Convert(c *Column, value jsontext.Value) ([]byte, error) {
 	if value.Kind() == 'n' {
 		return nil, nil
 	}
-	text, err := plain(value)
+	text, err := c.Type.text(value)
 	if err == nil {
-		if strings.ContainsRune(text, 0) {
-			err = errors.New("Postgres text cannot hold the character NUL")
-		} else {
-			text, err = c.convert(value.Kind(), text)
-		}
+		err = c.fits(text)
 	}
 	if err != nil {
-		return nil, &Unfit{t.String(), c.Name, c.Type, short(string(value)), err.Error()}
+		return nil, t.Unfit(c, value, err.Error())
 	}
-	return &text, nil
+	return []byte(text), nil
 }
 
-// plain is a string's characters, or any other value as it was spelled.
-func plain(value jsontext.Value) (string, error) {
-	if value.Kind() != '"' {
-		return string(value), nil
-	}
-	var text string
-	err := json.Unmarshal(value, &text)
-	return text, err
+// Unfit words a problem with a value of a column.
+func (t *Table) Unfit(c *Column, value jsontext.Value, problem string) *Unfit {
+	return &Unfit{t.String(), c.Name, c.TypeName, short(string(value)), problem}
 }
 
-func (c *Column) convert(kind jsontext.Kind, text string) (string, error) {
-	if c.Array {
-		return arrayText(c, kind, text)
+func short(s string) string {
+	const most = 40
+	if runes := []rune(s); len(runes) > most {
+		return string(runes[:most]) + "…"
 	}
-	return scalarText(c.Base, kind, text)
+	return s
 }
 
-func scalarText(base string, kind jsontext.Kind, text string) (string, error) {
-	switch base {
-	case "bool":
-		return boolText(text)
-	case "int2", "int4", "int8":
-		return intText(text)
-	case "numeric", "float4", "float8":
-		return numberText(kind, text)
-	case "json", "jsonb":
-		return jsonText(kind, text)
-	case "bytea":
-		return byteaText(kind, text)
-	case "timestamptz":
-		return timestamptzText(kind, text)
+// modifierHeader is what Postgres adds to the length in a type's modifier.
+const modifierHeader = 4
+
+// fits checks a declared length, whose error in Postgres names no column.
+func (c *Column) fits(text string) error {
+	if c.Type.Name != "varchar" && c.Type.Name != "bpchar" || c.Modifier < modifierHeader {
+		return nil
+	}
+	most := int(c.Modifier) - modifierHeader
+	// Spaces beyond the length are cut off by the SQL standard's own rule.
+	if utf8.RuneCountInString(strings.TrimRight(text, " ")) > most {
+		return fmt.Errorf("it has more than %d characters", most)
+	}
+	return nil
+}
+
+// text is Postgres' text form of a value that is not null.
+func (t *Type) text(value jsontext.Value) (string, error) {
+	text := string(value)
+	if value.Kind() == '"' {
+		unquoted, err := jsontext.AppendUnquote(nil, value)
+		if err != nil {
+			return "", err
+		}
+		text = string(unquoted)
+	}
+	if strings.ContainsRune(text, 0) {
+		return "", errors.New("Postgres text cannot hold the character NUL")
+	}
+	switch t.Kind {
+	case Array:
+		return t.arrayText(value.Kind(), text)
+	case Composite:
+		return t.compositeText(value.Kind(), text)
+	case Range:
+		return t.rangeText(value.Kind(), text)
+	case Multirange:
+		return t.multirangeText(value.Kind(), text)
+	case Enum:
+		if !slices.Contains(t.Labels, text) {
+			return "", fmt.Errorf("send one of %s", short(strings.Join(t.Labels, ", ")))
+		}
+		return text, nil
+	}
+	if convert := scalars[t.Name]; convert != nil {
+		return convert(value.Kind(), text)
 	}
 	return text, nil
 }
 
-func boolText(text string) (string, error) {
+// scalars are the base types that have a rule, by pg_type.typname.
+var scalars = map[string]func(kind jsontext.Kind, text string) (string, error){
+	"bool":        boolText,
+	"int2":        intText(16),
+	"int4":        intText(32),
+	"int8":        intText(64),
+	"numeric":     numberText,
+	"float4":      numberText,
+	"float8":      numberText,
+	"json":        jsonText,
+	"jsonb":       jsonbText,
+	"bytea":       byteaText,
+	"uuid":        uuidText,
+	"date":        dateText,
+	"time":        timeText,
+	"timestamp":   timestampText,
+	"timestamptz": timestamptzText,
+}
+
+func boolText(_ jsontext.Kind, text string) (string, error) {
 	switch text {
-	case "1", "1.0", "true":
+	case "1", "1.0", "true", "t":
 		return "true", nil
-	case "0", "0.0", "false":
+	case "0", "0.0", "false", "f":
 		return "false", nil
 	}
 	return "", errors.New("send 0, 1, true or false")
 }
 
-// intText accepts integers, also spelled with a zero fraction as Dart does.
-func intText(text string) (string, error) {
-	switch text {
-	case "true":
-		return "1", nil
-	case "false":
-		return "0", nil
-	}
-	if whole, zeros, ok := strings.Cut(text, "."); ok && whole != "" && zeros != "" && strings.Trim(zeros, "0") == "" {
-		text = whole
-	}
-	if !integer.MatchString(text) {
-		if exact, ok := exactInteger(text); ok {
-			return exact, nil
+var number = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$`)
+
+// intText accepts whole numbers, also spelled with a zero fraction, as Dart
+// does, or with an exponent, as JavaScript does from 1e21.
+func intText(bits int) func(jsontext.Kind, string) (string, error) {
+	return func(_ jsontext.Kind, text string) (string, error) {
+		switch text {
+		case "true":
+			return "1", nil
+		case "false":
+			return "0", nil
 		}
-		return "", errors.New("send a whole number")
+		if n, err := strconv.ParseInt(text, 10, bits); err == nil {
+			return strconv.FormatInt(n, 10), nil
+		}
+		if !number.MatchString(text) {
+			return "", errors.New("send a whole number")
+		}
+		ratio, ok := new(big.Rat).SetString(text)
+		if !ok || !ratio.IsInt() {
+			return "", errors.New("send a whole number")
+		}
+		if n := ratio.Num(); !n.IsInt64() || bits < 64 && n.BitLen() > bits-1 && n.Int64() != -1<<(bits-1) {
+			return "", fmt.Errorf("send a number of at most %d bits", bits)
+		}
+		return ratio.Num().String(), nil
 	}
-	return text, nil
-}
-
-var (
-	integer = regexp.MustCompile(`^[+-]?[0-9]+$`)
-	number  = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$`)
-)
-
-// exactInteger reads spellings with an exponent, as JavaScript prints numbers
-// from 1e21, where they are whole.
-func exactInteger(text string) (string, bool) {
-	if !number.MatchString(text) {
-		return "", false
-	}
-	ratio, ok := new(big.Rat).SetString(text)
-	if !ok || !ratio.IsInt() {
-		return "", false
-	}
-	return ratio.Num().String(), true
 }
 
 func numberText(kind jsontext.Kind, text string) (string, error) {
@@ -155,6 +195,15 @@ func jsonText(kind jsontext.Kind, text string) (string, error) {
 	return text, nil
 }
 
+var escapedNUL = regexp.MustCompile(`(^|[^\\])(\\\\)*\\u0000`)
+
+func jsonbText(kind jsontext.Kind, text string) (string, error) {
+	if escapedNUL.MatchString(text) {
+		return "", errors.New(`jsonb cannot hold the character \u0000`)
+	}
+	return jsonText(kind, text)
+}
+
 // byteaText takes standard base64, padded or not, or Postgres' own \x form.
 func byteaText(kind jsontext.Kind, text string) (string, error) {
 	if kind != '"' {
@@ -166,91 +215,18 @@ func byteaText(kind jsontext.Kind, text string) (string, error) {
 		}
 		return text, nil
 	}
-	raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "="))
+	raw, err := base64.RawStdEncoding.Strict().DecodeString(strings.TrimRight(text, "="))
 	if err != nil {
 		return "", errors.New("send base64 text")
 	}
 	return `\x` + hex.EncodeToString(raw), nil
 }
 
-var zoneless = regexp.MustCompile(`^\d{4,}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?)?$`)
+var uuidShape = regexp.MustCompile(`^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$`)
 
-// timestamptzText reads a timestamp without a zone as UTC, whatever the zone of
-// the database session.
-func timestamptzText(kind jsontext.Kind, text string) (string, error) {
-	if kind != '"' {
-		return "", errors.New("send an ISO 8601 date and time")
+func uuidText(_ jsontext.Kind, text string) (string, error) {
+	if !uuidShape.MatchString(text) {
+		return "", errors.New("send a UUID")
 	}
-	if zoneless.MatchString(text) {
-		if len(text) == len("2026-11-23") {
-			return text + " 00:00:00+00", nil
-		}
-		return text + "+00", nil
-	}
-	return text, nil
-}
-
-// arrayText turns a JSON array into Postgres' array form; text that is already
-// of that form passes.
-func arrayText(c *Column, kind jsontext.Kind, text string) (string, error) {
-	trimmed := strings.TrimSpace(text)
-	if kind == '"' && strings.HasPrefix(trimmed, "{") {
-		return text, nil
-	}
-	if !strings.HasPrefix(trimmed, "[") {
-		return "", errors.New("send a JSON array")
-	}
-	var elements []jsontext.Value
-	if err := json.Unmarshal([]byte(text), &elements, jsontext.AllowDuplicateNames(true)); err != nil {
-		return "", errors.New("the text is not a JSON array")
-	}
-	return arrayLiteral(c, elements)
-}
-
-func arrayLiteral(c *Column, elements []jsontext.Value) (string, error) {
-	var out strings.Builder
-	out.WriteByte('{')
-	for i, element := range elements {
-		if i > 0 {
-			out.WriteByte(',')
-		}
-		text, err := elementText(c, element)
-		if err != nil {
-			return "", fmt.Errorf("element %d: %w", i+1, err)
-		}
-		out.WriteString(text)
-	}
-	out.WriteByte('}')
-	return out.String(), nil
-}
-
-func elementText(c *Column, element jsontext.Value) (string, error) {
-	json := c.Base == "json" || c.Base == "jsonb"
-	switch {
-	case element.Kind() == 'n':
-		return "NULL", nil
-	case element.Kind() == '[' && !json:
-		return arrayText(c, element.Kind(), string(element))
-	}
-	text, err := plain(element)
-	if json {
-		text = string(element) // an array of JSON sent as JSON: a string in it is a JSON string
-	} else if err == nil {
-		text, err = scalarText(c.Base, element.Kind(), text)
-	}
-	if err != nil {
-		return "", err
-	}
-	if strings.ContainsRune(text, 0) {
-		return "", errors.New("Postgres text cannot hold the character NUL")
-	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`, nil
-}
-
-func short(s string) string {
-	const most = 40
-	if runes := []rune(s); len(runes) > most {
-		return string(runes[:most]) + "…"
-	}
-	return s
+	return strings.ToLower(text), nil
 }

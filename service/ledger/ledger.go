@@ -8,18 +8,23 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
+	"strconv"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"postern/service/catalog"
 	"postern/service/identity"
 	"postern/service/upload"
 )
@@ -81,7 +86,90 @@ func writeMembers(h hash.Hash, members []upload.Member) {
 	}
 }
 
-// Ledger writes and reads the tables of schema postern.
+// Entry is one transaction of a request that is about to be answered for good:
+// applied, or rejected.
+type Entry struct {
+	Digest      Digest
+	Transaction upload.Transaction
+	Rejection   *upload.Rejection // nil where it is applied
+}
+
+// final says that the entry's answer will stand, whatever comes later. A
+// transaction that the client keeps until its app has decided is not answered
+// for good.
+func (e Entry) final() bool {
+	return e.Digest.Receipt && (e.Rejection == nil || !e.Rejection.ClientHandling)
+}
+
+// Statement is SQL with parameters in Postgres' text form.
+type Statement struct {
+	SQL  string
+	Args [][]byte
+}
+
+// Receipts inserts the receipts of a request's entries in one statement; ok is
+// false where none of them gets one. It must run in the database transaction
+// that applies the entries, before the user's role is taken: of two arrivals of
+// the same transaction one waits here for the other, and fails on
+// ReceiptConstraint. Sorted, so that two requests never wait for each other.
+func Receipts(entries []Entry) (s Statement, ok bool) {
+	var digests, outcomes []string
+	final := make([]Entry, 0, len(entries))
+	for _, e := range entries {
+		if e.final() {
+			final = append(final, e)
+		}
+	}
+	slices.SortFunc(final, func(a, b Entry) int { return bytes.Compare(a.Digest.Sum[:], b.Digest.Sum[:]) })
+	for _, e := range final {
+		outcome := "applied"
+		if e.Rejection != nil {
+			outcome = "rejected"
+		}
+		digests, outcomes = append(digests, hexBytes(e.Digest)), append(outcomes, outcome)
+	}
+	return Statement{
+		SQL:  `insert into postern.receipts (digest, outcome) select * from unnest($1::bytea[], $2::text[])`,
+		Args: [][]byte{catalog.TextArray(digests), catalog.TextArray(outcomes)},
+	}, len(final) > 0
+}
+
+// Rejected is the statement that makes a rejected entry durable, the only ground
+// on which a client may be told to drop a transaction. It too comes before the
+// user's role is taken. A repetition counts another attempt in the row it has.
+func Rejected(who identity.Identity, clientID, policySHA256 string, e Entry) (Statement, error) {
+	transaction, err := marshal(e.Transaction)
+	if err != nil {
+		return Statement{}, err
+	}
+	details, err := json.Marshal(e.Rejection.Details)
+	if err != nil {
+		return Statement{}, fmt.Errorf("marshalling the details of a rejection: %w", err)
+	}
+	var index []byte
+	if e.Rejection.Operation >= 0 {
+		index = strconv.AppendInt(nil, int64(e.Rejection.Operation), 10)
+	}
+	return Statement{
+		SQL: `
+insert into postern.rejected_writes
+       (digest, issuer, subject, client_id, transaction, code, message, details, operation_index, requires_client_handling, policy_sha256)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    on conflict (digest) do update
+   set attempts = rejected_writes.attempts + 1, last_at = now(), code = excluded.code, message = excluded.message, details = excluded.details,
+       operation_index = excluded.operation_index, requires_client_handling = excluded.requires_client_handling, policy_sha256 = excluded.policy_sha256`,
+		Args: [][]byte{
+			[]byte(hexBytes(e.Digest)), []byte(who.Issuer), []byte(who.Subject), []byte(clientID), transaction,
+			[]byte(e.Rejection.Code), []byte(e.Rejection.Message), details, index,
+			strconv.AppendBool(nil, e.Rejection.ClientHandling), []byte(policySHA256),
+		},
+	}, nil
+}
+
+// hexBytes is Postgres' text form of a digest.
+func hexBytes(d Digest) string { return `\x` + hex.EncodeToString(d.Sum[:]) }
+
+// Ledger reads what was answered before, and forgets what is old.
 type Ledger struct {
 	db *pgxpool.Pool
 }
@@ -89,89 +177,55 @@ type Ledger struct {
 // New is a ledger in db's database, connected as Postern's login role.
 func New(db *pgxpool.Pool) *Ledger { return &Ledger{db: db} }
 
-// QueueReceipt adds the receipt of a transaction to the batch that applies it.
-// It must come first, before the user's role is taken: the loser of a race of
-// two arrivals waits here, and fails on ReceiptConstraint.
-func QueueReceipt(b *pgx.Batch, d Digest) {
-	b.Queue(`insert into postern.receipts (digest, outcome) values ($1, 'applied')`, d.Sum[:])
-}
-
-// Rejected is a write as it was turned down.
-type Rejected struct {
-	Digest       Digest
-	Who          identity.Identity
-	ClientID     string
-	Transaction  upload.Transaction
-	Rejection    *upload.Rejection
-	PolicySHA256 string
-}
-
-// Record makes the rejection durable and is the only ground on which a client
-// may be told to drop a transaction. A repetition counts another attempt in the
-// row it already has. When the transaction was answered before, that answer
-// stands: success if it was applied, else the first rejection.
-func (l *Ledger) Record(ctx context.Context, r Rejected) (upload.Result, error) {
-	transaction, err := marshal(r.Transaction)
+// Answers are the results of those of the entries that have a receipt: success
+// where it was applied, else the first rejection, of which another attempt is
+// counted.
+func (l *Ledger) Answers(ctx context.Context, entries []Entry) (map[Digest]upload.Result, error) {
+	digests := make([][]byte, 0, len(entries))
+	for _, e := range entries {
+		digests = append(digests, e.Digest.Sum[:])
+	}
+	rows, err := l.db.Query(ctx, `
+with repeated as (
+  update postern.rejected_writes set attempts = attempts + 1, last_at = now()
+   where digest = any($1) and exists (select from postern.receipts r where r.digest = rejected_writes.digest and r.outcome = 'rejected')
+  returning *)
+select r.digest, r.outcome, w.code, w.message, w.details::text, w.operation_index
+  from postern.receipts r left join repeated w using (digest)
+ where r.digest = any($1)`, digests)
 	if err != nil {
-		return upload.Result{}, err
+		return nil, fmt.Errorf("reading receipts: %w", err)
 	}
-	details, err := json.Marshal(r.Rejection.Details)
-	if err != nil {
-		return upload.Result{}, fmt.Errorf("marshalling the details of a rejection: %w", err)
-	}
-	var index *int
-	if r.Rejection.Operation >= 0 {
-		index = &r.Rejection.Operation
-	}
-	final := r.Digest.Receipt && !r.Rejection.ClientHandling
-	var b pgx.Batch
-	if final {
-		b.Queue(`insert into postern.receipts (digest, outcome) values ($1, 'rejected') on conflict do nothing`, r.Digest.Sum[:])
-	}
-	b.Queue(`
-insert into postern.rejected_writes
-       (digest, issuer, subject, client_id, transaction, code, message, details, operation_index, requires_client_handling, policy_sha256)
-select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
- where not exists (select from postern.receipts where digest = $1 and outcome = 'applied')
-    on conflict (digest) do update set attempts = rejected_writes.attempts + 1, last_at = now()`,
-		r.Digest.Sum[:], r.Who.Issuer, r.Who.Subject, r.ClientID, string(transaction), string(r.Rejection.Code), r.Rejection.Message,
-		string(details), index, r.Rejection.ClientHandling, r.PolicySHA256)
-	if err := l.db.SendBatch(ctx, &b).Close(); err != nil {
-		return upload.Result{}, fmt.Errorf("recording a rejected write: %w", err)
-	}
-	if final {
-		return l.Answer(ctx, r.Digest)
-	}
-	return upload.Rejected(r.Rejection), nil
-}
-
-// Answer is what became of a transaction that has a receipt.
-func (l *Ledger) Answer(ctx context.Context, d Digest) (upload.Result, error) {
 	var (
-		outcome             string
-		code, message, data *string
-		index               *int
+		answers               = map[Digest]upload.Result{}
+		digest                []byte
+		outcome               string
+		code, message, detail *string
+		index                 *int
 	)
-	err := l.db.QueryRow(ctx, `
-select r.outcome, w.code, w.message, w.details::text, w.operation_index
-  from postern.receipts r left join postern.rejected_writes w on w.digest = r.digest and r.outcome = 'rejected'
- where r.digest = $1`, d.Sum[:]).Scan(&outcome, &code, &message, &data, &index)
-	switch {
-	case err != nil:
-		return upload.Result{}, fmt.Errorf("reading a receipt: %w", err)
-	case outcome == "applied":
-		return upload.Result{Status: upload.Success}, nil
-	case code == nil:
-		return upload.Result{}, errors.New("reading a receipt: it says rejected, and the rejected write is gone")
+	_, err = pgx.ForEachRow(rows, []any{&digest, &outcome, &code, &message, &detail, &index}, func() error {
+		key := Digest{Sum: [sha256.Size]byte(digest), Receipt: true}
+		switch {
+		case outcome == "applied":
+			answers[key] = upload.Result{Status: upload.Success}
+			return nil
+		case code == nil:
+			return errors.New("a receipt says rejected, and the rejected write is gone")
+		}
+		rejection := &upload.Rejection{Code: upload.Code(*code), Message: *message, Operation: -1}
+		if index != nil {
+			rejection.Operation = *index
+		}
+		if *detail != "null" {
+			rejection.Details = jsontext.Value(*detail)
+		}
+		answers[key] = upload.Rejected(rejection)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading receipts: %w", err)
 	}
-	rejection := &upload.Rejection{Code: upload.Code(*code), Message: *message, Operation: -1}
-	if index != nil {
-		rejection.Operation = *index
-	}
-	if *data != "null" {
-		rejection.Details = jsontext.Value(*data)
-	}
-	return upload.Rejected(rejection), nil
+	return answers, nil
 }
 
 // marshal spells a transaction in the write API's form, with every value as the

@@ -50,7 +50,7 @@ func TestDecodeBatch(t *testing.T) {
 		{"NoCrud", `{"transactions":[{}]}`, "transactions[0].crud: is required"},
 		{"CrudString", `{"transactions":[{"crud":"x"}]}`, "transactions[0].crud: must be an array, not a string"},
 		{"NoID", `{"transactions":[{"crud":[]},{"crud":[{"op":"PUT","table":"t"}]}]}`, "transactions[1].crud[0].id: is required"},
-		{"NumericID", `{"transactions":[{"crud":[{"id":1,"op":"PUT","table":"t"}]}]}`, "transactions[0].crud[0].id: must be a string, not \"1\""},
+		{"NumericID", `{"transactions":[{"crud":[{"id":1,"op":"PUT","table":"t"}]}]}`, "transactions[0].crud[0].id: must be a string, not a number"},
 		{"NoOp", `{"transactions":[{"crud":[{"id":"1","table":"t"}]}]}`, "transactions[0].crud[0].op: is required"},
 		{"UnknownOp", `{"transactions":[{"crud":[{"id":"1","op":"put","table":"t"}]}]}`, `transactions[0].crud[0].op: must be PUT, PATCH or DELETE, not "put"`},
 		{"NoTable", `{"transactions":[{"crud":[{"id":"1","op":"PUT"}]}]}`, "transactions[0].crud[0].table: is required"},

@@ -75,6 +75,7 @@ const (
 	InvalidData         Code = "INVALID_DATA"
 	SchemaMismatch      Code = "SCHEMA_MISMATCH"
 	Unauthorized        Code = "UNAUTHORIZED"
+	UnclassifiedError   Code = "UNCLASSIFIED_ERROR"   // the database refused it many times over, with an error of no known kind
 	RejectedByDatabase  Code = "REJECTED_BY_DATABASE" // a trigger or function of the application raised an exception
 	RowNotFound         Code = "ROW_NOT_FOUND"        // a PATCH of a row that does not exist, where the policy rejects those
 )

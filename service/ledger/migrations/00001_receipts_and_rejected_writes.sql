@@ -30,34 +30,40 @@ create table postern.rejected_writes (
 );
 create index rejected_writes_subject on postern.rejected_writes (issuer, subject, first_at);
 
--- Called in the statement of an UPDATE or DELETE that touched no row: under
--- row-level security that is all one sees of a row that exists and is hidden.
--- It runs as this schema's owner, who must be able to see every row (a superuser,
--- a role with BYPASSRLS, or the tables' owner), and does nothing for anyone but
--- Postern's login role, whatever role that has taken: it must not tell the
--- application's users which ids exist.
+-- Called in the statement of an UPDATE or DELETE that touched no row of a table
+-- with row-level security: under it, that is all one sees of a row that exists
+-- and is hidden. It runs as this schema's owner, who must be able to see every
+-- row (a superuser, a role with BYPASSRLS, or the tables' owner), and does nothing
+-- for anyone but Postern's login role, whatever role that has taken: it must not
+-- tell the application's users which ids exist.
+--
+-- A trigger may have taken the operation over and cancelled it, as soft deletes
+-- are made (intercepted). Its own write to the row in this transaction tells.
 -- +goose StatementBegin
-create function postern.untouched(operation integer, target oid, key_column text, key text, reject_missing boolean)
+create function postern.untouched(operation integer, target oid, key_columns text[], keys text[], reject_missing boolean, intercepted boolean)
 returns void
 language plpgsql volatile security definer
 set search_path = ''
 set row_security = off
 as $$
 declare
-  present boolean;
+  condition text := (select string_agg(format('%I = %L', c, k), ' and ') from unnest(key_columns, keys) as pair(c, k));
+  writer xid;
 begin
   if not has_table_privilege(session_user, 'postern.receipts', 'insert') then
     raise insufficient_privilege using message = 'postern.untouched is for Postern''s login role alone';
   end if;
   begin
-    execute format('select exists (select from %s where %I = %L)', target::regclass, key_column, key) into present;
+    execute format('select xmin from %s where %s', target::regclass, condition) into writer;
   exception when insufficient_privilege then
     raise exception using
       errcode = 'PN003', detail = operation::text,
       message = format('the owner of schema postern may not read every row of %s', target::regclass),
       hint = 'Run postern migrate as a role with BYPASSRLS, such as the one that owns your tables.';
   end;
-  if present then
+  if intercepted and writer = pg_current_xact_id()::xid then
+    return;
+  elsif writer is not null then
     raise exception using errcode = 'PN001', detail = operation::text, message = 'the row exists and is hidden';
   elsif reject_missing then
     raise exception using errcode = 'PN002', detail = operation::text, message = 'the row does not exist';

@@ -1,0 +1,206 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Read takes a snapshot.
+func Read(ctx context.Context, q Querier) (*Snapshot, error) {
+	s := &Snapshot{ReadAt: time.Now(), tables: map[[2]string]*Table{}, byOID: map[uint32]*Table{}, settings: map[string][]Setting{}}
+	types, err := readTypes(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("reading the catalogue's types: %w", err)
+	}
+	for _, step := range []struct {
+		what string
+		read func() error
+	}{
+		{"columns", func() error { return s.readColumns(ctx, q, types) }},
+		{"constraints", func() error { return s.readConstraints(ctx, q) }},
+		{"triggers", func() error { return s.readTriggers(ctx, q) }},
+		{"settings", func() error { return s.readSettings(ctx, q) }},
+	} {
+		if err := step.read(); err != nil {
+			return nil, fmt.Errorf("reading the catalogue's %s: %w", step.what, err)
+		}
+	}
+	return s, nil
+}
+
+const columnsSQL = `
+select c.oid, n.nspname, c.relname, c.relrowsecurity, a.attname,
+       format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod,
+       a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '', a.attidentity = 'a'
+  from pg_catalog.pg_class c
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+ where c.relkind in ('r', 'p')
+   and n.nspname not in ('pg_catalog', 'information_schema')
+   and n.nspname !~ '^pg_(toast|temp)'
+ order by c.oid, a.attnum`
+
+func (s *Snapshot) readColumns(ctx context.Context, q Querier, types *typeTable) error {
+	rows, err := q.Query(ctx, columnsSQL)
+	if err != nil {
+		return err
+	}
+	var (
+		t      Table
+		c      Column
+		typeID uint32
+	)
+	_, err = pgx.ForEachRow(rows, []any{&t.OID, &t.Schema, &t.Name, &t.RowSecurity, &c.Name, &c.TypeName, &typeID, &c.Modifier,
+		&c.NotNull, &c.HasDefault, &c.Generated, &c.Identity}, func() error {
+		table := s.byOID[t.OID]
+		if table == nil {
+			fresh := t
+			table = &fresh
+			table.sql = pgx.Identifier{t.Schema, t.Name}.Sanitize()
+			s.byOID[t.OID] = table
+			s.tables[[2]string{t.Schema, t.Name}] = table
+		}
+		column := c
+		column.sql = pgx.Identifier{c.Name}.Sanitize()
+		column.Type, column.Modifier = types.resolve(typeID, c.Modifier)
+		table.Columns = append(table.Columns, column)
+		return nil
+	})
+	for _, table := range s.byOID {
+		table.byName = make(map[string]*Column, len(table.Columns))
+		for i := range table.Columns {
+			table.byName[table.Columns[i].Name] = &table.Columns[i]
+		}
+	}
+	return err
+}
+
+const constraintsSQL = `
+select k.conrelid, k.conname, k.contype::text, k.confrelid, k.condeferrable,
+       array(select a.attname::text
+               from unnest(k.conkey) with ordinality as key(attnum, place)
+               join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = key.attnum
+              order by key.place),
+       array(select a.attname::text
+               from unnest(k.confkey) with ordinality as key(attnum, place)
+               join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = key.attnum
+              order by key.place)
+  from pg_catalog.pg_constraint k
+ where k.contype in ('p', 'f') or k.condeferrable`
+
+func (s *Snapshot) readConstraints(ctx context.Context, q Querier) error {
+	rows, err := q.Query(ctx, constraintsSQL)
+	if err != nil {
+		return err
+	}
+	var (
+		table   uint32
+		kind    string
+		key     ForeignKey
+		columns []string
+		targets []string
+	)
+	_, err = pgx.ForEachRow(rows, []any{&table, &key.Name, &kind, &key.References, &key.Deferrable, &columns, &targets}, func() error {
+		s.Deferred = s.Deferred || key.Deferrable
+		t := s.byOID[table]
+		switch {
+		case t == nil:
+		case kind == "p":
+			t.PrimaryKey = append([]string(nil), columns...)
+		case kind == "f":
+			foreign := key
+			foreign.Columns, foreign.Targets = append([]string(nil), columns...), append([]string(nil), targets...)
+			t.ForeignKeys = append(t.ForeignKeys, foreign)
+		}
+		return nil
+	})
+	return err
+}
+
+// triggersSQL reads the triggers of users that come before a row's operation, by
+// the bits of https://www.postgresql.org/docs/current/catalog-pg-trigger.html:
+// 1 is for each row, 2 before, 4 insert, 8 delete, 16 update.
+const triggersSQL = `
+select t.tgrelid, array_remove(array[case when bool_or(t.tgtype & 4 <> 0) then 'INSERT' end, case when bool_or(t.tgtype & 16 <> 0) then 'UPDATE' end,
+                                     case when bool_or(t.tgtype & 8 <> 0) then 'DELETE' end], null)
+  from pg_catalog.pg_trigger t
+ where not t.tgisinternal and t.tgtype & 3 = 3
+ group by t.tgrelid`
+
+func (s *Snapshot) readTriggers(ctx context.Context, q Querier) error {
+	rows, err := q.Query(ctx, triggersSQL)
+	if err != nil {
+		return err
+	}
+	var (
+		table  uint32
+		events []string
+	)
+	_, err = pgx.ForEachRow(rows, []any{&table, &events}, func() error {
+		if t := s.byOID[table]; t != nil {
+			t.Triggers = append([]string(nil), events...)
+		}
+		return nil
+	})
+	return err
+}
+
+// settingsSQL reads what roles carry in this database, as far as anyone may set
+// it; what is set for the database as a whole came with the connection. The more
+// particular comes last.
+const settingsSQL = `
+select r.rolname, setting
+  from pg_catalog.pg_db_role_setting d
+  join pg_catalog.pg_roles r on r.oid = d.setrole
+ cross join unnest(d.setconfig) setting
+ where d.setdatabase in (0, (select oid from pg_catalog.pg_database where datname = current_database()))
+   and not exists (select from pg_catalog.pg_settings s where s.name = split_part(setting, '=', 1) and s.context <> 'user')
+ order by d.setdatabase`
+
+// PostgREST reads its configuration from its own login role, see
+// https://docs.postgrest.org/en/stable/references/configuration.html#in-database-configuration.
+const (
+	restRole   = "authenticator"
+	preRequest = "pgrst.db_pre_request"
+)
+
+func (s *Snapshot) readSettings(ctx context.Context, q Querier) error {
+	rows, err := q.Query(ctx, settingsSQL)
+	if err != nil {
+		return err
+	}
+	var role, setting, function string
+	_, err = pgx.ForEachRow(rows, []any{&role, &setting}, func() error {
+		name, value, _ := strings.Cut(setting, "=")
+		switch {
+		case name == preRequest && role == restRole:
+			function = value
+		case strings.HasPrefix(name, "pgrst."):
+		default:
+			s.settings[role] = append(s.settings[role], Setting{name, value})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	rows, err = q.Query(ctx, `
+select current_setting('server_version_num')::int >= 170000,
+       coalesce((select format('%I.%I', n.nspname, p.proname)
+                   from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+                  where p.oid = to_regproc(nullif($1, ''))), '')`, function)
+	if err != nil {
+		return err
+	}
+	rows.Next()
+	err = rows.Scan(&s.TransactionTimeout, &s.PreRequest)
+	rows.Close()
+	if err == nil && function != "" && s.PreRequest == "" {
+		err = fmt.Errorf("%s names a function that is not there: %q", preRequest, function)
+	}
+	return err
+}

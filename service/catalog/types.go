@@ -1,0 +1,127 @@
+package catalog
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Kind is what a type is made of.
+type Kind byte
+
+// Domains are not among them: a column of a domain has the type below it.
+const (
+	Base       Kind = 'b'
+	Enum       Kind = 'e'
+	Array      Kind = 'a'
+	Composite  Kind = 'c'
+	Range      Kind = 'r'
+	Multirange Kind = 'm'
+)
+
+// Type is a Postgres type.
+type Type struct {
+	Name   string // pg_type.typname, like int4
+	Kind   Kind
+	Of     *Type    // an array's element, a range's bound, a multirange's range
+	Labels []string // of an enum
+	Fields []Field  // of a composite
+}
+
+// Field is one of a composite's.
+type Field struct {
+	Name string
+	Type *Type
+}
+
+// A composite lists its fields; types that are rows of a table are left to
+// Postgres' own text form.
+const typesSQL = `
+select t.oid, t.typname, case when t.typcategory = 'A' and t.typelem <> 0 then 'a' else t.typtype::text end,
+       case t.typtype when 'd' then t.typbasetype
+                      when 'r' then (select rngsubtype from pg_catalog.pg_range where rngtypid = t.oid)
+                      when 'm' then (select rngtypid from pg_catalog.pg_range where rngmultitypid = t.oid)
+                      else t.typelem end,
+       t.typtypmod,
+       array(select e.enumlabel::text from pg_catalog.pg_enum e where t.typtype = 'e' and e.enumtypid = t.oid order by e.enumsortorder),
+       array(select a.attname::text from pg_catalog.pg_attribute a where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped order by a.attnum),
+       array(select a.atttypid from pg_catalog.pg_attribute a where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped order by a.attnum)
+  from pg_catalog.pg_type t
+  left join pg_catalog.pg_class c on c.oid = t.typrelid
+ where t.typtype in ('b', 'd', 'e', 'r', 'm') or (t.typtype = 'c' and c.relkind = 'c')`
+
+// typeTable is all types while a snapshot is read.
+type typeTable struct {
+	byOID   map[uint32]*Type
+	domains map[uint32]domain
+}
+
+type domain struct {
+	below    uint32
+	modifier int32
+}
+
+func readTypes(ctx context.Context, q Querier) (*typeTable, error) {
+	rows, err := q.Query(ctx, typesSQL)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		oid, of    uint32
+		name, kind string
+		modifier   int32
+		labels     []string
+		names      []string
+		fieldTypes []uint32
+	)
+	types := &typeTable{map[uint32]*Type{}, map[uint32]domain{}}
+	parts := map[uint32][]uint32{} // what each type is made of, which may come later
+	_, err = pgx.ForEachRow(rows, []any{&oid, &name, &kind, &of, &modifier, &labels, &names, &fieldTypes}, func() error {
+		if kind == "d" {
+			types.domains[oid] = domain{of, modifier}
+			return nil
+		}
+		t := &Type{Name: name, Kind: Kind(kind[0]), Labels: append([]string(nil), labels...)}
+		for _, field := range names {
+			t.Fields = append(t.Fields, Field{Name: field})
+		}
+		types.byOID[oid] = t
+		switch t.Kind {
+		case Array, Range, Multirange:
+			parts[oid] = []uint32{of}
+		case Composite:
+			parts[oid] = append([]uint32(nil), fieldTypes...)
+		}
+		return nil
+	})
+	for oid, made := range parts {
+		t := types.byOID[oid]
+		for i, part := range made {
+			resolved, _ := types.resolve(part, -1)
+			if t.Kind == Composite {
+				t.Fields[i].Type = resolved
+			} else {
+				t.Of = resolved
+			}
+		}
+	}
+	return types, err
+}
+
+// unknown stands for types that were not read: Postgres judges their text.
+var unknown = &Type{Name: "unknown", Kind: Base}
+
+// resolve finds the type below any domains, and the modifier that holds there.
+func (t *typeTable) resolve(oid uint32, modifier int32) (*Type, int32) {
+	for {
+		d, ok := t.domains[oid]
+		if !ok {
+			break
+		}
+		oid, modifier = d.below, d.modifier
+	}
+	if found := t.byOID[oid]; found != nil {
+		return found, modifier
+	}
+	return unknown, modifier
+}
