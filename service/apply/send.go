@@ -129,10 +129,12 @@ func (s *sender) steps(ctx context.Context, transactions []*transaction) ([]step
 	}
 	setup := s.setup(ctx)
 	all(session, setup.SQL, setup.Args...)
-	entries, applied := make([]ledger.Entry, len(transactions)), false
-	for i, t := range transactions {
-		entries[i] = t.Entry
-		applied = applied || t.Rejection == nil && len(t.plan) > 0
+	entries, applied := make([]ledger.Entry, 0, len(transactions)), false
+	for _, t := range transactions {
+		if t.Rejection == nil && len(t.plan) == 0 {
+			continue // nothing to remember
+		}
+		entries, applied = append(entries, t.Entry), applied || t.Rejection == nil
 	}
 	if receipt, ok := ledger.Receipts(entries); ok {
 		all(receipts, receipt.SQL, receipt.Args...)
