@@ -61,20 +61,11 @@ type cell struct {
 // lets go of a table's rows, so that the lists stay short. moved is false where
 // the client's order will do.
 func precedence(writes []write) (before [][]int, moved bool) {
-	made, removed := map[cell]int{}, map[cell]bool{} // the first PUT of each value; the keys of DELETEs
-	for i, w := range writes {
-		for c, column := range w.columns {
-			at := cell{w.table.OID, column.Name, string(w.values[c])}
-			if _, ok := made[at]; !ok && w.op == upload.Put {
-				made[at] = i
-			}
-			removed[at] = removed[at] || w.op == upload.Delete
-		}
-	}
+	makers, removed := references(writes)
 	before = make([][]int, len(writes))
-	latest := map[string]int{} // by row
-	releases := map[uint32]int{}
-	lastRelease := map[uint32]int{} // the last write that lets go of a row of the table
+	latest := map[string]int{}      // the latest write of each row
+	releases := map[uint32]int{}    // the node for each table
+	lastRelease := map[uint32]int{} // and the last of its writes
 	for i := range writes {
 		w := &writes[i]
 		for _, key := range w.table.ForeignKeys {
@@ -84,8 +75,8 @@ func precedence(writes []write) (before [][]int, moved bool) {
 			// One column's value is enough to find the row, whatever the key's width.
 			value, sent := w.value(key.Columns[0])
 			target := cell{key.References, key.Targets[0], string(value)}
-			if parent, ok := made[target]; ok && sent && value != nil && parent > i {
-				before[i], moved = append(before[i], parent), true
+			if parent, ok := maker(makers[target], i); ok && sent && value != nil {
+				before[i], moved = append(before[i], parent), moved || parent > i
 			}
 			// A tree's rows are removed in the client's order: which refers to which is
 			// not known here.
@@ -109,6 +100,44 @@ func precedence(writes []write) (before [][]int, moved bool) {
 		}
 	}
 	return before, moved
+}
+
+// references finds what foreign keys may refer to: the PUTs that make each value,
+// and the DELETEs after which it is gone, as -1-i, in order; and which values are
+// removed at all.
+func references(writes []write) (makers map[cell][]int, removed map[cell]bool) {
+	makers, removed = map[cell][]int{}, map[cell]bool{}
+	for i, w := range writes {
+		for c, column := range w.columns {
+			at := cell{w.table.OID, column.Name, string(w.values[c])}
+			switch w.op {
+			case upload.Put:
+				makers[at] = append(makers[at], i)
+			case upload.Delete:
+				makers[at], removed[at] = append(makers[at], -1-i), true
+			}
+		}
+	}
+	return makers, removed
+}
+
+// maker is the PUT that makes a value exist for write i: the one before it where
+// nothing removes the value in between, else the next one after it.
+func maker(events []int, i int) (put int, ok bool) {
+	for _, event := range events {
+		switch {
+		case event < 0 && -1-event < i:
+			ok = false
+		case event >= 0 && event < i:
+			put, ok = event, true
+		case event > i:
+			if ok {
+				return put, true
+			}
+			return event, true
+		}
+	}
+	return put, ok
 }
 
 // value is what the write sets a column to, and whether it does.

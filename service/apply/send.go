@@ -27,6 +27,7 @@ const (
 	receipts    kind = iota // of all transactions that are answered for good
 	record                  // a rejected write
 	session                 // the user's role and claims
+	preRequest              // PostgREST's function, the application's own say
 	operation               //
 	constraints             // what a transaction deferred is checked
 	commit                  //
@@ -153,10 +154,14 @@ func (s *sender) steps(ctx context.Context, transactions []*transaction) ([]step
 		return steps, nil
 	}
 	all(session, `select set_config('role', $1, true)`, []byte(s.who.Role))
-	if s.snapshot.PreRequest != "" {
-		all(session, "select "+s.snapshot.PreRequest+"()")
-	}
+	asked := s.snapshot.PreRequest == ""
 	for i, t := range transactions {
+		if t.Rejection != nil || len(t.plan) == 0 {
+			continue
+		}
+		if !asked { // what it says no to is the first transaction, then the next one
+			steps, asked = append(steps, step{preRequest, i, -1, "select " + s.snapshot.PreRequest + "()", nil}), true
+		}
 		steps = s.transactionSteps(steps, i, t)
 	}
 	return steps, nil
@@ -165,9 +170,6 @@ func (s *sender) steps(ctx context.Context, transactions []*transaction) ([]step
 // transactionSteps are the operations, between which deferrable constraints may
 // be broken, as on the client.
 func (s *sender) transactionSteps(steps []step, i int, t *transaction) []step {
-	if t.Rejection != nil || len(t.plan) == 0 {
-		return steps
-	}
 	if s.snapshot.Deferred {
 		steps = append(steps, step{session, i, -1, `set constraints all deferred`, nil})
 	}

@@ -153,12 +153,12 @@ func (s *Snapshot) readTriggers(ctx context.Context, q Querier) error {
 // it; what is set for the database as a whole came with the connection. The more
 // particular comes last.
 const settingsSQL = `
-select r.rolname, setting
+select r.rolname, carried.setting
   from pg_catalog.pg_db_role_setting d
   join pg_catalog.pg_roles r on r.oid = d.setrole
- cross join unnest(d.setconfig) setting
+ cross join unnest(d.setconfig) as carried(setting)
  where d.setdatabase in (0, (select oid from pg_catalog.pg_database where datname = current_database()))
-   and not exists (select from pg_catalog.pg_settings s where s.name = split_part(setting, '=', 1) and s.context <> 'user')
+   and not exists (select from pg_catalog.pg_settings s where s.name = split_part(carried.setting, '=', 1) and s.context <> 'user')
  order by d.setdatabase`
 
 // PostgREST reads its configuration from its own login role, see
