@@ -49,13 +49,26 @@ func issuers(cfg service.Config) ([]identity.Issuer, error) {
 		problems []error
 	)
 	add := func(i identity.Issuer, err error) {
+		i.Anonymous = cfg.AnonymousUsers == "allow"
 		if err == nil {
 			err = i.Validate()
 		}
-		list, problems = append(list, i), append(problems, err)
+		if err != nil {
+			problems = append(problems, err)
+			return
+		}
+		list = append(list, i)
 	}
 	if cfg.SupabaseURL != "" {
-		add(supabase.Issuer(cfg.SupabaseURL))
+		i, err := supabase.Issuer(cfg.SupabaseURL)
+		if cfg.SupabaseJWTSecret != "" {
+			i.Secret = []byte(cfg.SupabaseJWTSecret)
+		}
+		if err == nil && cfg.SupabasePublishableKey != "" {
+			i.Introspect = supabase.Introspect(i.Issuer, cfg.SupabasePublishableKey)
+		}
+		i.CheckSessions = cfg.SupabaseSessions == "check"
+		add(i, err)
 	}
 	if cfg.NeonAuthURL != "" {
 		add(neon.Issuer(cfg.NeonAuthURL))

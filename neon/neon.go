@@ -3,8 +3,8 @@
 package neon
 
 import (
+	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 
 	"postern/service/identity"
@@ -15,18 +15,24 @@ var Roles = []string{"authenticated"}
 
 // Issuer describes Neon Auth (managed Better Auth) from its URL,
 // https://ep-….neonauth.<region>.aws.neon.tech/<database>/auth. Its iss and aud
-// claims are the URL's origin, without path or slash.
+// claims are the URL's origin, without path or slash. Anonymous users are
+// accepted: they have a sub of their own.
 //
 // See https://neon.com/docs/neon-auth/overview.
 func Issuer(authURL string) (identity.Issuer, error) {
-	u, err := url.Parse(authURL)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return identity.Issuer{}, fmt.Errorf("NEON_AUTH_URL=%q is not Neon Auth's URL: copy it from the project's Auth page, https://….neonauth.….neon.tech/<database>/auth", authURL)
+	origin, path, err := identity.Origin(authURL)
+	switch {
+	case err == nil && path == "":
+		err = errors.New("has no path")
+	case err == nil && strings.Contains("/"+path, "/.well-known/"):
+		err = errors.New("is the key set's address")
 	}
-	origin := u.Scheme + "://" + u.Host
+	if err != nil {
+		return identity.Issuer{}, fmt.Errorf("NEON_AUTH_URL %w: copy the Auth URL from the project's Auth page, https://….neonauth.….neon.tech/<database>/auth", err)
+	}
 	return identity.Issuer{
 		Issuer:     origin,
-		KeySetURL:  strings.TrimRight(authURL, "/") + "/.well-known/jwks.json",
+		KeySetURL:  origin + "/" + path + "/.well-known/jwks.json",
 		Audience:   []string{origin},
 		Algorithms: []string{"EdDSA"},
 		Roles:      Roles,

@@ -22,13 +22,21 @@ const ConfigFile = "postern.yaml"
 // Config is everything the service can be told. The zero value of a field means
 // that it was not said.
 type Config struct {
-	DatabaseURL    string   `env:"DATABASE_URL" yaml:"DATABASE_URL"`                       // Postgres, as Postern's login role
-	SupabaseURL    string   `env:"SUPABASE_URL" yaml:"SUPABASE_URL"`                       // https://<ref>.supabase.co
-	NeonAuthURL    string   `env:"NEON_AUTH_URL" yaml:"NEON_AUTH_URL"`                     // https://….neonauth.….neon.tech/<db>/auth
-	Issuer         string   `env:"POSTERN_ISSUER" yaml:"POSTERN_ISSUER"`                   // the iss claim of any other OIDC issuer
-	KeySetURL      string   `env:"POSTERN_JWKS_URL" yaml:"POSTERN_JWKS_URL"`               // that issuer's JWK set
-	Audience       []string `env:"POSTERN_AUDIENCE" yaml:"POSTERN_AUDIENCE"`               // the aud values accepted from it
-	PowerSyncURL   string   `env:"POWERSYNC_URL" yaml:"POWERSYNC_URL"`                     // the PowerSync Service, for GET /api/credentials
+	DatabaseURL string `env:"DATABASE_URL" yaml:"DATABASE_URL"` // Postgres, as Postern's login role
+
+	SupabaseURL            string   `env:"SUPABASE_URL" yaml:"SUPABASE_URL"`                         // https://<ref>.supabase.co
+	SupabaseJWTSecret      string   `env:"SUPABASE_JWT_SECRET" yaml:"SUPABASE_JWT_SECRET"`           // accepts legacy HS256 tokens
+	SupabasePublishableKey string   `env:"SUPABASE_PUBLISHABLE_KEY" yaml:"SUPABASE_PUBLISHABLE_KEY"` // to ask Supabase Auth about tokens
+	SupabaseSessions       string   `env:"SUPABASE_SESSIONS" yaml:"SUPABASE_SESSIONS"`               // check: ask about each
+	NeonAuthURL            string   `env:"NEON_AUTH_URL" yaml:"NEON_AUTH_URL"`                       // https://….neonauth.….neon.tech/<db>/auth
+	Issuer                 string   `env:"POSTERN_ISSUER" yaml:"POSTERN_ISSUER"`                     // the iss claim of any other OIDC issuer
+	KeySetURL              string   `env:"POSTERN_JWKS_URL" yaml:"POSTERN_JWKS_URL"`                 // that issuer's JWK set; found by discovery where empty
+	Audience               []string `env:"POSTERN_AUDIENCE" yaml:"POSTERN_AUDIENCE"`                 // the aud values accepted from it
+	AnonymousUsers         string   `env:"POSTERN_ANONYMOUS_USERS" yaml:"POSTERN_ANONYMOUS_USERS"`   // allow or refuse
+
+	PowerSyncURL      string   `env:"POWERSYNC_URL" yaml:"POWERSYNC_URL"`           // the PowerSync Service, for GET /api/credentials
+	PowerSyncAudience []string `env:"POWERSYNC_AUDIENCE" yaml:"POWERSYNC_AUDIENCE"` // the aud values it accepts; empty: not checked
+
 	Policies       string   `env:"POSTERN_POLICIES" yaml:"POSTERN_POLICIES"`               // the folder of policies
 	Listen         string   `env:"POSTERN_LISTEN" yaml:"POSTERN_LISTEN"`                   // host:port
 	OnReject       string   `env:"POSTERN_ON_REJECT" yaml:"POSTERN_ON_REJECT"`             // skip or stop
@@ -43,6 +51,7 @@ func Default() Config {
 		Policies:       "policies",
 		Listen:         ":6060",
 		OnReject:       string(apply.Skip),
+		AnonymousUsers: "allow",
 		AllowedOrigins: []string{"*"},
 		BodyLimit:      8 << 20,
 		Log:            "info",
@@ -77,15 +86,7 @@ func (c Config) Validate() error {
 	} else if _, err := pgxpool.ParseConfig(c.DatabaseURL); err != nil {
 		problem("DATABASE_URL is not a Postgres URL: write postgres://user:password@host:5432/database")
 	}
-	if c.SupabaseURL == "" && c.NeonAuthURL == "" && c.Issuer == "" {
-		problem("no issuer of tokens: set SUPABASE_URL, NEON_AUTH_URL or POSTERN_ISSUER")
-	}
-	if c.Issuer != "" && (c.KeySetURL == "" || len(c.Audience) == 0) {
-		problem("POSTERN_ISSUER=%q needs POSTERN_JWKS_URL, where its keys are, and POSTERN_AUDIENCE, whom its tokens are for", c.Issuer)
-	}
-	if c.Issuer == "" && (c.KeySetURL != "" || len(c.Audience) != 0) {
-		problem("POSTERN_JWKS_URL and POSTERN_AUDIENCE say nothing without POSTERN_ISSUER: set it to the iss claim of that issuer's tokens")
-	}
+	c.validateIssuers(problem)
 	if c.PowerSyncURL != "" && !isHTTPURL(c.PowerSyncURL) {
 		problem("POWERSYNC_URL=%q is not an http(s) URL: copy your instance's URL from the PowerSync dashboard", c.PowerSyncURL)
 	}
@@ -107,6 +108,33 @@ func (c Config) Validate() error {
 		problem("POSTERN_LOG=%q is not one of debug, info, warn, error", c.Log)
 	}
 	return errors.Join(problems...)
+}
+
+func (c Config) validateIssuers(problem func(format string, args ...any)) {
+	if c.SupabaseURL == "" && c.NeonAuthURL == "" && c.Issuer == "" {
+		problem("no issuer of tokens: set SUPABASE_URL, NEON_AUTH_URL or POSTERN_ISSUER")
+	}
+	if c.SupabaseURL == "" && (c.SupabaseJWTSecret != "" || c.SupabasePublishableKey != "" || c.SupabaseSessions != "") {
+		problem("SUPABASE_JWT_SECRET, SUPABASE_PUBLISHABLE_KEY and SUPABASE_SESSIONS say nothing without SUPABASE_URL: set it to https://<ref>.supabase.co")
+	}
+	if strings.HasPrefix(c.SupabasePublishableKey, "sb_secret_") {
+		problem("SUPABASE_PUBLISHABLE_KEY is a secret key, which opens everything and is not needed: use the one that begins with sb_publishable_")
+	}
+	switch {
+	case c.SupabaseSessions != "" && c.SupabaseSessions != "check":
+		problem("SUPABASE_SESSIONS=%q is not check: leave it out, or set it to check to ask Supabase Auth whether each session still exists", c.SupabaseSessions)
+	case c.SupabaseSessions == "check" && c.SupabasePublishableKey == "":
+		problem("SUPABASE_SESSIONS=check needs SUPABASE_PUBLISHABLE_KEY, to ask Supabase Auth with")
+	}
+	if c.Issuer != "" && len(c.Audience) == 0 {
+		problem("POSTERN_ISSUER=%q needs POSTERN_AUDIENCE, whom its tokens are for", c.Issuer)
+	}
+	if c.Issuer == "" && (c.KeySetURL != "" || len(c.Audience) != 0) {
+		problem("POSTERN_JWKS_URL and POSTERN_AUDIENCE say nothing without POSTERN_ISSUER: set it to the iss claim of that issuer's tokens")
+	}
+	if c.AnonymousUsers != "allow" && c.AnonymousUsers != "refuse" {
+		problem("POSTERN_ANONYMOUS_USERS=%q is neither allow nor refuse", c.AnonymousUsers)
+	}
 }
 
 // LogLevel is Log as slog knows it.

@@ -58,6 +58,7 @@ func (s *Service) routes() *fiber.App {
 	})
 	app.Post("/api/data", s.data)
 	app.Get("/api/credentials", s.credentials)
+	app.Get("/api/auth/token", s.olderCredentials)
 	return app
 }
 
@@ -83,44 +84,48 @@ func (s *Service) data(c *fiber.Ctx) error {
 // credentials hands back the very token that was presented, for the PowerSync
 // Service, once it is known that the PowerSync Service can accept it.
 func (s *Service) credentials(c *fiber.Ctx) error {
-	ctx, cancel := requestContext()
-	defer cancel()
-	who, token, err := s.authenticate(ctx, c)
+	who, token, err := s.forPowerSync(c)
 	if err != nil {
 		return err
 	}
-	if s.cfg.PowerSyncURL == "" {
-		return fiber.NewError(fiber.StatusNotImplemented, "the server does not know the PowerSync Service: set POWERSYNC_URL there")
-	}
-	if mismatch := powerSyncMismatch(who); mismatch != "" {
-		return fiber.NewError(fiber.StatusUnprocessableEntity, mismatch)
-	}
-	c.Set(fiber.HeaderCacheControl, "no-store")
 	return c.JSON(fiber.Map{
-		"endpoint":   strings.TrimRight(s.cfg.PowerSyncURL, "/"), // the JavaScript SDK refuses one with a slash
+		"endpoint":   s.powerSyncURL(),
 		"token":      token,
 		"expires_at": who.ExpiresAt.UTC().Format(time.RFC3339),
 		"user_id":    who.Subject,
 	})
 }
 
-// powerSyncMismatch says why the PowerSync Service would refuse the token; empty
-// when it would not. See https://docs.powersync.com/configuration/auth/custom.
-func powerSyncMismatch(who identity.Identity) string {
-	const longest = 24 * time.Hour
-	switch {
-	case who.KeyID == "":
-		return "the PowerSync Service needs a token with a kid, signed by a key of your provider's key set; this one is signed with a shared secret (on Supabase: rotate to an ES256 signing key)"
-	case who.ExpiresAt.Sub(who.IssuedAt) > longest:
-		return "the PowerSync Service takes tokens that live for 24 hours at most; shorten the token lifetime at your auth provider"
+// olderCredentials is the same in the spelling of PowerSync's older demos.
+func (s *Service) olderCredentials(c *fiber.Ctx) error {
+	_, token, err := s.forPowerSync(c)
+	if err != nil {
+		return err
 	}
-	return ""
+	return c.JSON(fiber.Map{"token": token, "powersync_url": s.powerSyncURL()})
 }
 
-func (s *Service) readyz(c *fiber.Ctx) error {
+func (s *Service) forPowerSync(c *fiber.Ctx) (who identity.Identity, token string, err error) {
+	c.Set(fiber.HeaderCacheControl, "no-store")
 	ctx, cancel := requestContext()
 	defer cancel()
-	if err := s.ready(ctx); err != nil {
+	if who, token, err = s.authenticate(ctx, c); err != nil {
+		return who, "", err
+	}
+	if s.cfg.PowerSyncURL == "" {
+		return who, "", fiber.NewError(fiber.StatusNotImplemented, "the server does not know the PowerSync Service: set POWERSYNC_URL there")
+	}
+	if mismatch := identity.PowerSyncMismatch(who, s.cfg.PowerSyncAudience); mismatch != "" {
+		return who, "", fiber.NewError(fiber.StatusUnprocessableEntity, mismatch)
+	}
+	return who, token, nil
+}
+
+// powerSyncURL has no slash at the end, which the JavaScript SDK refuses.
+func (s *Service) powerSyncURL() string { return strings.TrimRight(s.cfg.PowerSyncURL, "/") }
+
+func (s *Service) readyz(c *fiber.Ctx) error {
+	if err := s.ready(); err != nil {
 		return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"message": err.Error()})
 	}
 	return c.JSON(fiber.Map{"status": "ready", "policies_sha256": s.policies.SHA256})
@@ -129,10 +134,7 @@ func (s *Service) readyz(c *fiber.Ctx) error {
 // authenticate judges the bearer token. The token it returns is the caller's own
 // copy: fiber's strings are overwritten by the next request.
 func (s *Service) authenticate(ctx context.Context, c *fiber.Ctx) (identity.Identity, string, error) {
-	scheme, token, _ := strings.Cut(strings.Clone(c.Get(fiber.HeaderAuthorization)), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		token = ""
-	}
+	token := strings.Clone(identity.BearerToken(c.Get(fiber.HeaderAuthorization)))
 	who, err := s.verifier.Verify(ctx, token)
 	return who, token, err
 }

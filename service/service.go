@@ -145,8 +145,8 @@ func (s *Service) Close() {
 }
 
 // ready says what keeps the service from answering uploads; nil when nothing.
-func (s *Service) ready(ctx context.Context) error {
-	if err := s.verifier.Ready(ctx); err != nil {
+func (s *Service) ready() error {
+	if err := s.verifier.Ready(); err != nil {
 		return err
 	}
 	snapshot := s.catalog.Snapshot()

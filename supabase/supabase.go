@@ -1,11 +1,10 @@
-// Package supabase knows what Supabase Auth's tokens look like and as which
-// roles their users write.
+// Package supabase knows what Supabase Auth's tokens look like, as which roles
+// their users write, and how Supabase Auth is asked about a token. It is not on
+// the path of writes.
 package supabase
 
 import (
 	"fmt"
-	"net/url"
-	"strings"
 
 	"postern/service/identity"
 )
@@ -14,23 +13,27 @@ import (
 // service_role are not among them: the one is nobody, the other everybody.
 var Roles = []string{"authenticated"}
 
+// authPath is where a project has Supabase Auth.
+const authPath = "/auth/v1"
+
 // Issuer describes the Auth server of a project from its URL,
 // https://<ref>.supabase.co. Anonymous sign-ins are accepted: they are users
-// with a sub of their own, and row-level security can tell them apart.
+// with a sub of their own, and row-level security can tell them apart. The
+// audience keeps out the ID tokens of OAuth clients, which have the same issuer
+// and keys. HS256 is off until Secret or Introspect is set.
 //
 // See https://supabase.com/docs/guides/auth/jwts.
 func Issuer(projectURL string) (identity.Issuer, error) {
-	u, err := url.Parse(projectURL)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return identity.Issuer{}, fmt.Errorf("SUPABASE_URL=%q is not the project's URL: write https://<ref>.supabase.co", projectURL)
+	origin, path, err := identity.Origin(projectURL)
+	if err == nil && path != "" && "/"+path != authPath {
+		err = fmt.Errorf("has the path /%s", path)
 	}
-	if path := strings.Trim(u.Path, "/"); path != "" && path != "auth/v1" {
-		return identity.Issuer{}, fmt.Errorf("SUPABASE_URL=%q has a path: write only https://<ref>.supabase.co", projectURL)
+	if err != nil {
+		return identity.Issuer{}, fmt.Errorf("SUPABASE_URL %w: write the project's URL alone, https://<ref>.supabase.co", err)
 	}
-	issuer := u.Scheme + "://" + u.Host + "/auth/v1"
 	return identity.Issuer{
-		Issuer:     issuer,
-		KeySetURL:  issuer + "/.well-known/jwks.json",
+		Issuer:     origin + authPath,
+		KeySetURL:  origin + authPath + "/.well-known/jwks.json",
 		Audience:   []string{"authenticated"},
 		Algorithms: []string{"ES256", "RS256"},
 		Roles:      Roles,

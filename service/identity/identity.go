@@ -1,12 +1,7 @@
-// Package identity turns a bearer token into an Identity, or refuses it.
-//
-// Who may issue tokens is given as data (Issuer); the token's own iss claim only
-// picks among those. Signatures are checked with the issuer's published key set
-// alone. What the user may then do is not decided here.
 package identity
 
 import (
-	"errors"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -15,10 +10,10 @@ import (
 // Identity is a user, as an issuer vouched for them.
 type Identity struct {
 	Issuer    string         // the iss claim
-	Subject   string         // the sub claim; not empty, no NUL
+	Subject   string         // the sub claim; not blank, no NUL
 	Role      string         // the database role to write as; always one of the issuer's Roles
 	SessionID string         // the session_id claim; empty where the issuer has none
-	KeyID     string         // the key that signed the token; empty with a shared secret
+	KeyID     string         // the token's kid; empty where it has none, as HS256 tokens may
 	Algorithm string         // the token's alg
 	Audience  []string       // the aud claim
 	IssuedAt  time.Time      // the iat claim
@@ -43,18 +38,19 @@ const (
 	NoSubject      Kind = "token without a user"
 	WrongRole      Kind = "role not allowed"
 	Anonymous      Kind = "anonymous users are not allowed"
-	Revoked        Kind = "session ended"
+	Revoked        Kind = "session ended"     // signed out, banned, or not accepted by the issuer itself
 	Unavailable    Kind = "cannot verify now" // our side's or the issuer's trouble; the token may be good
 )
 
-// Refusal is the error of Verify. Its text has no part of the token beyond the
-// issuer and key id and is fit for a log; a client is told the Kind alone.
+// Refusal is the error of Verify. Its text is for the log: of the token it has
+// at most the alg or role that was wrong, never the token. A client is told the
+// Kind alone.
 type Refusal struct {
 	Kind       Kind
 	Reason     string
 	Issuer     string        // as the token claims it, at most 200 bytes; empty when unreadable
 	KeyID      string        // likewise
-	RetryAfter time.Duration // with Unavailable
+	RetryAfter time.Duration // with Unavailable: whole seconds, 1 or more
 }
 
 func (r *Refusal) Error() string {
@@ -64,9 +60,18 @@ func (r *Refusal) Error() string {
 	return string(r.Kind) + ": " + r.Reason
 }
 
-// IsUnavailable reports whether err says that the token could not be judged, so
-// that the same token may be accepted a moment later.
-func IsUnavailable(err error) bool {
-	var refusal *Refusal
-	return errors.As(err, &refusal) && refusal.Kind == Unavailable
+// unavailable refuses a token that could not be judged.
+func unavailable(reason string, retryAfter time.Duration) *Refusal {
+	return &Refusal{Kind: Unavailable, Reason: reason, RetryAfter: max(time.Second, retryAfter.Round(time.Second))}
+}
+
+// BearerToken takes the token out of an Authorization header's value (RFC 6750,
+// section 2.1; the scheme's case is free, RFC 9110, section 11.1). It is empty
+// when the header has another scheme or no token.
+func BearerToken(authorization string) string {
+	scheme, token, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.Trim(token, " ")
 }

@@ -2,220 +2,217 @@ package identity
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
+	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/MicahParks/jwkset"
 	"github.com/MicahParks/keyfunc/v3"
+	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/time/rate"
 )
 
 const (
-	refreshEvery    = 7 * time.Minute        // Supabase's edge keeps a key set 10 min; a revoked key must not outlive that here
-	unknownKeyEvery = 10 * time.Second       // at most one fetch in this time, however many unknown kids arrive
-	unknownKeyBurst = 3                      //
-	unknownKeyWait  = 200 * time.Millisecond // the longest a request waits for a fetch it caused
+	refreshEvery    = 5 * time.Minute // Supabase's edge keeps a key set 10 min; a revoked key must not live much longer here
+	refreshSpread   = 2 * time.Minute // added at random, so that instances do not ask in step
+	retryEvery      = 10 * time.Second
+	unknownKeyEvery = 10 * time.Second       // between fetches caused by unknown kids, however many arrive
+	unknownKeyBurst = 3                      // that many may come sooner, so that a rotation after a quiet time is seen at once
+	unknownKeyWait  = 200 * time.Millisecond // the longest a request waits for a fetch
 	fetchTimeout    = 5 * time.Second
-	maxKeySetBytes  = 1 << 20
 )
 
-// keySet holds one issuer's keys and decides when to fetch them again. A fetch
-// that fails leaves the keys as they are.
+// keySet holds one issuer's keys and decides when to fetch them again. Its
+// goroutine alone fetches; requests read the keys without a lock, and one whose
+// kid is unknown asks the goroutine for a fetch.
 type keySet struct {
-	memory  *verificationKeys
-	keyfunc keyfunc.Keyfunc
+	source keySource
+	logger *slog.Logger
+	keys   atomic.Pointer[keys] // those of the last fetch that succeeded; nil before
+	asked  chan time.Time       // when next is due; capacity 1
+
+	mu      sync.Mutex
 	limiter *rate.Limiter
-
-	mu       sync.Mutex
-	fetching chan struct{} // closed when the fetch under way ends; nil when there is none
+	next    *fetch // the one under way, or else the next one
 }
 
-// newKeySet starts fetching url, now and every few minutes, until ctx ends.
-func newKeySet(ctx context.Context, url string, client *http.Client, logger *slog.Logger) (*keySet, error) {
+// keys are what one fetch brought. They do not change.
+type keys struct {
+	keyfunc keyfunc.Keyfunc
+	ids     []string // in the set's order
+}
+
+// fetch is one round of asking the issuer. Its fields but err belong to
+// keySet.mu.
+type fetch struct {
+	begun bool
+	due   time.Time     // when it begins because of an unknown kid; zero while nobody asked
+	done  chan struct{} // closed at its end
+	err   error         // valid from then on
+}
+
+// newKeySet starts fetching the keys, until ctx ends.
+func newKeySet(ctx context.Context, source keySource, logger *slog.Logger) *keySet {
 	k := &keySet{
-		memory:  &verificationKeys{MemoryJWKSet: jwkset.NewMemoryStorage()},
+		source:  source,
+		logger:  logger,
+		asked:   make(chan time.Time, 1),
 		limiter: rate.NewLimiter(rate.Every(unknownKeyEvery), unknownKeyBurst),
+		next:    &fetch{done: make(chan struct{})},
 	}
-	storage, err := jwkset.NewStorageFromHTTP(url, jwkset.HTTPClientStorageOptions{
-		Client:                    client,
-		Ctx:                       ctx,
-		HTTPTimeout:               fetchTimeout,
-		NoErrorReturnFirstHTTPReq: true,
-		RefreshInterval:           refreshEvery,
-		Storage:                   k.memory,
-		RefreshErrorHandler: func(_ context.Context, err error) {
-			k.memory.failed()
-			logger.Warn("cannot fetch key set, keeping the last good one", "url", url, "error", err)
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	// keyfunc's own refresh makes requests wait for it; find bounds that wait
-	// instead, so here every unknown key may fetch.
-	combined, err := jwkset.NewHTTPClient(jwkset.HTTPClientOptions{
-		HTTPURLs:          map[string]jwkset.Storage{url: storage},
-		RefreshUnknownKID: rate.NewLimiter(rate.Inf, 1),
-	})
-	if err != nil {
-		return nil, err
-	}
-	k.keyfunc, err = keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: combined})
-	return k, err
+	go k.run(ctx)
+	return k
 }
 
-// find makes sure that the key is at hand, fetching the set again for an unknown
-// one. It fails with UnknownKey when the issuer was asked and has no such key,
-// and with Unavailable when it could not be asked.
-func (k *keySet) find(ctx context.Context, kid string) *Refusal {
-	if k.memory.has(ctx, kid) {
-		return nil
+func (k *keySet) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		wait := refreshEvery + rand.N(refreshSpread)
+		if err := k.refresh(ctx); err != nil {
+			wait = retryEvery
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case due := <-k.asked:
+			timer.Reset(time.Until(due))
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+		case <-ctx.Done():
+		}
+		timer.Stop()
 	}
-	done, ok := k.fetch(kid)
-	if !ok {
-		return unavailable("the key set was fetched a moment ago and has no such key yet", unknownKeyEvery)
+}
+
+// refresh fetches the keys and wakes those who wait for them.
+func (k *keySet) refresh(ctx context.Context) error {
+	k.mu.Lock()
+	current := k.next
+	current.begun = true
+	select {
+	case <-k.asked: // this is the fetch that was asked for
+	default:
+	}
+	k.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	err := k.replace(ctx)
+
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	current.err = err
+	close(current.done)
+	k.next = &fetch{done: make(chan struct{})}
+	return err
+}
+
+// replace puts the issuer's keys of now in the place of the ones at hand, which
+// stay when that fails.
+func (k *keySet) replace(ctx context.Context) error {
+	fetched, leftOut, err := k.source.fetch(ctx)
+	if err != nil {
+		k.logger.WarnContext(ctx, "cannot fetch the key set, keeping the last good one", "issuer", k.source.issuer, "error", err)
+		return err
+	}
+	storage := jwkset.NewMemoryStorage()
+	replacement := &keys{}
+	for _, key := range fetched {
+		replacement.ids = append(replacement.ids, key.Marshal().KID)
+	}
+	if err := storage.KeyReplaceAll(ctx, fetched); err != nil {
+		return err
+	}
+	if replacement.keyfunc, err = keyfunc.New(keyfunc.Options{Storage: storage}); err != nil {
+		return err
+	}
+	before := k.keys.Swap(replacement)
+	if before == nil || !slices.Equal(before.ids, replacement.ids) {
+		k.logger.InfoContext(ctx, "key set loaded", "issuer", k.source.issuer, "kids", replacement.ids, "left_out", leftOut)
+	}
+	return nil
+}
+
+// find gives the public key that verifies tokens with this header. A kid that is
+// not at hand makes the set be fetched again: find fails with UnknownKey when
+// the issuer was asked since and has no such key, and with Unavailable when that
+// could not be learnt within unknownKeyWait.
+func (k *keySet) find(ctx context.Context, head header) (any, *Refusal) {
+	key, err := k.lookup(head)
+	if errors.Is(err, jwkset.ErrKeyNotFound) {
+		asked, refusal := k.await(ctx)
+		if refusal != nil {
+			return nil, refusal
+		}
+		key, err = k.lookup(head)
+		if errors.Is(err, jwkset.ErrKeyNotFound) && !asked {
+			return nil, unavailable("the key set was being fetched already and has no such key yet", time.Second)
+		}
+	}
+	switch {
+	case errors.Is(err, jwkset.ErrKeyNotFound):
+		return nil, &Refusal{Kind: UnknownKey, Reason: "the issuer's key set has no usable key of this id"}
+	case err != nil:
+		return nil, &Refusal{Kind: WrongAlgorithm, Reason: fmt.Sprintf("the key is not for %q", truncate(head.Algorithm))}
+	}
+	return key, nil
+}
+
+func (k *keySet) lookup(head header) (any, error) {
+	loaded := k.keys.Load()
+	if loaded == nil {
+		return nil, jwkset.ErrKeyNotFound
+	}
+	return loaded.keyfunc.Keyfunc(&jwt.Token{Header: map[string]any{"kid": head.keyID(), "alg": head.Algorithm}})
+}
+
+// has reports whether the set at hand has a key of this id, for any algorithm.
+func (k *keySet) has(kid string) bool {
+	loaded := k.keys.Load()
+	return loaded != nil && slices.Contains(loaded.ids, kid)
+}
+
+// await waits for the next fetch, or the one under way, and fails when it does.
+// asked says that the fetch began after the call, so that its result is an
+// answer to it.
+func (k *keySet) await(ctx context.Context) (asked bool, refusal *Refusal) {
+	next, asked, wait := k.ask()
+	if wait > unknownKeyWait {
+		return false, unavailable("the key set was fetched a moment ago and has no such key yet", wait+time.Second)
 	}
 	timer := time.NewTimer(unknownKeyWait)
 	defer timer.Stop()
 	select {
-	case <-done:
+	case <-next.done:
 	case <-timer.C:
-		return unavailable("still fetching the issuer's key set", time.Second)
+		return false, unavailable("still fetching the issuer's key set", time.Second)
 	case <-ctx.Done():
-		return unavailable("the request ended while the issuer's key set was fetched", time.Second)
+		return false, unavailable("the request ended while the issuer's key set was fetched", time.Second)
 	}
-	switch {
-	case k.memory.has(ctx, kid):
-		return nil
-	case !k.memory.current():
-		return unavailable("cannot fetch the issuer's key set", unknownKeyEvery)
-	default:
-		return &Refusal{Kind: UnknownKey, Reason: "the issuer's key set has no usable key of this id"}
+	if next.err != nil {
+		return false, unavailable("cannot fetch the issuer's key set", retryEvery)
 	}
+	return asked, nil
 }
 
-// fetch joins the fetch under way or starts one where the limit allows.
-func (k *keySet) fetch(kid string) (done <-chan struct{}, ok bool) {
+// ask joins the fetch under way, or makes sure that one is due and says how long
+// until it begins.
+func (k *keySet) ask() (next *fetch, asked bool, wait time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.fetching != nil {
-		return k.fetching, true
+	next = k.next
+	if next.begun {
+		return next, false, 0
 	}
-	if !k.limiter.Allow() {
-		return nil, false
+	if next.due.IsZero() {
+		next.due = time.Now().Add(k.limiter.Reserve().Delay())
+		k.asked <- next.due // refresh took the last one out
 	}
-	fetching := make(chan struct{})
-	k.fetching = fetching
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
-		defer cancel()
-		_, _ = k.keyfunc.Storage().KeyRead(ctx, kid) // what it found is read from memory; what failed was reported
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.fetching = nil
-		close(fetching)
-	}()
-	return fetching, true
-}
-
-func unavailable(reason string, after time.Duration) *Refusal {
-	return &Refusal{Kind: Unavailable, Reason: reason, RetryAfter: after}
-}
-
-// verificationKeys keeps of a fetched set only what may verify signatures:
-// public keys of asymmetric algorithms whose use and key_ops allow it (RFC 7517,
-// sections 4.2 and 4.3). It also remembers how the last fetch went.
-type verificationKeys struct {
-	*jwkset.MemoryJWKSet
-
-	mu     sync.Mutex
-	loaded bool // a fetch has succeeded
-	stale  bool // the latest fetch failed
-}
-
-// KeyReplaceAll takes the keys of a successful fetch.
-func (v *verificationKeys) KeyReplaceAll(ctx context.Context, keys []jwkset.JWK) error {
-	usable := slices.DeleteFunc(slices.Clone(keys), func(key jwkset.JWK) bool { return !verifies(key) })
-	v.mu.Lock()
-	v.loaded, v.stale = true, false
-	v.mu.Unlock()
-	return v.MemoryJWKSet.KeyReplaceAll(ctx, usable)
-}
-
-func (v *verificationKeys) has(ctx context.Context, kid string) bool {
-	_, err := v.KeyRead(ctx, kid)
-	return err == nil
-}
-
-func (v *verificationKeys) failed() {
-	v.mu.Lock()
-	v.stale = true
-	v.mu.Unlock()
-}
-
-// current reports whether the keys are what the issuer said when last asked.
-func (v *verificationKeys) current() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.loaded && !v.stale
-}
-
-func (v *verificationKeys) ready() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.loaded
-}
-
-func verifies(key jwkset.JWK) bool {
-	switch key.Key().(type) {
-	case *ecdsa.PublicKey, *rsa.PublicKey, ed25519.PublicKey:
-	default:
-		return false
-	}
-	marshalled := key.Marshal()
-	if marshalled.KID == "" || marshalled.USE != "" && marshalled.USE != jwkset.UseSig {
-		return false
-	}
-	return len(marshalled.KEYOPS) == 0 || slices.Contains(marshalled.KEYOPS, jwkset.KeyOpsVerify)
-}
-
-// newHTTPClient fetches key sets: bounded in size, https or loopback only, and
-// redirected only within the host it was sent to.
-func newHTTPClient() *http.Client {
-	return &http.Client{
-		Timeout:   fetchTimeout,
-		Transport: boundedTransport{http.DefaultTransport},
-		CheckRedirect: func(next *http.Request, via []*http.Request) error {
-			if len(via) > 3 {
-				return errors.New("more than 3 redirects")
-			}
-			if next.URL.Host != via[0].URL.Host {
-				return fmt.Errorf("redirected to another host, %q", next.URL.Host)
-			}
-			return checkURL(next.URL.String())
-		},
-	}
-}
-
-type boundedTransport struct{ base http.RoundTripper }
-
-func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := t.base.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	response.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(response.Body, maxKeySetBytes), response.Body}
-	return response, nil
+	return next, true, time.Until(next.due)
 }
