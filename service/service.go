@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -47,7 +48,7 @@ type Service struct {
 	app      *fiber.App
 
 	end     context.CancelFunc
-	running chan struct{} // closed when the catalogue's goroutine has ended
+	running sync.WaitGroup // what works in the background
 }
 
 // Open makes the service from a valid configuration. Neither the database nor
@@ -65,17 +66,15 @@ func Open(cfg Config, issuers []identity.Issuer, set *policies.Set, logger *slog
 		db.Close()
 		return nil, err
 	}
-	tables := catalog.New(db)
+	tables, receipts := catalog.New(db), ledger.New(db)
 	s := &Service{
 		cfg: cfg, logger: logger, db: db, verifier: verifier, catalog: tables, policies: set,
-		applier: apply.New(db, tables, set, ledger.New(db), apply.OnReject(cfg.OnReject)),
-		end:     end, running: make(chan struct{}),
+		applier: apply.New(db, tables, set, receipts, apply.OnReject(cfg.OnReject)),
+		end:     end,
 	}
 	s.app = s.routes()
-	go func() {
-		defer close(s.running)
-		tables.Run(ctx, s.catalogRead)
-	}()
+	s.running.Go(func() { tables.Run(ctx, s.catalogRead) })
+	s.running.Go(func() { receipts.Run(ctx, logger) })
 	logger.Info("policies loaded", "sha256", set.SHA256)
 	return s, nil
 }
@@ -140,7 +139,7 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 // Close ends what runs in the background and closes the database connections.
 func (s *Service) Close() {
 	s.end()
-	<-s.running
+	s.running.Wait()
 	s.db.Close()
 }
 

@@ -220,6 +220,7 @@ func (s *sender) committed(transactions []*transaction) {
 		t.log.Warn("write rejected", "code", t.Rejection.Code, "table", table, "operation", t.Rejection.Operation, "subject", s.who.Subject)
 	}
 	s.patience.succeeded(s.who)
+	s.Ledger.Used()
 }
 
 // answered gives their results to the transactions that have a receipt, and

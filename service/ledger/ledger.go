@@ -171,11 +171,12 @@ func hexBytes(d Digest) string { return `\x` + hex.EncodeToString(d.Sum[:]) }
 
 // Ledger reads what was answered before, and forgets what is old.
 type Ledger struct {
-	db *pgxpool.Pool
+	db   *pgxpool.Pool
+	used chan struct{}
 }
 
 // New is a ledger in db's database, connected as Postern's login role.
-func New(db *pgxpool.Pool) *Ledger { return &Ledger{db: db} }
+func New(db *pgxpool.Pool) *Ledger { return &Ledger{db: db, used: make(chan struct{}, 1)} }
 
 // Answers are the results of those of the entries that have a receipt: success
 // where it was applied, else the first rejection, of which another attempt is

@@ -1,0 +1,43 @@
+package conformance_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestOldReceiptsAreForgotten(t *testing.T) {
+	t.Parallel()
+	const old = `insert into postern.receipts (digest, outcome, at) select sha256(n::text::bytea), 'applied', now() - interval '31 days' from generate_series(1, 12000) n;`
+	left := func(b *testBundle) string { return b.db.Text(t, `select count(*) from postern.receipts`) }
+	upload := func(b *testBundle) {
+		require.Equal(t, "success", b.Upload(t, "alice", `{"transactions":[{"transaction_id":1,"crud":[`+op("PUT", "lists", "8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10", `"name":"x"`)+`]}]}`).Results(t)[0].Status)
+	}
+
+	t.Run("AfterUse", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.db.Exec(t, old+`
+			insert into postern.receipts (digest, outcome, at) values ('young', 'applied', now() - interval '29 days')`)
+		require.Equal(t, "12001", left(b), "nothing happens while the database is not used")
+		upload(b)
+		require.Eventually(t, func() bool { return left(b) == "2" }, 20*time.Second, 20*time.Millisecond)
+	})
+
+	t.Run("NotByTwoAtATime", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		b.db.Exec(t, old)
+		other, err := b.db.Owner.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = other.Exec(t.Context(), `select pg_advisory_xact_lock(hashtext('postern receipts'))`)
+		require.NoError(t, err)
+		upload(b)
+		require.Eventually(t, func() bool {
+			return b.db.Text(t, `select count(*) > 0 from pg_stat_activity where datname = current_database() and query like '%turn as materialized%' and state = 'idle' and usename = 'postern'`) == "true"
+		}, 20*time.Second, 10*time.Millisecond, "it has had its try")
+		require.Equal(t, "12001", left(b))
+		require.NoError(t, other.Rollback(t.Context()))
+	})
+}
