@@ -268,6 +268,36 @@ func (s *Set) Validate(snapshot *catalog.Snapshot) error {
 	return errors.Join(problems...)
 }
 
+// MissingGrants lists what the policies open to clients and the database keeps
+// from a role, each with the statement that grants it.
+func (s *Set) MissingGrants(snapshot *catalog.Snapshot, role string) (missing []string) {
+	needs := map[upload.Op][]string{
+		upload.Put: {"select", "insert", "update"}, upload.Patch: {"select", "update"}, upload.Delete: {"select", "delete"},
+	}
+	for _, name := range sortedKeys(s.tables) {
+		policy := s.tables[name]
+		table := snapshot.Table(policy.Schema, policy.Name)
+		if table == nil {
+			continue
+		}
+		var wanted []string
+		for _, op := range policy.allow {
+			if op == upload.Delete && policy.SoftDelete != "" {
+				op = upload.Patch
+			}
+			for _, privilege := range needs[op] {
+				if !slices.Contains(table.Grants[role], privilege) && !slices.Contains(wanted, privilege) {
+					wanted = append(wanted, privilege)
+				}
+			}
+		}
+		if wanted != nil {
+			missing = append(missing, fmt.Sprintf("grant %s on %s to %s", strings.Join(wanted, ", "), table.SQL(), role))
+		}
+	}
+	return missing
+}
+
 // mismatches are the columns that the policy names and the table does not have,
 // or not of the kind it takes.
 func (t *Table) mismatches(table *catalog.Table) (problems []error) {

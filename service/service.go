@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +48,9 @@ type Service struct {
 	applier  *apply.Applier
 	app      *fiber.App
 
+	roles         []string // that users write as
+	missingGrants []string // as last logged; only catalogRead uses it
+
 	end     context.CancelFunc
 	running sync.WaitGroup // what works in the background
 }
@@ -66,10 +70,12 @@ func Open(cfg Config, issuers []identity.Issuer, set *policies.Set, logger *slog
 		db.Close()
 		return nil, err
 	}
-	tables, receipts := catalog.New(db), ledger.New(db)
+	roles := rolesOf(issuers)
+	tables, receipts := catalog.New(db, roles), ledger.New(db)
 	s := &Service{
 		cfg: cfg, logger: logger, db: db, verifier: verifier, catalog: tables, policies: set,
 		applier: apply.New(db, tables, set, receipts, apply.OnReject(cfg.OnReject)),
+		roles:   roles,
 		end:     end,
 	}
 	s.app = s.routes()
@@ -113,6 +119,23 @@ func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
 	if err := s.policies.Validate(snapshot); err != nil {
 		s.logger.Error("the policies do not match the database", "error", err)
 	}
+	var missing []string
+	for _, role := range s.roles {
+		missing = append(missing, s.policies.MissingGrants(snapshot, role)...)
+	}
+	if !slices.Equal(missing, s.missingGrants) {
+		s.missingGrants = missing
+		s.logger.Warn("the policies open what the database keeps from the role users write as; writes to it will be rejected until somebody runs", "sql", missing)
+	}
+}
+
+// rolesOf are the roles that users write as.
+func rolesOf(issuers []identity.Issuer) (roles []string) {
+	for _, i := range issuers {
+		roles = append(roles, i.Roles...)
+	}
+	slices.Sort(roles)
+	return slices.Compact(roles)
 }
 
 // Mount adds a handler for everything below a path, like /dev.

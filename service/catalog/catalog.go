@@ -47,8 +47,9 @@ type Table struct {
 	Columns     []Column // in the table's order
 	PrimaryKey  []string // column names in the key's order; empty when there is none
 	ForeignKeys []ForeignKey
-	RowSecurity bool     // row-level security is on
-	Triggers    []string // the events that have a BEFORE trigger for each row, which may cancel them: INSERT, UPDATE, DELETE
+	RowSecurity bool                // row-level security is on
+	Grants      map[string][]string // by role: those of select, insert, update and delete it has, on the table or on some of its columns
+	Triggers    []string            // the events that have a BEFORE trigger for each row, which may cancel them: INSERT, UPDATE, DELETE
 
 	byName map[string]*Column
 	sql    string
@@ -139,13 +140,17 @@ type Querier interface {
 // Catalog is the latest snapshot, shared by all requests.
 type Catalog struct {
 	db      Querier
+	roles   []string
 	current atomic.Pointer[Snapshot]
 	reading sync.Mutex
 	stale   chan struct{}
 }
 
-// New makes a catalogue that has not been read yet.
-func New(db Querier) *Catalog { return &Catalog{db: db, stale: make(chan struct{}, 1)} }
+// New makes a catalogue that has not been read yet. roles are those whose grants
+// matter.
+func New(db Querier, roles []string) *Catalog {
+	return &Catalog{db: db, roles: roles, stale: make(chan struct{}, 1)}
+}
 
 // Run reads the catalogue, as soon as the database answers, and again whenever a
 // request finds it old, until ctx ends. Each snapshot and each failure is
@@ -188,7 +193,7 @@ func (c *Catalog) Refresh(ctx context.Context) error {
 func (c *Catalog) read(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	s, err := Read(ctx, c.db)
+	s, err := Read(ctx, c.db, c.roles)
 	if err != nil {
 		return err
 	}

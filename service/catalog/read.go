@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Read takes a snapshot.
-func Read(ctx context.Context, q Querier) (*Snapshot, error) {
+// Read takes a snapshot, with the grants of some roles.
+func Read(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
 	s := &Snapshot{ReadAt: time.Now(), tables: map[[2]string]*Table{}, byOID: map[uint32]*Table{}, settings: map[string][]Setting{}}
 	types, err := readTypes(ctx, q)
 	if err != nil {
@@ -22,6 +22,7 @@ func Read(ctx context.Context, q Querier) (*Snapshot, error) {
 	}{
 		{"columns", func() error { return s.readColumns(ctx, q, types) }},
 		{"constraints", func() error { return s.readConstraints(ctx, q) }},
+		{"grants", func() error { return s.readGrants(ctx, q, roles) }},
 		{"triggers", func() error { return s.readTriggers(ctx, q) }},
 		{"settings", func() error { return s.readSettings(ctx, q) }},
 	} {
@@ -116,6 +117,41 @@ func (s *Snapshot) readConstraints(ctx context.Context, q Querier) error {
 			foreign.Columns, foreign.Targets = append([]string(nil), columns...), append([]string(nil), targets...)
 			t.ForeignKeys = append(t.ForeignKeys, foreign)
 		}
+		return nil
+	})
+	return err
+}
+
+const grantsSQL = `
+select c.oid, r.rolname, array(select p from unnest(array['select', 'insert', 'update', 'delete']) p
+                                where case p when 'delete' then has_table_privilege(r.oid, c.oid, p) else has_any_column_privilege(r.oid, c.oid, p) end)
+  from pg_catalog.pg_class c
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ cross join pg_catalog.pg_roles r
+ where c.relkind in ('r', 'p')
+   and n.nspname not in ('pg_catalog', 'information_schema')
+   and n.nspname !~ '^pg_(toast|temp)'
+   and r.rolname = any($1)`
+
+func (s *Snapshot) readGrants(ctx context.Context, q Querier, roles []string) error {
+	rows, err := q.Query(ctx, grantsSQL, roles)
+	if err != nil {
+		return err
+	}
+	var (
+		table      uint32
+		role       string
+		privileges []string
+	)
+	_, err = pgx.ForEachRow(rows, []any{&table, &role, &privileges}, func() error {
+		t := s.byOID[table]
+		if t == nil {
+			return nil
+		}
+		if t.Grants == nil {
+			t.Grants = map[string][]string{}
+		}
+		t.Grants[role] = append([]string(nil), privileges...)
 		return nil
 	})
 	return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -248,4 +249,17 @@ func TestLarge(t *testing.T) {
 	require.Equal(t, "100", b.db.Text(t, `select count(*) from lists where name = 'patched'`))
 	crud = append(crud, op("PUT", "lists", "not a uuid", ""))
 	require.Equal(t, 1100, *b.One(t, "alice", strings.Join(crud, ",")).FailedOperation.OperationIndex)
+}
+
+func TestMissingGrantsAreSaid(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table half (id text primary key, n int);
+		grant select, insert on half to authenticated;
+		create table whole (id text primary key);
+		grant select, insert, update, delete on whole to authenticated;`,
+		`tables: {half: {allow: all}, whole: {allow: all}}`)
+	require.Eventually(t, func() bool {
+		return strings.Contains(b.Logs.String(), `"sql":["grant update, delete on \"public\".\"half\" to authenticated"]`)
+	}, 10*time.Second, 10*time.Millisecond)
 }
