@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help dev test check fuzz
+.PHONY: help dev test pooler check fuzz
 
 help: ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ test: tests/e2e/node_modules ## Run all tests; they start what they need
 tests/e2e/node_modules: tests/e2e/package-lock.json
 	npm ci --prefix tests/e2e
 	touch $@
+
+pooler: ## Run the tests of the write path with PgBouncer between Postern and Postgres
+	POSTERN_TEST_POOLER=1 go test ./tests/conformance/ ./tests/faults/ ./tests/model/
 
 check: ## Formatting, vet, and the race detector on the packages that share state
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt'ed: $$unformatted"; exit 1; }

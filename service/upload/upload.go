@@ -85,9 +85,10 @@ const (
 type Rejection struct {
 	Code           Code
 	Message        string
-	Details        any  // marshals to JSON; nil when there is nothing to add
-	Operation      int  // index of the operation within the transaction; -1 when it is not one operation's fault
-	ClientHandling bool // the app decides: the client keeps the transaction until it has
+	Details        any    // marshals to JSON; nil when there is nothing to add
+	Operation      int    // index of the operation within the transaction; -1 when it is not one operation's fault
+	ClientHandling bool   // the app decides: the client keeps the transaction until it has
+	Rule           string // the policy's rule that said no; empty where it was none
 }
 
 func (r *Rejection) Error() string { return string(r.Code) + ": " + r.Message }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -30,8 +31,10 @@ import (
 const template = "postern_template"
 
 var (
-	server *local.Postgres
-	count  atomic.Int64
+	server  *local.Postgres
+	bouncer *pooler // nil without
+	scratch string  // a folder that goes when the package's tests have run
+	count   atomic.Int64
 )
 
 // Main runs a package's tests with a Postgres that all of them share. Use it as
@@ -47,6 +50,7 @@ func run(m *testing.M) int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
+	scratch = dir
 	if err := os.Chmod(dir, 0o755); err != nil { // Postgres' user passes through it
 		panic(err)
 	}
@@ -58,6 +62,13 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer server.Stop()
+	if os.Getenv(poolerEnv) != "" {
+		if bouncer, err = startPooler(ctx, dir, server); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer bouncer.stop()
+	}
 	if err := prepareTemplate(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "setting up the tests' template database:", err)
 		return 1
@@ -98,11 +109,11 @@ func NewDatabase(t testing.TB) *Database {
 	owner, err := pgxpool.New(ctx, server.OwnerURL(name))
 	require.NoError(t, err)
 	t.Cleanup(owner.Close)
-	return &Database{
-		OwnerURL: server.OwnerURL(name),
-		LoginURL: server.URL(ledger.Login, local.LoginPassword, name),
-		Owner:    owner,
+	loginURL := server.URL(ledger.Login, local.LoginPassword, name)
+	if bouncer != nil {
+		loginURL = bouncer.through(loginURL)
 	}
+	return &Database{OwnerURL: server.OwnerURL(name), LoginURL: loginURL, Owner: owner}
 }
 
 // Exec runs SQL as the owner.
@@ -125,12 +136,12 @@ func (d *Database) Text(t testing.TB, sql string, args ...any) string {
 	return fmt.Sprint(value)
 }
 
-// Service is the whole service on a port of its own, with an issuer beside it.
+// Service is the whole service on a port of its own.
 type Service struct {
 	URL      string
 	Database *Database
-	Issuer   *local.Issuer
-	Logs     *Logs
+	Issuer   *local.Issuer // beside the service; nil where the test brought its own
+	Logs     fmt.Stringer  // everything logged so far
 }
 
 // NewService starts a service with the demo's policies on a database of its own.
@@ -146,8 +157,26 @@ func NewServiceOn(t testing.TB, database *Database, set *policies.Set, changes .
 	t.Helper()
 	issuer, err := local.OpenIssuer(t.TempDir())
 	require.NoError(t, err)
-	keys := ServeIssuer(t, issuer)
+	running := serve(t, database, set, []identity.Issuer{{
+		Issuer:     local.IssuerName,
+		KeySetURL:  ServeIssuer(t, issuer) + "/dev/jwks.json",
+		Audience:   []string{local.Audience},
+		Algorithms: []string{"ES256"},
+		Roles:      []string{"authenticated"},
+		Anonymous:  true,
+	}}, issuer, changes)
+	running.Issuer = issuer
+	return running
+}
 
+// NewServiceFor is NewServiceOn for users of the issuers given.
+func NewServiceFor(t testing.TB, database *Database, set *policies.Set, issuers []identity.Issuer, changes ...func(*service.Config)) *Service {
+	t.Helper()
+	return serve(t, database, set, issuers, nil, changes)
+}
+
+func serve(t testing.TB, database *Database, set *policies.Set, issuers []identity.Issuer, dev http.Handler, changes []func(*service.Config)) *Service {
+	t.Helper()
 	cfg := service.Default()
 	cfg.DatabaseURL = database.LoginURL
 	cfg.PowerSyncURL = "https://powersync.example.com/"
@@ -155,16 +184,11 @@ func NewServiceOn(t testing.TB, database *Database, set *policies.Set, changes .
 		change(&cfg)
 	}
 	logs := &Logs{}
-	s, err := service.Open(cfg, []identity.Issuer{{
-		Issuer:     local.IssuerName,
-		KeySetURL:  keys + "/dev/jwks.json",
-		Audience:   []string{local.Audience},
-		Algorithms: []string{"ES256"},
-		Roles:      []string{"authenticated"},
-		Anonymous:  true,
-	}}, set, slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	s, err := service.Open(cfg, issuers, set, slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	require.NoError(t, err)
-	s.Mount("/dev", issuer)
+	if dev != nil {
+		s.Mount("/dev", dev)
+	}
 
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -176,8 +200,8 @@ func NewServiceOn(t testing.TB, database *Database, set *policies.Set, changes .
 		require.NoError(t, <-ended)
 		s.Close()
 	})
-	running := &Service{URL: "http://" + listener.Addr().String(), Database: database, Issuer: issuer, Logs: logs}
-	running.awaitReady(t)
+	running := &Service{URL: "http://" + listener.Addr().String(), Database: database, Logs: logs}
+	running.AwaitReady(t)
 	return running
 }
 
@@ -190,8 +214,8 @@ func ServeIssuer(t testing.TB, issuer *local.Issuer) string {
 	return keys.URL
 }
 
-// awaitReady polls /readyz: the catalogue is read behind the listener's back.
-func (s *Service) awaitReady(t testing.TB) {
+// AwaitReady polls /readyz: the catalogue is read behind the listener's back.
+func (s *Service) AwaitReady(t testing.TB) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		response, err := http.Get(s.URL + "/readyz")
@@ -244,4 +268,12 @@ func Fixture(t testing.TB, name string) []byte {
 	}
 	t.Skipf("needs the recorded fixtures in ../shared/fixtures: %v", err)
 	return nil
+}
+
+// HostPort is the address in a database's URL.
+func HostPort(t testing.TB, databaseURL string) string {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	require.NoError(t, err)
+	return u.Host
 }

@@ -1,0 +1,67 @@
+package conformance_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"postern/tests/rig"
+)
+
+// TestRoundTrips counts at a proxy before the database, whose delay keeps an
+// answer from overtaking the rest of its request.
+func TestRoundTrips(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	database.Exec(t, shop)
+	proxy := rig.NewProxy(t, rig.HostPort(t, database.LoginURL), rig.ProxyOptions{RoundTrip: 5 * time.Millisecond})
+	url, err := proxy.URL(database.LoginURL)
+	require.NoError(t, err)
+	direct := *database
+	direct.LoginURL = url + "&pool_max_conns=1"
+	s := rig.NewServiceOn(t, &direct, rig.Policies(t, shopPolicies))
+	s.One(t, "alice", op("PUT", "parents", "warm", "")) // connects
+	awaitPruning(t, database)
+
+	request := func(transactions ...string) string {
+		for i, crud := range transactions {
+			transactions[i] = fmt.Sprintf(`{"transaction_id":%d,"crud":[%s]}`, time.Now().UnixNano(), crud)
+		}
+		return `{"transactions":[` + strings.Join(transactions, ",") + `]}`
+	}
+	put := func(id int) string { return op("PUT", "parents", fmt.Sprint("r", id), `"name":"x"`) }
+	many := func(n int, f func(int) string) (list []string) {
+		for i := range n {
+			list = append(list, f(i))
+		}
+		return list
+	}
+	good, bad := put(1), op("PUT", "parents", "bad", `"name":"raise"`)
+	for _, test := range []struct {
+		name    string
+		request string
+		count   int64
+	}{
+		{"NothingToDo", request(""), 0},
+		{"One", request(good), 1},
+		{"AThousandOperations", request(strings.Join(many(1000, put), ",")), 1},
+		{"FiftyTransactions", request(many(50, put)...), 1},
+		{"RejectedByThePolicies", request(op("PUT", "nothing", "1", "")), 1},
+		{"RejectedByThePoliciesAmongOthers", request(good, op("PUT", "nothing", "1", ""), good), 1},
+		{"HiddenRow", request(op("PATCH", "things", "theirs", `"required":"y"`)), 2},
+		{"RejectedByTheDatabase", request(bad), 2},
+		{"RejectedByTheDatabaseAmongOthers", request(good, bad, good), 3},
+	} {
+		before := proxy.RoundTrips()
+		s.Upload(t, "alice", test.request).Results(t)
+		require.Equal(t, test.count, proxy.RoundTrips()-before, test.name)
+	}
+	again := request(many(50, put)...)
+	s.Upload(t, "alice", again)
+	before := proxy.RoundTrips()
+	s.Upload(t, "alice", again).Results(t)
+	require.Equal(t, int64(2), proxy.RoundTrips()-before, "a second arrival: it fails, and its answers are read")
+}

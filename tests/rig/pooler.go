@@ -1,0 +1,99 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"postern/service/ledger"
+	"postern/service/local"
+)
+
+// poolerEnv puts PgBouncer, in transaction mode, between Postern and Postgres in
+// all tests of a run: POSTERN_TEST_POOLER=1. It must be installed.
+const poolerEnv = "POSTERN_TEST_POOLER"
+
+// pooler is a running PgBouncer; its address stands in for the server's.
+type pooler struct {
+	cmd     *exec.Cmd
+	address string
+}
+
+func startPooler(ctx context.Context, dir string, server *local.Postgres) (*pooler, error) {
+	path, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		if path, err = exec.LookPath("/usr/sbin/pgbouncer"); err != nil {
+			return nil, fmt.Errorf("%s is set and PgBouncer is not installed (Debian: apt-get install pgbouncer): %w", poolerEnv, err)
+		}
+	}
+	upstream, err := url.Parse(server.OwnerURL("postgres"))
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	address := listener.Addr().String()
+	_, port, _ := net.SplitHostPort(address)
+	listener.Close()
+	users, config := filepath.Join(dir, "users.txt"), filepath.Join(dir, "pgbouncer.ini")
+	if err := errors.Join(
+		os.WriteFile(users, fmt.Appendf(nil, "%q %q\n", ledger.Login, local.LoginPassword), 0o644),
+		os.WriteFile(config, fmt.Appendf(nil, `[databases]
+* = host=%s port=%s
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %s
+unix_socket_dir =
+auth_type = md5
+auth_file = %s
+pool_mode = transaction
+max_client_conn = 2000
+default_pool_size = 20
+server_idle_timeout = 5
+ignore_startup_parameters = extra_float_digits
+`, upstream.Hostname(), upstream.Port(), port, users), 0o644)); err != nil {
+		return nil, err
+	}
+	args := []string{config}
+	if os.Geteuid() == 0 { // it refuses to run as root
+		args = []string{"--user", "nobody", config}
+	}
+	p := &pooler{cmd: exec.Command(path, args...), address: address}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	for ctx.Err() == nil {
+		if conn, err := net.DialTimeout("tcp", address, time.Second); err == nil {
+			conn.Close()
+			return p, nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	p.stop()
+	return nil, errors.New("PgBouncer does not start")
+}
+
+func (p *pooler) stop() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}
+
+// through replaces the server's address in a URL.
+func (p *pooler) through(databaseURL string) string {
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		panic(err) // our own
+	}
+	u.Host = p.address
+	return u.String()
+}
