@@ -96,7 +96,7 @@ func dev(ctx context.Context, out io.Writer, o devOptions) error {
 	return s.Serve(ctx, listener)
 }
 
-func devPolicies(dir string) (*policies.Set, error) {
+func devPolicies(dir string) (*policies.Live, error) {
 	if dir == "" {
 		return policies.LoadFS(policies.Demo(), "policies/demo")
 	}

@@ -34,11 +34,18 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), devCommand(), migrateCommand(), tokenCommand())
+	root.AddCommand(serveCommand(), devCommand(), migrateCommand(), policyCommand(), rejectedCommand(), tokenCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "postern:", err)
+		code := 1
+		var coded *exit
+		if errors.As(err, &coded) {
+			code = coded.code
+		}
+		if err.Error() != "" {
+			fmt.Fprintln(os.Stderr, "postern:", err)
+		}
 		stop()
-		os.Exit(1)
+		os.Exit(code)
 	}
 }
 

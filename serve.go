@@ -59,7 +59,14 @@ func serve(cmd *cobra.Command, cfg service.Config) error {
 		return err
 	}
 	defer s.Close()
-	logger.Info("serving", "address", listener.Addr().String())
+	metrics, err := listenOn(cfg.MetricsListen, "POSTERN_METRICS_LISTEN")
+	if err != nil {
+		return err
+	}
+	server := s.Metrics()
+	go func() { _ = server.Serve(metrics) }()
+	defer server.Close()
+	logger.Info("serving", "address", listener.Addr().String(), "metrics", metrics.Addr().String())
 	return s.Serve(cmd.Context(), listener)
 }
 

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/caarlos0/env/v11"
@@ -14,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postern/service/apply"
+	"postern/service/identity"
 )
 
 // ConfigFile is read where it exists; its keys are the environment's.
@@ -43,6 +46,11 @@ type Config struct {
 	AllowedOrigins []string `env:"POSTERN_ALLOWED_ORIGINS" yaml:"POSTERN_ALLOWED_ORIGINS"` // for browsers; * is all
 	BodyLimit      int      `env:"POSTERN_BODY_LIMIT" yaml:"POSTERN_BODY_LIMIT"`           // bytes
 	Log            string   `env:"POSTERN_LOG" yaml:"POSTERN_LOG"`                         // debug, info, warn or error
+
+	MetricsListen     string `env:"POSTERN_METRICS_LISTEN" yaml:"POSTERN_METRICS_LISTEN"`         // host:port of GET /metrics
+	RejectedRetention string `env:"POSTERN_REJECTED_RETENTION" yaml:"POSTERN_REJECTED_RETENTION"` // how long closed rejected writes are kept: 90d
+	WebhookURL        string `env:"POSTERN_WEBHOOK_URL" yaml:"POSTERN_WEBHOOK_URL"`               // told of each rejected write; empty: nobody is
+	WebhookSecret     string `env:"POSTERN_WEBHOOK_SECRET" yaml:"POSTERN_WEBHOOK_SECRET"`         // signs what is sent there
 }
 
 // Default is what holds where nothing else is said.
@@ -55,6 +63,9 @@ func Default() Config {
 		AllowedOrigins: []string{"*"},
 		BodyLimit:      8 << 20,
 		Log:            "info",
+
+		MetricsListen:     ":9091",
+		RejectedRetention: "90d",
 	}
 }
 
@@ -65,13 +76,24 @@ func LoadConfig(file string) (Config, error) {
 	content, err := os.ReadFile(file)
 	if err == nil {
 		if err := yaml.UnmarshalWithOptions(content, &cfg, yaml.Strict()); err != nil {
-			return Config{}, fmt.Errorf("%s: %s", file, yaml.FormatError(err, false, true))
+			// Without the lines around it, which may hold secrets.
+			return Config{}, fmt.Errorf("%s: %s", file, yaml.FormatError(err, false, false))
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return Config{}, fmt.Errorf("reading the configuration: %w", err)
 	}
 	if err := env.Parse(&cfg); err != nil {
+		var wrong env.ParseError
+		if errors.As(err, &wrong) {
+			field, _ := reflect.TypeFor[Config]().FieldByName(wrong.Name)
+			return Config{}, fmt.Errorf("%s=%q is not of type %s", field.Tag.Get("env"), os.Getenv(field.Tag.Get("env")), wrong.Type)
+		}
 		return Config{}, fmt.Errorf("reading the environment: %w", err)
+	}
+	for _, list := range [][]string{cfg.Audience, cfg.PowerSyncAudience, cfg.AllowedOrigins} {
+		for i, value := range list {
+			list[i] = strings.TrimSpace(value) // a, b as well as a,b
+		}
 	}
 	return cfg, nil
 }
@@ -96,14 +118,11 @@ func (c Config) Validate() error {
 	if on := apply.OnReject(c.OnReject); on != apply.Skip && on != apply.Stop {
 		problem("POSTERN_ON_REJECT=%q is neither skip nor stop", c.OnReject)
 	}
-	for _, origin := range c.AllowedOrigins {
-		if origin != "*" && (!isHTTPURL(origin) || strings.HasSuffix(origin, "/")) {
-			problem("POSTERN_ALLOWED_ORIGINS: %q is not an origin: write https://app.example.com, without a slash at the end, or *", origin)
-		}
-	}
+	c.validateOrigins(problem)
 	if c.BodyLimit < 1<<10 || c.BodyLimit > 1<<30 {
 		problem("POSTERN_BODY_LIMIT=%d is not between 1024 bytes and 1 GiB", c.BodyLimit)
 	}
+	c.validateRejected(problem)
 	if _, err := c.LogLevel(); err != nil {
 		problem("POSTERN_LOG=%q is not one of debug, info, warn, error", c.Log)
 	}
@@ -134,6 +153,20 @@ func (c Config) validateIssuers(problem func(format string, args ...any)) {
 	}
 	if c.AnonymousUsers != "allow" && c.AnonymousUsers != "refuse" {
 		problem("POSTERN_ANONYMOUS_USERS=%q is neither allow nor refuse", c.AnonymousUsers)
+	}
+}
+
+func (c Config) validateOrigins(problem func(format string, args ...any)) {
+	if slices.Equal(c.AllowedOrigins, []string{"*"}) {
+		return
+	}
+	if len(c.AllowedOrigins) == 0 {
+		problem("POSTERN_ALLOWED_ORIGINS is empty: write the origins of your web apps, https://app.example.com, or *")
+	}
+	for _, origin := range c.AllowedOrigins {
+		if _, path, err := identity.Origin(origin); err != nil || path != "" || strings.HasSuffix(origin, "/") {
+			problem("POSTERN_ALLOWED_ORIGINS: %q is not an origin: write https://app.example.com, without a slash at the end, or * alone", origin)
+		}
 	}
 }
 

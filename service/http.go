@@ -57,6 +57,8 @@ func (s *Service) routes() *fiber.App {
 		return c.Send(openAPI)
 	})
 	app.Post("/api/data", s.data)
+	app.Get("/api/rejected", s.rejected)
+	app.Post("/api/rejected/:id/dismiss", s.dismiss)
 	app.Get("/api/credentials", s.credentials)
 	app.Get("/api/auth/token", s.olderCredentials)
 	return app
@@ -78,6 +80,7 @@ func (s *Service) data(c *fiber.Ctx) error {
 		return err
 	}
 	results := s.applier.Apply(ctx, requestLogger(c), who, batch)
+	s.counted(batch, results)
 	return c.JSON(fiber.Map{"results": results})
 }
 
@@ -128,7 +131,7 @@ func (s *Service) readyz(c *fiber.Ctx) error {
 	if err := s.ready(); err != nil {
 		return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"message": err.Error()})
 	}
-	return c.JSON(fiber.Map{"status": "ready", "policies_sha256": s.policies.SHA256})
+	return c.JSON(fiber.Map{"status": "ready", "policies_sha256": s.policies.SHA256()})
 }
 
 // authenticate judges the bearer token. The token it returns is the caller's own

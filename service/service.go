@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -44,12 +45,15 @@ type Service struct {
 	db       *pgxpool.Pool
 	verifier *identity.Verifier
 	catalog  *catalog.Catalog
-	policies *policies.Set
+	policies *policies.Live
 	applier  *apply.Applier
+	ledger   *ledger.Ledger
+	metrics  *metrics
 	app      *fiber.App
 
 	roles         []string // that users write as
 	missingGrants []string // as last logged; only catalogRead uses it
+	lookups       atomic.Pointer[lookups]
 
 	end     context.CancelFunc
 	running sync.WaitGroup // what works in the background
@@ -58,8 +62,8 @@ type Service struct {
 // Open makes the service from a valid configuration. Neither the database nor
 // the issuers need be reachable yet: until they are, /readyz says what is
 // missing and uploads are answered as retryable. Close it in the end.
-func Open(cfg Config, issuers []identity.Issuer, set *policies.Set, logger *slog.Logger) (*Service, error) {
-	db, err := connect(cfg.DatabaseURL)
+func Open(cfg Config, issuers []identity.Issuer, live *policies.Live, logger *slog.Logger) (*Service, error) {
+	db, err := Connect(cfg.DatabaseURL)
 	if err != nil {
 		return nil, err
 	}
@@ -72,23 +76,29 @@ func Open(cfg Config, issuers []identity.Issuer, set *policies.Set, logger *slog
 	}
 	roles := rolesOf(issuers)
 	tables, receipts := catalog.New(db, roles), ledger.New(db)
+	receipts.Retention, receipts.Announce = cfg.rejectedRetention(), cfg.WebhookURL != ""
 	s := &Service{
-		cfg: cfg, logger: logger, db: db, verifier: verifier, catalog: tables, policies: set,
-		applier: apply.New(db, tables, set, receipts, apply.OnReject(cfg.OnReject)),
+		cfg: cfg, logger: logger, db: db, verifier: verifier, catalog: tables, policies: live, ledger: receipts,
+		applier: apply.New(db, tables, live, receipts, apply.OnReject(cfg.OnReject)),
 		roles:   roles,
 		end:     end,
 	}
+	s.metrics = newMetrics(s.applier, live)
 	s.app = s.routes()
 	s.running.Go(func() { tables.Run(ctx, s.catalogRead) })
+	s.running.Go(func() { s.watchPolicies(ctx) })
 	s.running.Go(func() { receipts.Run(ctx, logger) })
-	logger.Info("policies loaded", "sha256", set.SHA256)
+	if receipts.Announce {
+		s.running.Go(func() { s.announce(ctx) })
+	}
+	logger.Info("policies read", "sha256", live.SHA256())
 	return s, nil
 }
 
-// connect makes a pool that works through PgBouncer and Supavisor in transaction
+// Connect makes a pool that works through PgBouncer and Supavisor in transaction
 // mode: no prepared statements, no session state. Nothing is sent while no
 // request comes, which would keep a serverless database awake.
-func connect(databaseURL string) (*pgxpool.Pool, error) {
+func Connect(databaseURL string) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
 		return nil, errors.New("DATABASE_URL is not a Postgres URL: write postgres://user:password@host:5432/database")
@@ -116,17 +126,51 @@ func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
 		s.logger.Error("cannot read the catalogue, will try again", "error", err)
 		return
 	}
-	if err := s.policies.Validate(snapshot); err != nil {
-		s.logger.Error("the policies do not match the database", "error", err)
+	set, err := s.policies.For(snapshot)
+	if problem := s.policies.Problem(); problem != nil {
+		s.logger.Error("the policies do not fit the database", "error", problem)
 	}
+	if err != nil {
+		return
+	}
+	s.prepareLookups(set)
 	var missing []string
 	for _, role := range s.roles {
-		missing = append(missing, s.policies.MissingGrants(snapshot, role)...)
+		missing = append(missing, set.MissingGrants(snapshot, role)...)
 	}
 	if !slices.Equal(missing, s.missingGrants) {
 		s.missingGrants = missing
 		s.logger.Warn("the policies open what the database keeps from the role users write as; writes to it will be rejected until somebody runs", "sql", missing)
 	}
+}
+
+// lookups is what Postgres said of a set's lookups.
+type lookups struct {
+	set      *policies.Set
+	problems error
+}
+
+// prepareLookups has Postgres read the lookups of a set that it has not seen.
+func (s *Service) prepareLookups(set *policies.Set) {
+	if seen := s.lookups.Load(); seen != nil && seen.set == set {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var problems []error
+	for _, role := range s.roles {
+		found, err := apply.PrepareLookups(ctx, s.db, role, set)
+		if err != nil {
+			s.logger.Warn("cannot check the policies' lookups, will try again", "error", err)
+			return
+		}
+		problems = append(problems, found)
+	}
+	seen := &lookups{set, errors.Join(problems...)}
+	if seen.problems != nil {
+		s.logger.Error("the policies' lookups do not fit the database", "error", seen.problems)
+	}
+	s.lookups.Store(seen)
 }
 
 // rolesOf are the roles that users write as.
@@ -178,5 +222,14 @@ func (s *Service) ready() error {
 	if snapshot.Table("postern", "receipts") == nil {
 		return errors.New("the database has no schema postern: run `postern migrate` as the owner of the tables")
 	}
-	return s.policies.Validate(snapshot)
+	if writes := snapshot.Table("postern", "rejected_writes"); writes == nil || writes.Column("status") == nil || snapshot.Table("postern", "river_job") == nil {
+		return errors.New("the database's schema postern is of an older version: run `postern migrate` as the owner of the tables")
+	}
+	if _, err := s.policies.For(snapshot); err != nil {
+		return err
+	}
+	if seen := s.lookups.Load(); seen != nil {
+		return seen.problems
+	}
+	return nil
 }

@@ -9,7 +9,8 @@
 //
 //	1  the bounds of time, the user's claims, their role's own settings
 //	2  the receipts                   as the login role; a second arrival fails here
-//	3  the rejected writes            those that the policies have turned down
+//	3  the rejected writes            those that the policies have turned down; held ones
+//	                                  whose device has moved on are closed
 //	4  the user's role, and PostgREST's pre-request function
 //	5  each transaction's operations  with deferrable constraints deferred,
 //	                                  and checked at its end
@@ -18,6 +19,26 @@
 // triggers and the subqueries of row-level security do not see the rows before,
 // so that a policy which counts would count wrong. Operations alike are parsed
 // once and bound for each, which gains more and changes nothing.
+//
+// What a policy asks of the stored row stands in the statement where it can: who
+// owns it, what has changed meanwhile, which of two writes is the newer. Where no
+// row is touched, the same statement finds out which condition did not hold.
+//
+// # Two round trips
+//
+// Rules that need the stored row, or a lookup, are asked after the operation was
+// made: the database transaction is an open one, the rows are read before and
+// after each operation in the same pipeline, and once all rules agree it is
+// committed, in a second round trip. So rules see what was really there and what
+// really will be, with the effects of earlier operations, defaults and triggers.
+//
+// Rules in Go run before the operations of their transaction, in an open database
+// transaction too, with as many round trips as they make.
+//
+// # Replays
+//
+// What the team applies after all goes the same way, with the closing of its
+// record in the place of the receipts and rejected writes.
 //
 // # When a step fails
 //

@@ -1,6 +1,9 @@
 package apply
 
 import (
+	"slices"
+
+	"postern/service/catalog"
 	"postern/service/upload"
 )
 
@@ -10,19 +13,19 @@ import (
 // what is in the way moves, and operations on the same row keep their order.
 // References that form a circle stay as they came, and Postgres judges them.
 // Deferrable constraints need no order, as they are checked at the end.
-func inForeignKeyOrder(writes []write) []write {
-	if len(writes) < 2 {
-		return writes
+func inForeignKeyOrder(writes []write) (ordered []write, moved bool) {
+	if len(writes) < 2 || !slices.ContainsFunc(writes, bound) {
+		return writes, false
 	}
 	before, moved := precedence(writes)
 	if !moved {
-		return writes
+		return writes, false
 	}
 	const (
 		underWay = 1
 		placed   = 2
 	)
-	ordered := make([]write, 0, len(writes))
+	ordered = make([]write, 0, len(writes))
 	state := make([]byte, len(before))
 	var place func(node int) (circle bool)
 	place = func(node int) bool {
@@ -43,10 +46,15 @@ func inForeignKeyOrder(writes []write) []write {
 	}
 	for i := range writes {
 		if place(i) {
-			return writes
+			return writes, false
 		}
 	}
-	return ordered
+	return ordered, true
+}
+
+// bound reports whether the order of a table's writes may matter to a foreign key.
+func bound(w write) bool {
+	return slices.ContainsFunc(w.table.ForeignKeys, func(k catalog.ForeignKey) bool { return !k.Deferrable })
 }
 
 // cell is a value in a column of a table: a foreign key refers to one.
@@ -73,14 +81,14 @@ func precedence(writes []write) (before [][]int, moved bool) {
 				continue
 			}
 			// One column's value is enough to find the row, whatever the key's width.
-			value, sent := w.value(key.Columns[0])
+			value, sent := w.sets(key.Columns[0])
 			target := cell{key.References, key.Targets[0], string(value)}
 			if parent, ok := maker(makers[target], i); ok && sent && value != nil {
 				before[i], moved = append(before[i], parent), moved || parent > i
 			}
 			// A tree's rows are removed in the client's order: which refers to which is
 			// not known here.
-			if key.References != w.table.OID && (w.op == upload.Delete || sent && !removed[target]) {
+			if key.Restricts && key.References != w.table.OID && (w.sent.Op == upload.Delete || w.sent.Op == upload.Patch && sent && !removed[target]) {
 				node, ok := releases[key.References]
 				if !ok {
 					node = len(before)
@@ -95,7 +103,7 @@ func precedence(writes []write) (before [][]int, moved bool) {
 		latest[w.row()] = i
 	}
 	for i, w := range writes {
-		if w.op == upload.Delete && lastRelease[w.table.OID] > i {
+		if w.sent.Op == upload.Delete && lastRelease[w.table.OID] > i {
 			before[i], moved = append(before[i], releases[w.table.OID]), true
 		}
 	}
@@ -110,7 +118,7 @@ func references(writes []write) (makers map[cell][]int, removed map[cell]bool) {
 	for i, w := range writes {
 		for c, column := range w.columns {
 			at := cell{w.table.OID, column.Name, string(w.values[c])}
-			switch w.op {
+			switch w.sent.Op {
 			case upload.Put:
 				makers[at] = append(makers[at], i)
 			case upload.Delete:
@@ -122,26 +130,29 @@ func references(writes []write) (makers map[cell][]int, removed map[cell]bool) {
 }
 
 // maker is the PUT that makes a value exist for write i: the one before it where
-// nothing removes the value in between, else the next one after it.
+// nothing removes the value in between, else the next one after it. Where the
+// next thing that happens to the value is its removal, it is there already.
 func maker(events []int, i int) (put int, ok bool) {
 	for _, event := range events {
+		removal := event < 0
+		at := event
+		if removal {
+			at = -1 - event
+		}
 		switch {
-		case event < 0 && -1-event < i:
-			ok = false
-		case event >= 0 && event < i:
-			put, ok = event, true
-		case event > i:
-			if ok {
-				return put, true
-			}
-			return event, true
+		case at < i:
+			put, ok = event, !removal
+		case at > i && ok:
+			return put, true
+		case at > i:
+			return event, !removal
 		}
 	}
 	return put, ok
 }
 
-// value is what the write sets a column to, and whether it does.
-func (w *write) value(column string) (value []byte, ok bool) {
+// sets is what the write sets a column to, and whether it does.
+func (w *write) sets(column string) (value []byte, ok bool) {
 	for i, c := range w.columns {
 		if c.Name == column {
 			return w.values[i], true

@@ -8,8 +8,11 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"postern/policies"
+	"postern/service/catalog"
 	"postern/service/ledger"
 	"postern/service/upload"
 )
@@ -28,6 +31,10 @@ type outcome struct {
 func classify(f *failure) outcome {
 	var pg *pgconn.PgError
 	switch {
+	case f.rejection != nil:
+		return outcome{rejection: f.rejection}
+	case f.kind == rule && lost(f.err):
+		return outcome{retry: f.err}
 	case errors.Is(f.err, context.DeadlineExceeded), errors.Is(f.err, context.Canceled):
 		return outcome{retry: f.err} // no connection was free in time, or the request's own time is up
 	case !errors.As(f.err, &pg):
@@ -41,7 +48,7 @@ func classify(f *failure) outcome {
 		pg.Code == "57P01", pg.Code == "57P02", pg.Code == "57P03", // the server went away, or comes back
 		strings.HasPrefix(pg.Code, "08"):
 		return outcome{again: f.err}
-	case f.kind == receipts, f.kind == record, f.kind == session && f.transaction < 0:
+	case f.kind == receipts, f.kind == record, f.kind == reading, f.kind == rule, f.kind == session && f.transaction < 0:
 		return outcome{retry: f.err} // our own statements: the setup's fault, not the write's
 	}
 	if rejection := rejectionOf(f, pg); rejection != nil {
@@ -58,6 +65,8 @@ func rejectionOf(f *failure, pg *pgconn.PgError) *upload.Rejection {
 	switch {
 	case pg.Code == ledger.StateHidden:
 		return reject(upload.Unauthorized, "the row exists and is not yours to change")
+	case pg.Code == ledger.StateDeclined:
+		return declined(f, pg)
 	case pg.Code == ledger.StateMissing:
 		return reject(upload.RowNotFound, "the row does not exist")
 	case pg.Code == "23502":
@@ -82,6 +91,21 @@ func rejectionOf(f *failure, pg *pgconn.PgError) *upload.Rejection {
 	return nil
 }
 
+// declined is what postern.decline says: the code is its message, and its hint the
+// row, as the user may see it.
+func declined(f *failure, pg *pgconn.PgError) *upload.Rejection {
+	r := &upload.Rejection{Code: upload.Code(pg.Message), Operation: f.operation}
+	switch r.Code {
+	case upload.Conflict:
+		r.Message, r.Details = "the row has changed since it was last synced", map[string]any{"row": jsontext.Value(pg.Hint)}
+	case upload.ImmutableColumn:
+		r.Message = "a column of the row keeps its first value"
+	default:
+		r.Message = "the row exists and is not yours to change"
+	}
+	return r
+}
+
 // lost reports whether the connection broke, so that nobody knows what happened
 // of what was sent.
 func lost(err error) bool {
@@ -89,10 +113,14 @@ func lost(err error) bool {
 	return !errors.As(err, &pg)
 }
 
-// unrecognised reports whether an error is Postgres' answer to the write, rather
-// than trouble of a known kind that passes: connections, resources, locks, an
+// unrecognised reports whether an error is Postgres' answer to the write, or a
+// rule that cannot be run on it, rather than trouble of a known kind that passes: connections, resources, locks, an
 // operator's doing, a defect.
 func unrecognised(err error) bool {
+	var failed *policies.Failed
+	if errors.As(err, &failed) {
+		return true
+	}
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || len(pg.Code) != 5 {
 		return false
@@ -102,7 +130,10 @@ func unrecognised(err error) bool {
 
 // details is what a client may learn of an error: names of its own tables and
 // columns, and what the application's RAISE says.
-func details(pg *pgconn.PgError) map[string]any {
+func details(pg *pgconn.PgError) any {
+	if strings.HasPrefix(pg.Code, "PN") {
+		return nil // our own, and said in words
+	}
 	d := map[string]any{"sqlstate": pg.Code}
 	add := func(name, value string) {
 		if value != "" {
@@ -120,10 +151,15 @@ func details(pg *pgconn.PgError) map[string]any {
 }
 
 func foreignKeyMessage(pg *pgconn.PgError) string {
-	if strings.Contains(pg.Detail, "still referenced") {
+	if stillReferenced(pg) {
 		return fmt.Sprintf("other rows still refer to this one (constraint %s)", pg.ConstraintName)
 	}
 	return fmt.Sprintf("the row refers to one that does not exist (constraint %s of %s)", pg.ConstraintName, pg.TableName)
+}
+
+// stillReferenced tells the two ways to break a foreign key apart.
+func stillReferenced(pg *pgconn.PgError) bool {
+	return pg.Code == "23503" && strings.Contains(pg.Detail, "still referenced")
 }
 
 func checkMessage(pg *pgconn.PgError) string {
@@ -135,10 +171,19 @@ func checkMessage(pg *pgconn.PgError) string {
 
 // blame finds the operation that an error at the end of a transaction comes
 // from, where only one of them can be meant; else -1.
-func blame(p plan, pg *pgconn.PgError) int {
+func blame(tables *catalog.Snapshot, p plan, pg *pgconn.PgError) int {
 	found := -1
+	guilty := tables.Table(pg.SchemaName, pg.TableName)
+	if guilty != nil && stillReferenced(pg) { // then it is the row that is referred to
+		for _, key := range guilty.ForeignKeys {
+			if key.Name == pg.ConstraintName {
+				guilty = tables.TableByOID(key.References)
+				break
+			}
+		}
+	}
 	for _, s := range p {
-		if s.table.Name != pg.TableName || s.table.Schema != pg.SchemaName {
+		if s.table != guilty {
 			continue
 		}
 		if found >= 0 {

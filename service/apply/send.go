@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strconv"
@@ -8,9 +9,11 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"postern/policies"
 	"postern/service/catalog"
 	"postern/service/identity"
 	"postern/service/ledger"
+	"postern/service/upload"
 )
 
 // What holds inside the database transaction. A request waits for nobody's lock
@@ -28,7 +31,9 @@ const (
 	record                  // a rejected write
 	session                 // the user's role and claims
 	preRequest              // PostgREST's function, the application's own say
+	reading                 // what a rule needs
 	operation               //
+	rule                    // a rule that needed rows; asked by us
 	constraints             // what a transaction deferred is checked
 	commit                  //
 )
@@ -40,28 +45,33 @@ type step struct {
 	operation   int // index within the transaction; -1 where it is for all of it
 	sql         string
 	args        [][]byte
+	query       *query // where its first row is wanted
 }
 
 // failure is the error of one step.
 type failure struct {
 	step
-	err    error
-	unsent bool // nothing reached the database
+	err       error
+	rejection *upload.Rejection // a rule's, instead of an error
+	unsent    bool              // nothing reached the database
 }
 
 // sender sends the transactions of one request.
 type sender struct {
 	*Applier
-	who      identity.Identity
-	clientID string
-	claims   []byte
-	snapshot *catalog.Snapshot
+	who       identity.Identity
+	clientID  string
+	claims    []byte
+	snapshot  *catalog.Snapshot
+	set       *policies.Set
+	refreshed bool    // the catalogue was read for this request
+	replay    *replay // nil where a client sent them
 }
 
 // send puts transactions into the database in one round trip: applied, or
 // rejected and recorded, all of them or none. nil means committed.
 func (s *sender) send(ctx context.Context, transactions []*transaction) *failure {
-	steps, err := s.steps(ctx, transactions)
+	steps, err := s.prologue(ctx, transactions)
 	if err != nil {
 		return failedAtAll(err, true)
 	}
@@ -72,7 +82,53 @@ func (s *sender) send(ctx context.Context, transactions []*transaction) *failure
 		return failedAtAll(err, true)
 	}
 	defer conn.Release()
-	pipeline := conn.Conn().PgConn().StartPipeline(ctx)
+	pg := conn.Conn().PgConn()
+	var failed *failure
+	switch {
+	case s.asksCode(transactions):
+		failed = s.interact(ctx, conn.Conn(), steps, transactions)
+	case verifies(transactions):
+		failed = s.commitVerified(ctx, pg, steps, transactions)
+	default:
+		for i, t := range transactions {
+			steps = s.transactionSteps(steps, i, t)
+		}
+		return exchange(ctx, pg, s.replay.end(steps))
+	}
+	if failed != nil && pg.TxStatus() != 'I' {
+		_ = exchange(ctx, pg, []step{rollback}) // a connection that cannot is closed
+	}
+	return failed
+}
+
+// Where rows are needed in between, the database transaction is an open one.
+var (
+	begin    = step{kind: session, transaction: -1, operation: -1, sql: "begin"}
+	rollback = step{kind: commit, transaction: -1, operation: -1, sql: "rollback"}
+	end      = step{kind: commit, transaction: -1, operation: -1, sql: "commit"}
+)
+
+// commitVerified does everything, asks the rules that needed rows, and commits if
+// they agree: two round trips.
+func (s *sender) commitVerified(ctx context.Context, conn *pgconn.PgConn, prologue []step, transactions []*transaction) *failure {
+	steps := append([]step{begin}, prologue...)
+	for i, t := range transactions {
+		steps = s.transactionSteps(steps, i, t)
+	}
+	if failed := exchange(ctx, conn, steps); failed != nil {
+		return failed
+	}
+	for i, t := range transactions {
+		if failed := verify(ctx, i, t); failed != nil {
+			return failed
+		}
+	}
+	return exchange(ctx, conn, append(s.replay.end(nil), end))
+}
+
+// exchange sends steps in one round trip; the first that fails ends them.
+func exchange(ctx context.Context, conn *pgconn.PgConn, steps []step) *failure {
+	pipeline := conn.StartPipeline(ctx)
 	previous := ""
 	for _, step := range steps {
 		// The unnamed statement stays until the next one is parsed. It is the one
@@ -90,7 +146,7 @@ func (s *sender) send(ctx context.Context, transactions []*transaction) *failure
 	}
 	var failed *failure
 	for _, step := range steps {
-		if err := finish(pipeline); err != nil {
+		if err := finish(pipeline, step.query); err != nil {
 			failed = &failure{step: step, err: err}
 			break
 		}
@@ -101,12 +157,41 @@ func (s *sender) send(ctx context.Context, transactions []*transaction) *failure
 	return failed
 }
 
-func failedAtAll(err error, unsent bool) *failure {
-	return &failure{step{kind: session, transaction: -1, operation: -1}, err, unsent}
+func verifies(transactions []*transaction) bool {
+	for _, t := range transactions {
+		for _, statement := range t.plan {
+			if t.Rejection == nil && statement.verify != nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
-// finish reads the result of one statement, of which only the error matters.
-func finish(pipeline *pgconn.Pipeline) error {
+// verify asks the rules that needed rows, in the order of the operations.
+func verify(ctx context.Context, i int, t *transaction) *failure {
+	for _, statement := range t.plan {
+		if t.Rejection != nil || statement.verify == nil {
+			continue
+		}
+		rejection, err := statement.verify.check(ctx)
+		if rejection != nil {
+			rejection.Operation = statement.operation
+		}
+		if rejection != nil || err != nil {
+			return &failure{step: step{kind: rule, transaction: i, operation: statement.operation}, rejection: rejection, err: err}
+		}
+	}
+	return nil
+}
+
+func failedAtAll(err error, unsent bool) *failure {
+	return &failure{step: step{kind: session, transaction: -1, operation: -1}, err: err, unsent: unsent}
+}
+
+// finish reads the result of one statement: its first row where that is wanted,
+// and whether it failed.
+func finish(pipeline *pgconn.Pipeline, q *query) error {
 	result, err := pipeline.GetResults()
 	if err != nil {
 		return err
@@ -115,54 +200,77 @@ func finish(pipeline *pgconn.Pipeline) error {
 	if !ok {
 		return errors.New("the database answered out of turn")
 	}
+	if q != nil {
+		q.row, q.found = nil, false
+		for reader.NextRow() {
+			if q.found {
+				continue
+			}
+			q.found = true
+			for _, value := range reader.Values() {
+				q.row = append(q.row, bytes.Clone(value))
+			}
+		}
+	}
 	_, err = reader.Close()
 	return err
 }
 
-func (s *sender) steps(ctx context.Context, transactions []*transaction) ([]step, error) {
-	count := 4
+// works reports whether a transaction is to be applied, and does anything.
+func (s *sender) works(t *transaction) bool {
+	return t.Rejection == nil && (len(t.plan) > 0 || len(s.set.Code(t.Transaction)) > 0)
+}
+
+// prologue is what comes before the operations.
+func (s *sender) prologue(ctx context.Context, transactions []*transaction) ([]step, error) {
+	count := 6
 	for _, t := range transactions {
 		count += len(t.plan) + 3
 	}
 	steps := make([]step, 0, count)
 	all := func(k kind, sql string, args ...[]byte) {
-		steps = append(steps, step{k, -1, -1, sql, args})
+		steps = append(steps, step{kind: k, transaction: -1, operation: -1, sql: sql, args: args})
 	}
 	setup := s.setup(ctx)
 	all(session, setup.SQL, setup.Args...)
-	entries, applied := make([]ledger.Entry, 0, len(transactions)), false
-	for _, t := range transactions {
-		if t.Rejection == nil && len(t.plan) == 0 {
-			continue // nothing to remember
+	entries, first := make([]ledger.Entry, 0, len(transactions)), -1
+	for i, t := range transactions {
+		works := s.works(t)
+		if works || t.Rejection != nil { // else there is nothing to remember
+			entries = append(entries, t.Entry)
 		}
-		entries, applied = append(entries, t.Entry), applied || t.Rejection == nil
+		if works && first < 0 {
+			first = i
+		}
 	}
-	if receipt, ok := ledger.Receipts(entries); ok {
+	if s.replay != nil {
+		for _, statement := range s.replay.start() {
+			all(record, statement.SQL, statement.Args...)
+		}
+	} else if receipt, ok := ledger.Receipts(entries); ok {
 		all(receipts, receipt.SQL, receipt.Args...)
 	}
 	for i, t := range transactions {
 		if t.Rejection == nil {
 			continue
 		}
-		rejected, err := ledger.Rejected(s.who, s.clientID, s.Policies.SHA256, t.Entry)
+		rejected, err := s.Ledger.Rejected(s.who, s.clientID, s.set.SHA256, t.Entry)
 		if err != nil {
 			return nil, err
 		}
-		steps = append(steps, step{record, i, -1, rejected.SQL, rejected.Args})
+		steps = append(steps, step{kind: record, transaction: i, operation: -1, sql: rejected.SQL, args: rejected.Args})
 	}
-	if !applied {
+	if s.mayHold() {
+		if closing, ok := ledger.CloseHeld(s.who, s.clientID, entries); ok {
+			all(record, closing.SQL, closing.Args...)
+		}
+	}
+	if first < 0 {
 		return steps, nil
 	}
 	all(session, `select set_config('role', $1, true)`, []byte(s.who.Role))
-	asked := s.snapshot.PreRequest == ""
-	for i, t := range transactions {
-		if t.Rejection != nil || len(t.plan) == 0 {
-			continue
-		}
-		if !asked { // what it says no to is the first transaction, then the next one
-			steps, asked = append(steps, step{preRequest, i, -1, "select " + s.snapshot.PreRequest + "()", nil}), true
-		}
-		steps = s.transactionSteps(steps, i, t)
+	if s.snapshot.PreRequest != "" { // what it says no to is the first transaction, then the next one
+		steps = append(steps, step{kind: preRequest, transaction: first, operation: -1, sql: "select " + s.snapshot.PreRequest + "()"})
 	}
 	return steps, nil
 }
@@ -170,14 +278,31 @@ func (s *sender) steps(ctx context.Context, transactions []*transaction) ([]step
 // transactionSteps are the operations, between which deferrable constraints may
 // be broken, as on the client.
 func (s *sender) transactionSteps(steps []step, i int, t *transaction) []step {
+	if t.Rejection != nil || len(t.plan) == 0 {
+		return steps
+	}
 	if s.snapshot.Deferred {
-		steps = append(steps, step{session, i, -1, `set constraints all deferred`, nil})
+		steps = append(steps, step{kind: session, transaction: i, operation: -1, sql: `set constraints all deferred`})
 	}
 	for _, statement := range t.plan {
-		steps = append(steps, step{operation, i, statement.operation, statement.sql, statement.args})
+		read := func(q *query) {
+			if q != nil {
+				steps = append(steps, step{reading, i, statement.operation, q.sql, q.args, q})
+			}
+		}
+		if v := statement.verify; v != nil {
+			read(v.before)
+			for _, l := range v.lookups {
+				read(l)
+			}
+		}
+		steps = append(steps, step{kind: operation, transaction: i, operation: statement.operation, sql: statement.sql, args: statement.args})
+		if v := statement.verify; v != nil {
+			read(v.after)
+		}
 	}
 	if s.snapshot.Deferred {
-		steps = append(steps, step{constraints, i, -1, `set constraints all immediate`, nil})
+		steps = append(steps, step{kind: constraints, transaction: i, operation: -1, sql: `set constraints all immediate`})
 	}
 	return steps
 }

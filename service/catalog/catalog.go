@@ -21,6 +21,7 @@ import (
 // read, so it may be shared.
 type Snapshot struct {
 	ReadAt time.Time
+	Schema string // the same for two snapshots whose tables and columns are the same
 	// Deferred says that some constraint or constraint trigger of the database is
 	// deferrable, so that an error may wait for the commit.
 	Deferred bool
@@ -44,8 +45,9 @@ type Table struct {
 	OID         uint32
 	Schema      string
 	Name        string
-	Columns     []Column // in the table's order
-	PrimaryKey  []string // column names in the key's order; empty when there is none
+	Columns     []Column   // in the table's order
+	PrimaryKey  []string   // column names in the key's order; empty when there is none
+	Uniques     [][]string // the columns of each unique index that ON CONFLICT can use
 	ForeignKeys []ForeignKey
 	RowSecurity bool                // row-level security is on
 	Grants      map[string][]string // by role: those of select, insert, update and delete it has, on the table or on some of its columns
@@ -76,6 +78,7 @@ type ForeignKey struct {
 	Columns    []string // the referring columns
 	Targets    []string // the columns referred to, in the same order
 	Deferrable bool
+	Restricts  bool // a row that is referred to cannot be deleted
 }
 
 // Table finds a table by schema and name; nil when there is none.
@@ -111,6 +114,13 @@ func duration(value string) time.Duration {
 		return 0
 	}
 	return time.Duration(n * float64(unit))
+}
+
+// Arbiter reports whether ON CONFLICT can tell by these columns that a row exists.
+func (t *Table) Arbiter(columns []string) bool {
+	return slices.ContainsFunc(t.Uniques, func(unique []string) bool {
+		return len(unique) == len(columns) && !slices.ContainsFunc(unique, func(c string) bool { return !slices.Contains(columns, c) })
+	})
 }
 
 // Intercepts reports whether a trigger may cancel an UPDATE or a DELETE.

@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
@@ -22,6 +24,7 @@ func Read(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
 	}{
 		{"columns", func() error { return s.readColumns(ctx, q, types) }},
 		{"constraints", func() error { return s.readConstraints(ctx, q) }},
+		{"unique indexes", func() error { return s.readUniques(ctx, q) }},
 		{"grants", func() error { return s.readGrants(ctx, q, roles) }},
 		{"triggers", func() error { return s.readTriggers(ctx, q) }},
 		{"settings", func() error { return s.readSettings(ctx, q) }},
@@ -55,6 +58,8 @@ func (s *Snapshot) readColumns(ctx context.Context, q Querier, types *typeTable)
 		c      Column
 		typeID uint32
 	)
+	sum := sha256.New()
+	defer func() { s.Schema = hex.EncodeToString(sum.Sum(nil)) }()
 	_, err = pgx.ForEachRow(rows, []any{&t.OID, &t.Schema, &t.Name, &t.RowSecurity, &c.Name, &c.TypeName, &typeID, &c.Modifier,
 		&c.NotNull, &c.HasDefault, &c.Generated, &c.Identity}, func() error {
 		table := s.byOID[t.OID]
@@ -65,6 +70,7 @@ func (s *Snapshot) readColumns(ctx context.Context, q Querier, types *typeTable)
 			s.byOID[t.OID] = table
 			s.tables[[2]string{t.Schema, t.Name}] = table
 		}
+		fmt.Fprintln(sum, t.OID, t.RowSecurity, c.Name, typeID, c.TypeName, c.NotNull, c.HasDefault, c.Generated, c.Identity)
 		column := c
 		column.sql = pgx.Identifier{c.Name}.Sanitize()
 		column.Type, column.Modifier = types.resolve(typeID, c.Modifier)
@@ -81,7 +87,7 @@ func (s *Snapshot) readColumns(ctx context.Context, q Querier, types *typeTable)
 }
 
 const constraintsSQL = `
-select k.conrelid, k.conname, k.contype::text, k.confrelid, k.condeferrable,
+select k.conrelid, k.conname, k.contype::text, k.confrelid, k.condeferrable, k.confdeltype in ('a', 'r'),
        array(select a.attname::text
                from unnest(k.conkey) with ordinality as key(attnum, place)
                join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = key.attnum
@@ -105,7 +111,7 @@ func (s *Snapshot) readConstraints(ctx context.Context, q Querier) error {
 		columns []string
 		targets []string
 	)
-	_, err = pgx.ForEachRow(rows, []any{&table, &key.Name, &kind, &key.References, &key.Deferrable, &columns, &targets}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&table, &key.Name, &kind, &key.References, &key.Deferrable, &key.Restricts, &columns, &targets}, func() error {
 		s.Deferred = s.Deferred || key.Deferrable
 		t := s.byOID[table]
 		switch {
@@ -116,6 +122,32 @@ func (s *Snapshot) readConstraints(ctx context.Context, q Querier) error {
 			foreign := key
 			foreign.Columns, foreign.Targets = append([]string(nil), columns...), append([]string(nil), targets...)
 			t.ForeignKeys = append(t.ForeignKeys, foreign)
+		}
+		return nil
+	})
+	return err
+}
+
+// uniquesSQL reads the indexes that ON CONFLICT can use: over plain columns, of
+// all rows, checked at once.
+const uniquesSQL = `
+select i.indrelid, array(select a.attname::text from unnest(i.indkey[0:i.indnkeyatts-1]) as key(attnum)
+                           join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = key.attnum)
+  from pg_catalog.pg_index i
+ where i.indisunique and i.indimmediate and i.indisvalid and i.indpred is null and i.indexprs is null`
+
+func (s *Snapshot) readUniques(ctx context.Context, q Querier) error {
+	rows, err := q.Query(ctx, uniquesSQL)
+	if err != nil {
+		return err
+	}
+	var (
+		table   uint32
+		columns []string
+	)
+	_, err = pgx.ForEachRow(rows, []any{&table, &columns}, func() error {
+		if t := s.byOID[table]; t != nil {
+			t.Uniques = append(t.Uniques, append([]string(nil), columns...))
 		}
 		return nil
 	})

@@ -3,12 +3,14 @@
 // write it rejected.
 //
 // Receipts make each transaction take effect exactly once; rejected writes make
-// sure that nothing a client drops on our word is lost. Neither table can be
-// read by the application's users.
+// sure that nothing a client drops on our word is lost. Of these tables the
+// application's users can read one, rejected_writes, and there their own rows.
+// README.md tells the life of a rejected write.
 package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -16,10 +18,11 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"slices"
-	"strconv"
+	"sync/atomic"
+	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -29,12 +32,19 @@ import (
 	"postern/service/upload"
 )
 
-// SQLSTATEs raised by postern.untouched, in a class that neither the SQL
+// SQLSTATEs raised by postern.untouched and postern.decline, in a class that neither the SQL
 // standard nor Postgres uses. Their detail is the operation's index.
 const (
 	StateHidden    = "PN001" // the row exists and the user may not touch it
 	StateMissing   = "PN002" // the row does not exist, and the policy rejects that
 	StateCannotSay = "PN003" // the schema's owner may not look
+	StateDeclined  = "PN006" // raised by postern.decline: the policy does not allow it on the row as it is
+)
+
+// SQLSTATEs raised by postern.refuse, which undoes a replay.
+const (
+	StateClosed = "PN004" // the rejected write is not open any more
+	StateDryRun = "PN005" // everything went well
 )
 
 // ReceiptConstraint is the constraint that a second arrival violates.
@@ -53,12 +63,8 @@ type Digest struct {
 // its own cannot be told from a later one that says the same, so it gets no
 // receipt.
 func DigestOf(who identity.Identity, clientID string, t upload.Transaction) Digest {
-	device := clientID
-	if device == "" {
-		device = who.SessionID
-	}
 	h := sha256.New()
-	write(h, "1", who.Issuer, who.Subject, device, t.ID)
+	write(h, "1", who.Issuer, who.Subject, device(who, clientID), t.ID)
 	identified := t.ID != ""
 	for _, op := range t.Operations {
 		identified = identified || op.OpID != ""
@@ -69,16 +75,25 @@ func DigestOf(who identity.Identity, clientID string, t upload.Transaction) Dige
 	return Digest{Sum: [sha256.Size]byte(h.Sum(nil)), Receipt: identified}
 }
 
+// device names the queue that a transaction comes from; empty where nothing does.
+func device(who identity.Identity, clientID string) string { return cmp.Or(clientID, who.SessionID) }
+
 // write hashes each text with its length, so that no two lists hash alike.
 func write(h hash.Hash, texts ...string) {
 	for _, text := range texts {
-		_ = binary.Write(h, binary.BigEndian, uint64(len(text)))
-		_, _ = h.Write([]byte(text))
+		writeLength(h, len(text))
+		_, _ = io.WriteString(h, text)
 	}
 }
 
+func writeLength(h hash.Hash, n int) {
+	var length [8]byte
+	binary.BigEndian.PutUint64(length[:], uint64(n))
+	_, _ = h.Write(length[:])
+}
+
 func writeMembers(h hash.Hash, members []upload.Member) {
-	_ = binary.Write(h, binary.BigEndian, uint64(len(members)))
+	writeLength(h, len(members))
 	for _, m := range members {
 		value := m.Value.Clone()
 		_ = value.Compact()
@@ -112,12 +127,18 @@ type Statement struct {
 // that applies the entries, before the user's role is taken: of two arrivals of
 // the same transaction one waits here for the other, and fails on
 // ReceiptConstraint. Sorted, so that two requests never wait for each other.
+//
+// A transaction that the client keeps gets none, and fails on one that is there:
+// meanwhile somebody has replayed it, or dismissed it for good.
 func Receipts(entries []Entry) (s Statement, ok bool) {
-	var digests, outcomes []string
+	var digests, outcomes, kept []string
 	final := make([]Entry, 0, len(entries))
 	for _, e := range entries {
-		if e.final() {
+		switch {
+		case e.final():
 			final = append(final, e)
+		case e.Digest.Receipt:
+			kept = append(kept, hexBytes(e.Digest))
 		}
 	}
 	slices.SortFunc(final, func(a, b Entry) int { return bytes.Compare(a.Digest.Sum[:], b.Digest.Sum[:]) })
@@ -128,54 +149,33 @@ func Receipts(entries []Entry) (s Statement, ok bool) {
 		}
 		digests, outcomes = append(digests, hexBytes(e.Digest)), append(outcomes, outcome)
 	}
-	return Statement{
+	s = Statement{
 		SQL:  `insert into postern.receipts (digest, outcome) select * from unnest($1::bytea[], $2::text[])`,
 		Args: [][]byte{catalog.TextArray(digests), catalog.TextArray(outcomes)},
-	}, len(final) > 0
-}
-
-// Rejected is the statement that makes a rejected entry durable, the only ground
-// on which a client may be told to drop a transaction. It too comes before the
-// user's role is taken. A repetition counts another attempt in the row it has.
-func Rejected(who identity.Identity, clientID, policySHA256 string, e Entry) (Statement, error) {
-	transaction, err := marshal(e.Transaction)
-	if err != nil {
-		return Statement{}, err
 	}
-	details, err := json.Marshal(e.Rejection.Details)
-	if err != nil {
-		return Statement{}, fmt.Errorf("marshalling the details of a rejection: %w", err)
+	if len(kept) > 0 {
+		s.SQL += ` union all select digest, outcome from postern.receipts where digest = any($3::bytea[])`
+		s.Args = append(s.Args, catalog.TextArray(kept))
 	}
-	var index []byte
-	if e.Rejection.Operation >= 0 {
-		index = strconv.AppendInt(nil, int64(e.Rejection.Operation), 10)
-	}
-	return Statement{
-		SQL: `
-insert into postern.rejected_writes
-       (digest, issuer, subject, client_id, transaction, code, message, details, operation_index, requires_client_handling, policy_sha256)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-    on conflict (digest) do update
-   set attempts = rejected_writes.attempts + 1, last_at = now(), code = excluded.code, message = excluded.message, details = excluded.details,
-       operation_index = excluded.operation_index, requires_client_handling = excluded.requires_client_handling, policy_sha256 = excluded.policy_sha256`,
-		Args: [][]byte{
-			[]byte(hexBytes(e.Digest)), []byte(who.Issuer), []byte(who.Subject), []byte(clientID), transaction,
-			[]byte(e.Rejection.Code), []byte(e.Rejection.Message), details, index,
-			strconv.AppendBool(nil, e.Rejection.ClientHandling), []byte(policySHA256),
-		},
-	}, nil
+	return s, len(final)+len(kept) > 0
 }
 
 // hexBytes is Postgres' text form of a digest.
 func hexBytes(d Digest) string { return `\x` + hex.EncodeToString(d.Sum[:]) }
 
-// Ledger reads what was answered before, and forgets what is old.
+// Ledger reads what was answered before, keeps the rejected writes, and forgets
+// what is old. It is safe for concurrent use.
 type Ledger struct {
+	Retention time.Duration // how long a closed rejected write is kept; 0 is for ever
+	Announce  bool          // each new rejected write makes a job for the webhook
+
 	db   *pgxpool.Pool
 	used chan struct{}
+	held atomic.Bool // at the last tidying up there were held ones
 }
 
-// New is a ledger in db's database, connected as Postern's login role.
+// New is a ledger in db's database, connected as Postern's login role or as the
+// owner of schema postern.
 func New(db *pgxpool.Pool) *Ledger { return &Ledger{db: db, used: make(chan struct{}, 1)} }
 
 // Answers are the results of those of the entries that have a receipt: success
@@ -227,60 +227,4 @@ select r.digest, r.outcome, w.code, w.message, w.details::text, w.operation_inde
 		return nil, fmt.Errorf("reading receipts: %w", err)
 	}
 	return answers, nil
-}
-
-// marshal spells a transaction in the write API's form, with every value as the
-// client spelled it.
-func marshal(t upload.Transaction) ([]byte, error) {
-	type operation struct {
-		OpID     jsontext.Value `json:"op_id,omitzero"`
-		ID       string         `json:"id"`
-		Op       upload.Op      `json:"op"`
-		Table    string         `json:"table"`
-		Data     jsontext.Value `json:"op_data,omitzero"`
-		Previous jsontext.Value `json:"previous_values,omitzero"`
-		Metadata string         `json:"metadata,omitempty"`
-	}
-	out := struct {
-		ID   jsontext.Value `json:"transaction_id,omitzero"`
-		Crud []operation    `json:"crud"`
-	}{ID: number(t.ID)}
-	for _, op := range t.Operations {
-		data, err := object(op.Data)
-		if err != nil {
-			return nil, err
-		}
-		previous, err := object(op.Previous)
-		if err != nil {
-			return nil, err
-		}
-		out.Crud = append(out.Crud, operation{number(op.OpID), op.ID, op.Op, op.Table, data, previous, op.Metadata})
-	}
-	return json.Marshal(out)
-}
-
-// number is nil, which is left out, where the client sent none.
-func number(decimal string) jsontext.Value {
-	if decimal == "" {
-		return nil
-	}
-	return jsontext.Value(decimal)
-}
-
-func object(members []upload.Member) (jsontext.Value, error) {
-	if members == nil {
-		return nil, nil
-	}
-	value := jsontext.Value{'{'}
-	for i, m := range members {
-		if i > 0 {
-			value = append(value, ',')
-		}
-		name, err := jsontext.AppendQuote(nil, m.Name)
-		if err != nil {
-			return nil, fmt.Errorf("marshalling column name: %w", err)
-		}
-		value = append(append(append(value, name...), ':'), m.Value...)
-	}
-	return append(value, '}'), nil
 }

@@ -8,18 +8,25 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	_ "github.com/jackc/pgx/v5/stdlib" // goose works on database/sql
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
 	"github.com/pressly/goose/v3/lock"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
+
+// Schema is Postern's own, in the database of the application.
+const Schema = "postern"
 
 // Login is the role the service connects as.
 const Login = "postern"
@@ -47,6 +54,11 @@ func Migrate(ctx context.Context, ownerURL string, roles []string) (Migrated, er
 	if err != nil {
 		return Migrated{}, err
 	}
+	queue, err := upQueue(ctx, ownerURL)
+	if err != nil {
+		return Migrated{}, err
+	}
+	applied = append(applied, queue...)
 	loginURL, err := ensureLogin(ctx, db, ownerURL, roles)
 	if err != nil {
 		return Migrated{}, err
@@ -78,6 +90,38 @@ func up(ctx context.Context, db *sql.DB) ([]string, error) {
 	var applied []string
 	for _, result := range results {
 		applied = append(applied, result.Source.Path)
+	}
+	return applied, nil
+}
+
+// upQueue installs or updates the tables of River, the queue of the webhook. Its
+// migrations do not guard against each other, and cannot run in one database
+// transaction: a lock of the session does it.
+func upQueue(ctx context.Context, ownerURL string) ([]string, error) {
+	lock, err := pgx.Connect(ctx, ownerURL)
+	if err != nil {
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	defer lock.Close(context.WithoutCancel(ctx))
+	if _, err := lock.Exec(ctx, `select pg_advisory_lock(hashtext('postern queue'))`); err != nil {
+		return nil, fmt.Errorf("migrating the queue: %w", err)
+	}
+	db, err := pgxpool.New(ctx, ownerURL)
+	if err != nil {
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	defer db.Close()
+	migrator, err := rivermigrate.New(riverpgxv5.New(db), &rivermigrate.Config{Schema: Schema, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, fmt.Errorf("reading the queue's migrations: %w", err)
+	}
+	result, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	if err != nil {
+		return nil, fmt.Errorf("migrating the queue: %w", err)
+	}
+	var applied []string
+	for _, version := range result.Versions {
+		applied = append(applied, fmt.Sprintf("river %d: %s", version.Version, version.Name))
 	}
 	return applied, nil
 }
@@ -118,9 +162,14 @@ func ensureLogin(ctx context.Context, db *sql.DB, ownerURL string, roles []strin
 		}
 		statements = append(statements, fmt.Sprintf(`grant %s to %s`, pgx.Identifier{role}.Sanitize(), login))
 	}
+	queue, err := queueTables(ctx, tx)
+	if err != nil {
+		return "", err
+	}
+	statements = append(statements, rights(login, roles)...)
 	statements = append(statements,
-		`grant select, insert, delete on postern.receipts to `+login,
-		`grant select, insert, update on postern.rejected_writes to `+login)
+		`grant select, insert, update, delete on `+queue+` to `+login,
+		`grant usage, select on all sequences in schema postern to `+login)
 	for _, statement := range statements {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			verb, _, _ := strings.Cut(statement, " password")
@@ -128,6 +177,48 @@ func ensureLogin(ctx context.Context, db *sql.DB, ownerURL string, roles []strin
 		}
 	}
 	return loginURL, tx.Commit()
+}
+
+// queueTables are River's, which it works as the login role.
+func queueTables(ctx context.Context, tx *sql.Tx) (list string, err error) {
+	err = tx.QueryRowContext(ctx, `
+select string_agg(oid::regclass::text, ', ') from pg_catalog.pg_class
+ where relnamespace = 'postern'::regnamespace and relkind = 'r' and relname like 'river\_%' and relname <> 'river_migration'`).Scan(&list)
+	if err != nil {
+		return "", fmt.Errorf("looking for the queue's tables: %w", err)
+	}
+	return list, nil
+}
+
+// rights are what the login role may do with schema postern, and what a rejected
+// write's author may see of it. The policies stand here and not in a migration,
+// because they need the roles: whoever turns row-level security on must let the
+// login role in, in the same database transaction.
+func rights(login string, roles []string) []string {
+	statements := []string{
+		`grant select, insert, update, delete on postern.receipts, postern.rejected_writes to ` + login,
+		`grant select, insert, update on postern.rejected_identities to ` + login,
+		`grant select, insert on postern.rejected_actions to ` + login,
+		`alter table postern.rejected_writes enable row level security`,
+		`drop policy if exists "postern keeps them" on postern.rejected_writes`,
+		`create policy "postern keeps them" on postern.rejected_writes to ` + login + ` using (true) with check (true)`,
+		`drop policy if exists "authors see their own" on postern.rejected_writes`,
+	}
+	if len(roles) == 0 {
+		return statements
+	}
+	names := make([]string, len(roles))
+	for i, role := range roles {
+		names[i] = pgx.Identifier{role}.Sanitize()
+	}
+	authors := strings.Join(names, ", ")
+	claim := func(name string) string {
+		return `(select nullif(current_setting('request.jwt.claims', true), '')::json ->> '` + name + `')`
+	}
+	return append(statements,
+		`grant select (`+strings.Join(AuthorColumns, ", ")+`) on postern.rejected_writes to `+authors,
+		`create policy "authors see their own" on postern.rejected_writes for select to `+authors+
+			` using (issuer = `+claim("iss")+` and subject = `+claim("sub")+`)`)
 }
 
 // withUser replaces the user of a connection URL. Supabase's pooler routes by a

@@ -65,7 +65,7 @@ const (
 // Code is the error code of a rejected write. Policies may add their own.
 type Code string
 
-// The codes of the write API, and the two that Postern adds.
+// The codes of the write API, and those that Postern adds.
 const (
 	NotNullViolation    Code = "NOT_NULL_VIOLATION"
 	UniqueViolation     Code = "UNIQUE_VIOLATION"
@@ -77,6 +77,8 @@ const (
 	Unauthorized        Code = "UNAUTHORIZED"
 	UnclassifiedError   Code = "UNCLASSIFIED_ERROR"   // the database refused it many times over, with an error of no known kind
 	RejectedByDatabase  Code = "REJECTED_BY_DATABASE" // a trigger or function of the application raised an exception
+	Conflict            Code = "CONFLICT"             // the row has changed since the client saw it
+	ImmutableColumn     Code = "IMMUTABLE_COLUMN"     // the policy keeps a column's first value
 	RowNotFound         Code = "ROW_NOT_FOUND"        // a PATCH of a row that does not exist, where the policy rejects those
 )
 

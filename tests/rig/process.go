@@ -17,7 +17,8 @@ import (
 // BuildCommand builds the command postern into a file. It must be called from
 // within the module.
 func BuildCommand(ctx context.Context, file string) error {
-	output, err := exec.CommandContext(ctx, "go", "build", "-o", file, "postern").CombinedOutput()
+	// Without the version control's stamp, which git refuses in a checkout of another user's.
+	output, err := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", file, "postern").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("building the command: %w\n%s", err, output)
 	}
@@ -117,13 +118,19 @@ func (p *Process) over() bool {
 }
 
 // Stop asks the process to end, and returns its exit code when it has.
-func (p *Process) Stop() int { return p.end(syscall.SIGTERM) }
+func (p *Process) Stop() int { return p.Signal(syscall.SIGTERM) }
 
 // Kill ends the process at once, in the middle of whatever it does.
-func (p *Process) Kill() { p.end(syscall.SIGKILL) }
+func (p *Process) Kill() { p.Signal(syscall.SIGKILL) }
 
-func (p *Process) end(signal os.Signal) int {
+// Signal sends a signal that ends the process, and returns its exit code.
+func (p *Process) Signal(signal os.Signal) int {
 	_ = p.cmd.Process.Signal(signal)
+	return p.Wait()
+}
+
+// Wait returns the exit code of a process that ends by itself.
+func (p *Process) Wait() int {
 	<-p.ended
 	return p.cmd.ProcessState.ExitCode()
 }
@@ -135,7 +142,7 @@ var serving = regexp.MustCompile(`"msg":"serving","address":"([^"]+)"`)
 // below keys.
 func Serve(ctx context.Context, output, binary, databaseURL, keys, policies string, env ...string) (p *Process, url string, err error) {
 	env = append([]string{
-		"DATABASE_URL=" + databaseURL, "POSTERN_LISTEN=127.0.0.1:0", "POSTERN_POLICIES=" + policies,
+		"DATABASE_URL=" + databaseURL, "POSTERN_LISTEN=127.0.0.1:0", "POSTERN_METRICS_LISTEN=127.0.0.1:0", "POSTERN_POLICIES=" + policies,
 		"POSTERN_ISSUER=" + local.IssuerName, "POSTERN_JWKS_URL=" + keys + "/dev/jwks.json", "POSTERN_AUDIENCE=" + local.Audience,
 	}, env...)
 	p, err = StartProcess(output, env, binary, "serve")

@@ -23,6 +23,10 @@ type ProxyOptions struct {
 	// time do not wait for each other, so a pipeline is delayed once.
 	RoundTrip time.Duration
 
+	// Requests, where there is one, is given what clients send before it is passed
+	// on, a chunk at a time; several connections may do so at the same time.
+	Requests io.Writer
+
 	// Fate is asked once for each connection, in the order they come in and by one
 	// goroutine. Without it every connection lives as long as its ends want.
 	Fate func() Fate
@@ -172,8 +176,8 @@ func (p *Proxy) serve(client net.Conn, fate Fate) {
 	p.mu.Unlock()
 
 	var directions sync.WaitGroup
-	directions.Go(func() { l.pass(client, server, CutRequest, l.requested) })
-	directions.Go(func() { l.pass(server, client, CutAnswer, l.answered) })
+	directions.Go(func() { l.pass(client, server, CutRequest) })
+	directions.Go(func() { l.pass(server, client, CutAnswer) })
 	directions.Wait()
 	l.end(nil)
 
@@ -204,7 +208,12 @@ func (l *link) end(counter *atomic.Int64) {
 	})
 }
 
-func (l *link) requested() { l.asked.Store(true) }
+func (l *link) requested(chunk []byte) {
+	l.asked.Store(true)
+	if w := l.proxy.options.Requests; w != nil {
+		_, _ = w.Write(chunk)
+	}
+}
 
 func (l *link) answered() {
 	if l.asked.Swap(false) {
@@ -213,10 +222,10 @@ func (l *link) answered() {
 }
 
 // pass carries one direction until its end. cut is the kind of fate that ends
-// it in the middle; passed is called for each chunk at the client's side.
-func (l *link) pass(from, to net.Conn, cut FateKind, passed func()) {
+// it in the middle.
+func (l *link) pass(from, to net.Conn, cut FateKind) {
 	up := cut == CutRequest
-	out := l.direct(to, up, passed)
+	out := l.direct(to, up)
 	if l.proxy.options.RoundTrip > 0 {
 		out = l.delayed(out)
 	}
@@ -225,7 +234,7 @@ func (l *link) pass(from, to net.Conn, cut FateKind, passed func()) {
 	for total := int64(0); ; {
 		n, err := from.Read(buffer)
 		if n > 0 && up {
-			passed()
+			l.requested(buffer[:n])
 		}
 		left := l.fate.After - total
 		total += int64(n)
@@ -259,11 +268,11 @@ type outlet struct {
 }
 
 // direct delivers at once.
-func (l *link) direct(to net.Conn, up bool, passed func()) outlet {
+func (l *link) direct(to net.Conn, up bool) outlet {
 	return outlet{
 		chunk: func(b []byte) {
 			if !up && len(b) > 0 {
-				passed() // before the client can see it, so that it finds itself counted
+				l.answered() // before the client can see it, so that it finds itself counted
 			}
 			if _, err := to.Write(b); err != nil {
 				l.end(nil)

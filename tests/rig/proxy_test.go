@@ -115,7 +115,8 @@ func TestProxy(t *testing.T) {
 	t.Run("PassesOnAndCounts", func(t *testing.T) {
 		t.Parallel()
 		server := newEcho(t)
-		p := rig.NewProxy(t, server.address, rig.ProxyOptions{})
+		requests := &rig.Logs{}
+		p := rig.NewProxy(t, server.address, rig.ProxyOptions{Requests: requests})
 		conn := dial(t, p)
 		for i := range 5 {
 			ask(t, conn, "line\n")
@@ -124,6 +125,7 @@ func TestProxy(t *testing.T) {
 		require.NoError(t, conn.CloseWrite())
 		require.Empty(t, rest(t, conn), "a half-closed connection ends when the server has ended it")
 		require.Equal(t, strings.Repeat("line\n", 5), server.text())
+		require.Equal(t, server.text(), requests.String())
 		require.Zero(t, p.Cuts()+p.Drops())
 	})
 

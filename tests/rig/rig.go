@@ -142,40 +142,58 @@ type Service struct {
 	Database *Database
 	Issuer   *local.Issuer // beside the service; nil where the test brought its own
 	Logs     fmt.Stringer  // everything logged so far
+	Metrics  http.Handler  // GET /metrics; nil where it runs as a process of its own
 }
 
 // NewService starts a service with the demo's policies on a database of its own.
 // Each change is made to the configuration before it starts.
-func NewService(t testing.TB, set *policies.Set, changes ...func(*service.Config)) *Service {
+func NewService(t testing.TB, set *policies.Live, changes ...func(*service.Config)) *Service {
 	t.Helper()
 	database := NewDatabase(t)
 	return NewServiceOn(t, database, set, changes...)
 }
 
 // NewServiceOn is NewService on a database that is there.
-func NewServiceOn(t testing.TB, database *Database, set *policies.Set, changes ...func(*service.Config)) *Service {
+func NewServiceOn(t testing.TB, database *Database, set *policies.Live, changes ...func(*service.Config)) *Service {
 	t.Helper()
 	issuer, err := local.OpenIssuer(t.TempDir())
 	require.NoError(t, err)
-	running := serve(t, database, set, []identity.Issuer{{
+	running := serve(t, database, set, []identity.Issuer{development(t, issuer)}, issuer, changes)
+	running.Issuer = issuer
+	running.AwaitReady(t)
+	return running
+}
+
+// NewServiceUnready is NewServiceOn for a service that something keeps from
+// getting ready.
+func NewServiceUnready(t testing.TB, database *Database, set *policies.Live) *Service {
+	t.Helper()
+	issuer, err := local.OpenIssuer(t.TempDir())
+	require.NoError(t, err)
+	return serve(t, database, set, []identity.Issuer{development(t, issuer)}, issuer, nil)
+}
+
+func development(t testing.TB, issuer *local.Issuer) identity.Issuer {
+	t.Helper()
+	return identity.Issuer{
 		Issuer:     local.IssuerName,
 		KeySetURL:  ServeIssuer(t, issuer) + "/dev/jwks.json",
 		Audience:   []string{local.Audience},
 		Algorithms: []string{"ES256"},
 		Roles:      []string{"authenticated"},
 		Anonymous:  true,
-	}}, issuer, changes)
-	running.Issuer = issuer
-	return running
+	}
 }
 
 // NewServiceFor is NewServiceOn for users of the issuers given.
-func NewServiceFor(t testing.TB, database *Database, set *policies.Set, issuers []identity.Issuer, changes ...func(*service.Config)) *Service {
+func NewServiceFor(t testing.TB, database *Database, set *policies.Live, issuers []identity.Issuer, changes ...func(*service.Config)) *Service {
 	t.Helper()
-	return serve(t, database, set, issuers, nil, changes)
+	running := serve(t, database, set, issuers, nil, changes)
+	running.AwaitReady(t)
+	return running
 }
 
-func serve(t testing.TB, database *Database, set *policies.Set, issuers []identity.Issuer, dev http.Handler, changes []func(*service.Config)) *Service {
+func serve(t testing.TB, database *Database, set *policies.Live, issuers []identity.Issuer, dev http.Handler, changes []func(*service.Config)) *Service {
 	t.Helper()
 	cfg := service.Default()
 	cfg.DatabaseURL = database.LoginURL
@@ -200,9 +218,7 @@ func serve(t testing.TB, database *Database, set *policies.Set, issuers []identi
 		require.NoError(t, <-ended)
 		s.Close()
 	})
-	running := &Service{URL: "http://" + listener.Addr().String(), Database: database, Logs: logs}
-	running.AwaitReady(t)
-	return running
+	return &Service{URL: "http://" + listener.Addr().String(), Database: database, Logs: logs, Metrics: s.Metrics().Handler}
 }
 
 // ServeIssuer serves an issuer's key set for as long as the test runs, and
@@ -236,7 +252,7 @@ func (s *Service) Token(t testing.TB, user string) string {
 }
 
 // DemoPolicies are the demo's.
-func DemoPolicies(t testing.TB) *policies.Set {
+func DemoPolicies(t testing.TB) *policies.Live {
 	t.Helper()
 	set, err := policies.LoadFS(policies.Demo(), "policies/demo")
 	require.NoError(t, err)
@@ -244,7 +260,7 @@ func DemoPolicies(t testing.TB) *policies.Set {
 }
 
 // Policies loads policies from YAML in one file.
-func Policies(t testing.TB, yaml string) *policies.Set {
+func Policies(t testing.TB, yaml string) *policies.Live {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "test.yaml"), []byte(yaml), 0o600))
@@ -277,3 +293,6 @@ func HostPort(t testing.TB, databaseURL string) string {
 	require.NoError(t, err)
 	return u.Host
 }
+
+// UserID is the sub of the development user of that name.
+func UserID(name string) string { return local.UserID(name) }

@@ -38,36 +38,75 @@ create index rejected_writes_subject on postern.rejected_writes (issuer, subject
 -- tell the application's users which ids exist.
 --
 -- A trigger may have taken the operation over and cancelled it, as soft deletes
--- are made (intercepted). Its own write to the row in this transaction tells.
+-- are made. That the row is not where it was before the statement (place, see
+-- postern.place) tells.
 -- +goose StatementBegin
-create function postern.untouched(operation integer, target oid, key_columns text[], keys text[], reject_missing boolean, intercepted boolean)
-returns void
+create function postern.untouched(operation integer, target oid, key_columns text[], keys text[], reject_missing boolean, place tid)
+returns boolean
 language plpgsql volatile security definer
 set search_path = ''
 set row_security = off
 as $$
 declare
   condition text := (select string_agg(format('%I = %L', c, k), ' and ') from unnest(key_columns, keys) as pair(c, k));
-  writer xid;
+  now_at tid;
 begin
   if not has_table_privilege(session_user, 'postern.receipts', 'insert') then
     raise insufficient_privilege using message = 'postern.untouched is for Postern''s login role alone';
   end if;
   begin
-    execute format('select xmin from %s where %s', target::regclass, condition) into writer;
+    execute format('select ctid from %s where %s', target::regclass, condition) into now_at;
   exception when insufficient_privilege then
     raise exception using
       errcode = 'PN003', detail = operation::text,
       message = format('the owner of schema postern may not read every row of %s', target::regclass),
       hint = 'Run postern migrate as a role with BYPASSRLS, such as the one that owns your tables.';
   end;
-  if intercepted and writer = pg_current_xact_id()::xid then
-    return;
-  elsif writer is not null then
+  if place <> now_at then
+    return false;
+  elsif now_at is not null then
     raise exception using errcode = 'PN001', detail = operation::text, message = 'the row exists and is hidden';
   elsif reject_missing then
     raise exception using errcode = 'PN002', detail = operation::text, message = 'the row does not exist';
   end if;
+  return true;
+end
+$$;
+-- +goose StatementEnd
+
+-- Where a row was before the statement that asks: being stable, it sees what that
+-- statement saw at its start. Like postern.untouched it works for Postern's login
+-- role alone.
+-- +goose StatementBegin
+create function postern.place(target oid, key_columns text[], keys text[])
+returns tid
+language plpgsql stable security definer
+set search_path = ''
+set row_security = off
+as $$
+declare
+  condition text := (select string_agg(format('%I = %L', c, k), ' and ') from unnest(key_columns, keys) as pair(c, k));
+  found tid;
+begin
+  if not has_table_privilege(session_user, 'postern.receipts', 'insert') then
+    raise insufficient_privilege using message = 'postern.place is for Postern''s login role alone';
+  end if;
+  execute format('select ctid from %s where %s', target::regclass, condition) into found;
+  return found;
+end
+$$;
+-- +goose StatementEnd
+
+-- Called where a policy's condition on the stored row does not hold. It only
+-- raises what it is given, so anyone may call it.
+-- +goose StatementBegin
+create function postern.decline(operation integer, code text, stored jsonb)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+  raise exception using errcode = 'PN006', message = code, detail = operation::text, hint = stored::text;
 end
 $$;
 -- +goose StatementEnd
@@ -75,6 +114,8 @@ $$;
 grant usage on schema postern to public;
 
 -- +goose Down
+drop function postern.decline;
+drop function postern.place;
 drop function postern.untouched;
 drop table postern.rejected_writes;
 drop table postern.receipts;

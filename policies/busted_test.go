@@ -1,0 +1,64 @@
+package policies_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/require"
+
+	"postern/policies"
+	"postern/service/catalog"
+)
+
+var update = flag.Bool("update", false, "write the golden and generated files anew")
+
+// tables are those of testdata/schema.sql.
+func tables(t testing.TB) *catalog.Snapshot {
+	t.Helper()
+	content, err := os.ReadFile("testdata/catalog.json")
+	require.NoError(t, err)
+	snapshot, err := catalog.Load(content)
+	require.NoError(t, err)
+	return snapshot
+}
+
+// TestBusted has one file for each way in which policies can be wrong, and the
+// message that its author reads. One with a file of the same name and .also
+// beside it is loaded together with that.
+func TestBusted(t *testing.T) {
+	t.Parallel()
+	snapshot := tables(t)
+	paths, err := filepath.Glob("testdata/busted/busted_*.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, paths)
+	for _, path := range paths {
+		if strings.HasSuffix(path, ".also.yaml") {
+			continue
+		}
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".yaml"), func(t *testing.T) {
+			t.Parallel()
+			content, err := os.ReadFile(path)
+			require.NoError(t, err)
+			files := fstest.MapFS{"app.yaml": {Data: content}}
+			if also, err := os.ReadFile(strings.TrimSuffix(path, ".yaml") + ".also.yaml"); err == nil {
+				files["another.yaml"] = &fstest.MapFile{Data: also}
+			}
+			source, err := policies.ReadFS(files, "policies")
+			if err == nil {
+				_, err = source.Compile(snapshot)
+			}
+			require.Error(t, err)
+			golden := strings.TrimSuffix(path, ".yaml") + ".golden"
+			if *update {
+				require.NoError(t, os.WriteFile(golden, []byte(err.Error()+"\n"), 0o644))
+			}
+			want, readErr := os.ReadFile(golden)
+			require.NoError(t, readErr)
+			require.Equal(t, string(want), err.Error()+"\n", "go test ./policies -update writes it anew")
+		})
+	}
+}

@@ -1,0 +1,50 @@
+package policies
+
+import (
+	"slices"
+	"strings"
+
+	"postern/service/catalog"
+)
+
+// The columns of a history table. HistoryMetadata may be missing; what else it
+// has, such as who and when, is for its defaults.
+const (
+	HistoryRow      = "row_id"   // the client's id of the row
+	HistoryField    = "field"    // the column
+	HistoryPrevious = "previous" // what the client had before; null where it does not track it
+	HistoryValue    = "value"
+	HistoryMetadata = "metadata" // what the client attached to the write
+)
+
+// History is the table that keeps a row for each column a client has changed.
+type History struct{ Schema, Name string }
+
+func (c *compiler) history(name string, at place) *History {
+	if name == "" {
+		return nil
+	}
+	h := &History{"public", name}
+	if schema, bare, ok := strings.Cut(name, "."); ok {
+		h.Schema, h.Name = schema, bare
+	}
+	table := c.snapshot.Table(h.Schema, h.Name)
+	if table == nil {
+		c.add(at.problem("the database has no table %s.%s", h.Schema, h.Name))
+		return nil
+	}
+	for _, name := range []string{HistoryRow, HistoryField, HistoryPrevious, HistoryValue, HistoryMetadata} {
+		column := table.Column(name)
+		switch {
+		case column == nil && name != HistoryMetadata:
+			c.add(at.problem("%s has no column %q: a history table has %s, %s, %s and %s", table, name, HistoryRow, HistoryField, HistoryPrevious, HistoryValue))
+		case column != nil && !holdsText(column):
+			c.add(at.problem("%s.%s is %s: text or jsonb is needed", table, name, column.TypeName))
+		}
+	}
+	return h
+}
+
+func holdsText(c *catalog.Column) bool {
+	return slices.Contains([]string{"text", "varchar", "jsonb", "json"}, c.Type.Name)
+}

@@ -1,0 +1,158 @@
+package policies
+
+import (
+	"io/fs"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"postern/service/catalog"
+)
+
+// Live is the policies in force. They are read again when told so, and compiled
+// again when the tables change; where that fails, those in force stay. It is safe
+// for concurrent use.
+type Live struct {
+	dir  string
+	read func() (*Source, error)
+	code []CodeRule
+
+	mu     sync.Mutex // for all that follows
+	source *Source
+	bare   bool
+	bound  atomic.Pointer[binding]
+}
+
+// binding is a set and the tables it was compiled for.
+type binding struct {
+	set    *Set
+	schema string
+	err    error // of the last try; set is then the one before, or nil
+}
+
+// Load reads the policies of a folder for the first time.
+func Load(dir string) (*Live, error) {
+	live, err := load(func() (*Source, error) { return Read(dir) })
+	if err != nil {
+		return nil, err
+	}
+	live.dir = dir
+	return live, nil
+}
+
+// LoadFS is Load on a file system; dir stands before the file names in messages.
+func LoadFS(files fs.FS, dir string) (*Live, error) {
+	return load(func() (*Source, error) { return ReadFS(files, dir) })
+}
+
+func load(read func() (*Source, error)) (*Live, error) {
+	live := &Live{read: read, code: Registered}
+	var err error
+	live.source, err = live.readAll()
+	return live, err
+}
+
+// readAll reads the files and adds the rules in Go.
+func (l *Live) readAll() (*Source, error) {
+	source, err := l.read()
+	if err != nil {
+		return nil, err
+	}
+	source.code = l.code
+	return source, nil
+}
+
+// WithCode adds rules in Go to those of the build. It comes before the first use.
+func (l *Live) WithCode(rules ...CodeRule) *Live {
+	l.code = append(slices.Clone(l.code), rules...)
+	l.source.code = l.code
+	return l
+}
+
+// Dir is the folder the policies are read from; empty where it is none.
+func (l *Live) Dir() string { return l.dir }
+
+// WithoutRules leaves of the policies what Set.WithoutRules does. It comes before
+// the first use.
+func (l *Live) WithoutRules() { l.bare = true }
+
+// For is the set to use with a snapshot of the tables, compiled where it has to
+// be. The error lists what does not fit the tables.
+func (l *Live) For(snapshot *catalog.Snapshot) (*Set, error) {
+	if b := l.bound.Load(); b != nil && b.schema == snapshot.Schema {
+		return b.usable()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.bound.Load()
+	if b == nil || b.schema != snapshot.Schema {
+		b = l.compile(l.source, snapshot)
+		l.bound.Store(b)
+	}
+	return b.usable()
+}
+
+// usable is the set in force, even where it is not the newest.
+func (b *binding) usable() (*Set, error) {
+	if b.set == nil {
+		return nil, b.err
+	}
+	return b.set, nil
+}
+
+func (l *Live) compile(source *Source, snapshot *catalog.Snapshot) *binding {
+	set, err := source.Compile(snapshot)
+	if err == nil {
+		if l.bare {
+			set = set.WithoutRules()
+		}
+		return &binding{set: set, schema: snapshot.Schema}
+	}
+	b := &binding{schema: snapshot.Schema, err: err}
+	if before := l.bound.Load(); before != nil {
+		b.set = before.set
+	}
+	return b
+}
+
+// Problem is what is wrong with the policies or the tables now; nil when nothing.
+func (l *Live) Problem() error {
+	if b := l.bound.Load(); b != nil {
+		return b.err
+	}
+	return nil
+}
+
+// Reload reads the policies again and puts them in force, if they are good; else
+// those in force stay, and the error says why. changed is false where the files
+// are the same.
+func (l *Live) Reload(snapshot *catalog.Snapshot) (changed bool, err error) {
+	source, err := l.readAll()
+	if err != nil {
+		return false, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if source.SHA256 == l.source.SHA256 {
+		return false, nil
+	}
+	if snapshot != nil {
+		set, err := source.Compile(snapshot)
+		if err != nil {
+			return false, err
+		}
+		l.bound.Store(&binding{set: set, schema: snapshot.Schema})
+	}
+	l.source = source
+	return true, nil
+}
+
+// SHA256 is that of the files in force.
+func (l *Live) SHA256() string {
+	if b := l.bound.Load(); b != nil && b.set != nil {
+		return b.set.SHA256
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.source.SHA256
+}

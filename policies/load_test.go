@@ -1,0 +1,64 @@
+package policies_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"postern/policies"
+)
+
+func compile(t testing.TB, yaml string) *policies.Set {
+	t.Helper()
+	source, err := policies.ReadFS(fstest.MapFS{"app.yaml": {Data: []byte(yaml)}}, "policies")
+	require.NoError(t, err)
+	set, err := source.Compile(tables(t))
+	require.NoError(t, err)
+	return set
+}
+
+// TestEverything loads a file with every key there is.
+func TestEverything(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("testdata/everything.yaml")
+	require.NoError(t, err)
+	require.Equal(t, "3 tables, 4 rules", compile(t, string(content)).String())
+}
+
+// FuzzRead has any bytes be a policy file: they are read and compiled, or refused
+// with a message, and never bring anything down.
+func FuzzRead(f *testing.F) {
+	seeds, err := filepath.Glob("testdata/busted/*.yaml")
+	require.NoError(f, err)
+	for _, path := range append(seeds, "testdata/everything.yaml", "examples/lists/app.yaml", "examples/shop/app.yaml", "examples/fieldservice/app.yaml") {
+		content, err := os.ReadFile(path)
+		require.NoError(f, err)
+		f.Add(content)
+	}
+	snapshot := tables(f)
+	f.Fuzz(func(t *testing.T, content []byte) {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			source, err := policies.ReadFS(fstest.MapFS{"app.yaml": {Data: content}}, "policies")
+			if err == nil {
+				var set *policies.Set
+				if set, err = source.Compile(snapshot); err == nil {
+					_ = set.String()
+				}
+			}
+			if err != nil && err.Error() == "" {
+				t.Error("refused without a word")
+			}
+		}()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatal("it does not come to an end")
+		}
+	})
+}

@@ -1,0 +1,206 @@
+package policytest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"postern/service/identity"
+	"postern/service/upload"
+)
+
+// suite is the form of a test file.
+type suite struct {
+	Now      time.Time                 `yaml:"now"`      // the clock, for all tests
+	Users    map[string]user           `yaml:"users"`    // by the name that as: gives
+	Rows     rows                      `yaml:"rows"`     // there before each test
+	Defaults map[string]map[string]any `yaml:"defaults"` // what the database puts into columns, by table
+	Tests    []test                    `yaml:"tests"`
+
+	path string
+}
+
+// rows are by table and id; a row that is null is not there.
+type rows map[string]map[string]map[string]any
+
+type user struct {
+	Sub    string         `yaml:"sub"`
+	Role   string         `yaml:"role"` // default: authenticated
+	Claims map[string]any `yaml:"claims"`
+}
+
+type test struct {
+	Name       string         `yaml:"name"`
+	As         string         `yaml:"as"`
+	Now        time.Time      `yaml:"now"`
+	Rows       rows           `yaml:"rows"`    // besides those of all tests, or in the place of one
+	Lookups    map[string]any `yaml:"lookups"` // the row each lookup finds, by its name or rule.name; null is none
+	Operations []operation    `yaml:"operations"`
+	Expect     expectation    `yaml:"expect"`
+
+	line int
+}
+
+// operation is one of a transaction, as the write API spells it.
+type operation struct {
+	OpID     *int64         `yaml:"op_id" json:"op_id,omitzero"`
+	Op       string         `yaml:"op" json:"op"`
+	Table    string         `yaml:"table" json:"table"`
+	ID       string         `yaml:"id" json:"id"`
+	Data     map[string]any `yaml:"op_data" json:"op_data,omitzero"`
+	Previous map[string]any `yaml:"previous_values" json:"previous_values,omitzero"`
+	Metadata string         `yaml:"metadata" json:"metadata,omitzero"`
+}
+
+type expectation struct {
+	Outcome   string         `yaml:"outcome"`   // accepted, or the code
+	Operation *int           `yaml:"operation"` // the index of the one at fault; -1 is none
+	Rule      *string        `yaml:"rule"`
+	Message   *string        `yaml:"message"`
+	Client    *bool          `yaml:"client"` // requires_client_handling
+	Details   map[string]any `yaml:"details"`
+	Rows      rows           `yaml:"rows"` // afterwards: the columns named here, and null where there is no row
+}
+
+// accepted is the outcome of a transaction that is applied.
+const accepted = "accepted"
+
+func readSuite(path string) (*suite, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &suite{path: path}
+	if err := yaml.UnmarshalWithOptions(content, s, yaml.Strict()); err != nil {
+		var at yaml.Error
+		if errors.As(err, &at) && at.GetToken() != nil {
+			return nil, fmt.Errorf("%s:%d:%d: %s", path, at.GetToken().Position.Line, at.GetToken().Position.Column, at.GetMessage())
+		}
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	s.findLines(content)
+	return s, s.validate()
+}
+
+// findLines finds where each test begins.
+func (s *suite) findLines(content []byte) {
+	parsed, err := parser.ParseBytes(content, 0)
+	if err != nil || len(parsed.Docs) == 0 {
+		return
+	}
+	var pairs []*ast.MappingValueNode
+	switch body := parsed.Docs[0].Body.(type) {
+	case *ast.MappingNode:
+		pairs = body.Values
+	case *ast.MappingValueNode:
+		pairs = []*ast.MappingValueNode{body}
+	}
+	for _, pair := range pairs {
+		if list, ok := pair.Value.(*ast.SequenceNode); ok && pair.Key.GetToken().Value == "tests" {
+			for i, node := range list.Values {
+				if i < len(s.Tests) {
+					s.Tests[i].line = firstLine(node)
+				}
+			}
+		}
+	}
+}
+
+func firstLine(node ast.Node) int {
+	if mapping, ok := node.(*ast.MappingNode); ok && len(mapping.Values) > 0 {
+		node = mapping.Values[0].Key
+	}
+	return node.GetToken().Position.Line
+}
+
+func (s *suite) validate() error {
+	var problems []error
+	add := func(line int, format string, args ...any) {
+		problems = append(problems, fmt.Errorf("%s:%d: %s", s.path, max(line, 1), fmt.Sprintf(format, args...)))
+	}
+	if len(s.Tests) == 0 {
+		add(1, "tests are missing")
+	}
+	names := map[string]bool{}
+	for _, t := range s.Tests {
+		switch _, known := s.Users[t.As]; {
+		case t.Name == "" || names[t.Name]:
+			add(t.line, "a test needs a name of its own")
+		case !known:
+			add(t.line, "as: %q is none of the file's users", t.As)
+		case t.Now.IsZero() && s.Now.IsZero():
+			add(t.line, "now is missing, in the file or the test: a test must not depend on the clock")
+		case len(t.Operations) == 0:
+			add(t.line, "operations are missing")
+		case t.Expect.Outcome == "":
+			add(t.line, "expect: outcome: is missing: %s, or a code", accepted)
+		}
+		names[t.Name] = true
+		for i, op := range t.Operations {
+			if !slices.Contains([]string{"PUT", "PATCH", "DELETE"}, op.Op) {
+				add(t.line, "operations[%d]: op is PUT, PATCH or DELETE, not %q", i, op.Op)
+			}
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (u user) identity() (identity.Identity, error) {
+	who := identity.Identity{Issuer: "policytest", Subject: u.Sub, Role: u.Role}
+	if who.Role == "" {
+		who.Role = "authenticated"
+	}
+	claims := map[string]any{"sub": u.Sub, "role": who.Role}
+	for name, value := range u.Claims {
+		claims[name] = value
+	}
+	var err error
+	who.Claims, err = json.Marshal(claims, json.Deterministic(true))
+	return who, err
+}
+
+// transaction is decoded from the bytes that a client would send.
+func (t *test) transaction() (upload.Transaction, error) {
+	body, err := json.Marshal(map[string]any{"transactions": []any{map[string]any{"crud": t.Operations}}}, json.Deterministic(true))
+	if err != nil {
+		return upload.Transaction{}, err
+	}
+	batch, err := upload.DecodeBatch(body)
+	if err != nil {
+		return upload.Transaction{}, errors.New(strings.TrimPrefix(err.Error(), "transactions[0]."))
+	}
+	return batch.Transactions[0], nil
+}
+
+// members are columns with their values as a client would spell them.
+func members(columns map[string]any) ([]upload.Member, error) {
+	list := make([]upload.Member, 0, len(columns))
+	for _, name := range sortedKeys(columns) {
+		value, err := spell(columns[name])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		list = append(list, upload.Member{Name: name, Value: value})
+	}
+	return list, nil
+}
+
+func spell(value any) (jsontext.Value, error) { return json.Marshal(value, json.Deterministic(true)) }
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}

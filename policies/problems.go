@@ -1,0 +1,219 @@
+package policies
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
+)
+
+// place is where something stands in a file.
+type place struct {
+	file *sourceFile
+	path []any // of keys and indexes
+}
+
+func (f *sourceFile) place(path ...any) place { return place{f, path} }
+
+func (p place) in(more ...any) place {
+	return place{p.file, append(slices.Clone(p.path), more...)}
+}
+
+// find is the node at the place, or the nearest one above it that is written
+// down; a key's own node where key is set.
+func (p place) find(key bool) ast.Node {
+	node := p.file.at
+	for i, step := range p.path {
+		next, found := child(node, step, key && i == len(p.path)-1)
+		if !found {
+			return node
+		}
+		node = next
+	}
+	return node
+}
+
+func child(node ast.Node, step any, key bool) (ast.Node, bool) {
+	switch n := node.(type) {
+	case *ast.MappingNode:
+		for _, pair := range n.Values {
+			if pair.Key.GetToken().Value == step {
+				if key {
+					return pair.Key, true
+				}
+				return pair.Value, true
+			}
+		}
+	case *ast.MappingValueNode:
+		if n.Key.GetToken().Value == step {
+			if key {
+				return n.Key, true
+			}
+			return n.Value, true
+		}
+	case *ast.SequenceNode:
+		if i, ok := step.(int); ok && i < len(n.Values) {
+			return n.Values[i], true
+		}
+	}
+	return nil, false
+}
+
+// position is file:line:column of the place's key.
+func (p place) position() string {
+	line, column := start(p.find(true))
+	return fmt.Sprintf("%s:%d:%d", p.file.path, line, column)
+}
+
+func start(node ast.Node) (line, column int) {
+	if node == nil || node.GetToken() == nil {
+		return 1, 1
+	}
+	at := node.GetToken().Position
+	return at.Line, at.Column
+}
+
+// problem is what is wrong at some place of a file.
+type problem struct {
+	file         string
+	line, column int // from 1, in characters
+	text         string
+	shown        string // the line it is on, or the expression's
+	caret        int    // the column in shown, from 1; 0 where nothing is shown
+}
+
+func (p *problem) Error() string {
+	text := fmt.Sprintf("%s:%d:%d: %s", p.file, p.line, p.column, p.text)
+	if p.caret > 0 {
+		text += "\n    " + p.shown + "\n    " + strings.Repeat(" ", p.caret-1) + "^"
+	}
+	return text
+}
+
+// inOrder sorts problems as they stand in the files, those without a place first.
+func inOrder(problems []error) []error {
+	slices.SortStableFunc(problems, func(a, b error) int {
+		var p, q *problem
+		switch isA, isB := errors.As(a, &p), errors.As(b, &q); {
+		case !isA || !isB:
+			return cmp.Compare(fmt.Sprint(isA), fmt.Sprint(isB))
+		default:
+			return cmp.Or(cmp.Compare(p.file, q.file), cmp.Compare(p.line, q.line), cmp.Compare(p.column, q.column))
+		}
+	})
+	return problems
+}
+
+// formProblem is an error of the YAML parser, or of a key that is not one.
+func formProblem(path string, lines []string, err error) error {
+	var at yaml.Error
+	if !errors.As(err, &at) || at.GetToken() == nil || at.GetToken().Position == nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	position := at.GetToken().Position
+	p := &problem{file: path, line: max(position.Line, 1), column: max(position.Column, 1), text: at.GetMessage()}
+	var unknown *yaml.UnknownFieldError
+	if errors.As(err, &unknown) {
+		p.text += didYouMean(at.GetToken().Value, yamlKeys(reflect.TypeFor[file]()))
+	}
+	if p.line <= len(lines) {
+		p.shown, p.caret = strings.TrimRight(lines[p.line-1], "\r"), p.column
+		if indent := indent(lines, p.line); indent < p.caret {
+			p.shown, p.caret = p.shown[indent:], p.caret-indent
+		}
+	}
+	return p
+}
+
+// yamlKeys are the keys of a form and of all within it.
+func yamlKeys(t reflect.Type) (keys []string) {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		return yamlKeys(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if key := t.Field(i).Tag.Get("yaml"); key != "" {
+				keys = append(append(keys, key), yamlKeys(t.Field(i).Type)...)
+			}
+		}
+	}
+	return keys
+}
+
+// problem is an error at the place. It names the keys that lead there.
+func (p place) problem(format string, args ...any) error {
+	line, column := start(p.find(true))
+	return &problem{file: p.file.path, line: line, column: column, text: fmt.Sprintf("%s: %s", p, fmt.Sprintf(format, args...))}
+}
+
+// String is the path as a person writes it: tables.todos.rules[0].check.
+func (p place) String() string {
+	var out strings.Builder
+	for _, step := range p.path {
+		switch s := step.(type) {
+		case int:
+			fmt.Fprintf(&out, "[%d]", s)
+		case string:
+			if out.Len() > 0 {
+				out.WriteByte('.')
+			}
+			out.WriteString(s)
+		}
+	}
+	return out.String()
+}
+
+// expressionProblem is an error within an expression, whose line and column are
+// counted from 1 within it, with the line it is on and a caret.
+func (p place) expressionProblem(expression string, line, column int, message string) error {
+	lines := strings.Split(expression, "\n")
+	line = min(max(line, 1), len(lines))
+	out := &problem{file: p.file.path, text: fmt.Sprintf("%s: %s", p, message), shown: lines[line-1], caret: max(column, 1)}
+	node := p.find(false)
+	out.line, out.column = start(node)
+	switch n := node.(type) {
+	case *ast.LiteralNode: // a block: its text begins a line below
+		first := n.Start.Position.Line
+		if strings.HasPrefix(n.Start.Value, ">") {
+			out.line, out.column = folded(p.file.lines, first+1, lines, line, column)
+		} else {
+			out.line, out.column = first+line, indent(p.file.lines, first+line)+column
+		}
+	case *ast.StringNode:
+		if n.Token.Type == token.SingleQuoteType || n.Token.Type == token.DoubleQuoteType {
+			out.column++ // the quote
+		}
+		out.line, out.column = out.line+line-1, out.column+column-1
+	}
+	return out
+}
+
+// folded finds a place of a folded block's text, whose lines are joined by
+// spaces, in the file's lines from one on.
+func folded(file []string, from int, lines []string, line, column int) (int, int) {
+	offset := column - 1
+	for _, before := range lines[:line-1] {
+		offset += len(before) + 1
+	}
+	for at := from; at <= len(file); at++ {
+		text := strings.TrimSpace(file[at-1])
+		if offset <= len(text) {
+			return at, indent(file, at) + offset + 1
+		}
+		offset -= len(text) + 1
+	}
+	return from, 1
+}
+
+func indent(lines []string, line int) int {
+	if line < 1 || line > len(lines) {
+		return 0
+	}
+	return len(lines[line-1]) - len(strings.TrimLeft(lines[line-1], " "))
+}

@@ -1,0 +1,209 @@
+package policies
+
+import (
+	_ "embed"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"postern/service/catalog"
+)
+
+// Schema is the JSON Schema of policy files, by which editors complete them.
+//
+//go:embed policy.schema.json
+var Schema []byte
+
+// SchemaFile is the name that a starter file knows it by.
+const SchemaFile = "policy.schema.json"
+
+// RowPolicy is one of row-level security's, as pg_policies has it.
+type RowPolicy struct {
+	Schema, Table, Name string
+	Command             string // ALL, SELECT, INSERT, UPDATE or DELETE
+	Roles               []string
+	Using, Check        string // empty where there is none
+}
+
+// Starter is a policy file for the tables of a database, as far as a role may
+// write them: it opens those that row-level security guards, and leaves the
+// others in comments that say why. opened counts the first ones.
+func Starter(tables []*catalog.Table, security []RowPolicy, role string) (yaml string, opened int) {
+	var out strings.Builder
+	out.WriteString("# yaml-language-server: $schema=" + SchemaFile + `
+#
+# A start, made of the database's tables, grants and row-level security. Read it
+# through: what is open here can be written by every user, as far as the database
+# lets them. What is not named is closed.
+`)
+	starters := make([]starter, len(tables))
+	names := map[string]int{}
+	for _, t := range tables {
+		names[t.Name]++
+	}
+	for i, t := range tables {
+		starters[i] = newStarter(t, security, role)
+		if names[t.Name] > 1 || t.Name == "*" {
+			starters[i].client = t.Schema + "_" + t.Name
+		}
+		if starters[i].closed == "" {
+			opened++
+		}
+	}
+	if opened == 0 {
+		out.WriteString("tables: {}\n")
+	} else {
+		out.WriteString("tables:\n")
+	}
+	for _, s := range starters {
+		out.WriteString(s.yaml())
+	}
+	return out.String(), opened
+}
+
+// starter is one table on its way into a starter file.
+type starter struct {
+	table    *catalog.Table
+	client   string
+	allow    []string
+	insert   bool   // a PUT of a row that exists cannot be merged
+	closed   string // why; empty where it is open
+	remedy   string // the SQL that would open it
+	security []RowPolicy
+}
+
+func newStarter(t *catalog.Table, security []RowPolicy, role string) starter {
+	s := starter{table: t, client: t.Name}
+	covers := func(command string) bool {
+		return !t.RowSecurity || slices.ContainsFunc(s.security, func(p RowPolicy) bool { return p.Command == "ALL" || p.Command == command })
+	}
+	for _, p := range security {
+		if p.Schema == t.Schema && p.Table == t.Name && (slices.Contains(p.Roles, role) || slices.Contains(p.Roles, "public")) {
+			s.security = append(s.security, p)
+		}
+	}
+	may := func(privilege string) bool {
+		return slices.Contains(t.Grants[role], privilege) && covers(strings.ToUpper(privilege))
+	}
+	if may("insert") {
+		s.allow, s.insert = append(s.allow, "put"), !may("update") || !may("select") || !t.Arbiter(t.PrimaryKey)
+	}
+	if may("update") && may("select") {
+		s.allow = append(s.allow, "patch")
+	}
+	if may("delete") && may("select") {
+		s.allow = append(s.allow, "delete")
+	}
+	switch {
+	case len(t.PrimaryKey) == 0:
+		s.closed = "it has no primary key, by which a row could be found. Give it one, or say with id: which columns identify a row"
+	case !slices.ContainsFunc(t.Grants[role], func(p string) bool { return p != "select" }):
+		s.closed = role + " has no grants to write it"
+		s.remedy = fmt.Sprintf("grant select, insert, update, delete on %s to %s;", t.SQL(), role)
+	case !t.RowSecurity:
+		s.closed = "row-level security is off, so that every user could write every row. Turn it on and write policies, or have owner: and rules guard it here"
+		s.remedy = fmt.Sprintf("alter table %s enable row level security;", t.SQL())
+	case len(s.allow) == 0:
+		s.closed = fmt.Sprintf("row-level security is on and has no policy by which %s may write it", role)
+	}
+	return s
+}
+
+var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// key spells a name as a YAML key or text.
+func key(name string) string {
+	if plainKey.MatchString(name) && !slices.Contains([]string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"}, strings.ToLower(name)) {
+		return name
+	}
+	return strconv.Quote(name)
+}
+
+func (s *starter) yaml() string {
+	var lines []string
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	add("  %s:", key(s.client))
+	if s.table.Schema != "public" || s.client != s.table.Name {
+		add("    table: %s", key(s.table.Schema+"."+s.table.Name))
+	}
+	allow := s.allow
+	if len(allow) == 0 {
+		allow = []string{"put", "patch", "delete"}
+	}
+	add("    allow: [%s]", strings.Join(allow, ", "))
+	if s.insert {
+		add("    put: insert # who inserts may not update: a PUT of a row that exists is rejected")
+	}
+	if len(s.table.PrimaryKey) > 1 {
+		keys := make([]string, len(s.table.PrimaryKey))
+		for i, name := range s.table.PrimaryKey {
+			keys[i] = key(name)
+		}
+		add("    id: [%s] # a client's id of a row is these, with a colon between them", strings.Join(keys, ", "))
+	}
+	lines = append(lines, s.suggestions()...)
+
+	var out strings.Builder
+	out.WriteString("\n")
+	if s.closed != "" {
+		for _, line := range wrap(fmt.Sprintf("%s is closed: %s.", s.table, strings.TrimSuffix(s.closed, ".")), 86) {
+			out.WriteString("  # " + line + "\n")
+		}
+	}
+	if s.remedy != "" {
+		out.WriteString("  #     " + s.remedy + "\n")
+	}
+	for _, p := range s.security {
+		out.WriteString("  # " + p.String() + "\n")
+	}
+	for _, line := range lines {
+		if s.closed != "" {
+			line = "  #" + strings.TrimPrefix(line, " ")
+		}
+		out.WriteString(line + "\n")
+	}
+	return out.String()
+}
+
+// suggestions are keys that the columns' names call for, in comments.
+func (s *starter) suggestions() (lines []string) {
+	for _, name := range []string{"owner_id", "user_id", "created_by"} {
+		if c := s.table.Column(name); c != nil && !slices.Contains(s.table.PrimaryKey, name) {
+			lines = append(lines, "    # owner: "+name+" # set from the token, and nobody else may change or delete the row")
+			break
+		}
+	}
+	if c := s.table.Column("updated_at"); c != nil && holdsMoment(c) {
+		lines = append(lines, "    # conflict: {newest: updated_at} # of two edits the later one stays; the device sends updated_at")
+	}
+	if c := s.table.Column("deleted_at"); c != nil && holdsMoment(c) {
+		lines = append(lines, "    # soft_delete: deleted_at")
+	}
+	return lines
+}
+
+// String is the policy in one line.
+func (p RowPolicy) String() string {
+	text := fmt.Sprintf("row-level security %q, %s", p.Name, strings.ToLower(p.Command))
+	if p.Using != "" {
+		text += ": using " + p.Using
+	}
+	if p.Check != "" {
+		text += ", check " + p.Check
+	}
+	return strings.Join(strings.Fields(text), " ")
+}
+
+// wrap breaks a text into lines.
+func wrap(text string, most int) (lines []string) {
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len(line)+1+len(word) > most {
+			lines, line = append(lines, line), ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	return append(lines, line)
+}

@@ -1,0 +1,227 @@
+package policies
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"postern/service/catalog"
+)
+
+// columnType is the CEL type of a column. One that may be null has to be
+// compared with null before use, or the expression fails on it.
+func columnType(c *catalog.Column) *types.Type {
+	t := valueType(c.Type)
+	if c.NotNull {
+		return t
+	}
+	switch t.Kind() {
+	case types.BoolKind, types.IntKind, types.DoubleKind, types.StringKind, types.TimestampKind:
+		return types.NewNullableType(t)
+	}
+	return types.DynType
+}
+
+// valueType is int for whole numbers, double for all others (numeric too: an
+// expression compares, it does not keep), timestamp for dates and moments,
+// string for what has no type in CEL, and dyn for JSON.
+func valueType(t *catalog.Type) *types.Type {
+	switch t.Kind {
+	case catalog.Array:
+		return types.NewListType(types.DynType)
+	case catalog.Composite, catalog.Range, catalog.Multirange:
+		return types.DynType
+	case catalog.Enum:
+		return types.StringType
+	}
+	switch t.Name {
+	case "bool":
+		return types.BoolType
+	case "int2", "int4", "int8", "oid":
+		return types.IntType
+	case "float4", "float8", "numeric":
+		return types.DoubleType
+	case "timestamptz", "timestamp", "date":
+		return types.TimestampType
+	case "json", "jsonb":
+		return types.DynType
+	}
+	return types.StringType
+}
+
+var errNoValue = errors.New("no value in CEL")
+
+// FromText is the CEL value of a column's value in Postgres' text form, nil being
+// NULL. It fails for structures, which that form does not show.
+func FromText(t *catalog.Type, text []byte) (ref.Val, error) {
+	if text == nil {
+		return types.NullValue, nil
+	}
+	switch {
+	case t.Kind == catalog.Enum:
+		return types.String(text), nil
+	case t.Kind != catalog.Base:
+		return nil, errNoValue
+	case t.Name == "json" || t.Name == "jsonb":
+		return fromJSON(text)
+	}
+	return fromPlain(valueType(t), string(text))
+}
+
+func fromPlain(t *types.Type, text string) (ref.Val, error) {
+	switch t.Kind() {
+	case types.BoolKind:
+		return types.Bool(text == "true" || text == "t"), nil
+	case types.IntKind:
+		n, err := strconv.ParseInt(text, 10, 64)
+		return types.Int(n), err
+	case types.DoubleKind:
+		f, err := strconv.ParseFloat(text, 64)
+		if errors.Is(err, strconv.ErrRange) && math.IsInf(f, 0) {
+			err = nil // a numeric beyond any float is larger than all of them
+		}
+		return types.Double(f), err
+	case types.TimestampKind:
+		at, err := ParseMoment(text)
+		return types.Timestamp{Time: at}, err
+	}
+	return types.String(text), nil
+}
+
+// FromSent is the CEL value of a structure as a client sent it: JSON, or JSON in
+// a string; text in Postgres' own form stays text.
+func FromSent(t *catalog.Type, value jsontext.Value) (ref.Val, error) {
+	if value.Kind() != '"' {
+		return FromJSON(t, value)
+	}
+	text, err := jsontext.AppendUnquote(nil, value)
+	if err != nil {
+		return nil, err
+	}
+	if inner := jsontext.Value(text); inner.IsValid(jsontext.AllowDuplicateNames(true)) {
+		return FromJSON(t, inner)
+	}
+	return types.String(text), nil
+}
+
+// FromJSON is the CEL value of a column's value as to_jsonb prints it.
+func FromJSON(t *catalog.Type, value jsontext.Value) (ref.Val, error) {
+	if value == nil || value.Kind() == 'n' {
+		return types.NullValue, nil
+	}
+	if t.Kind != catalog.Base && t.Kind != catalog.Enum || t.Name == "json" || t.Name == "jsonb" {
+		return fromJSON(value)
+	}
+	text := string(value)
+	if value.Kind() == '"' {
+		unquoted, err := jsontext.AppendUnquote(nil, value)
+		if err != nil {
+			return nil, err
+		}
+		text = string(unquoted)
+	}
+	return fromPlain(valueType(t), text)
+}
+
+// fromJSON keeps whole numbers whole.
+func fromJSON(value []byte) (ref.Val, error) {
+	var native any
+	err := json.Unmarshal(value, &native, jsontext.AllowDuplicateNames(true), json.WithUnmarshalers(json.UnmarshalFromFunc(
+		func(d *jsontext.Decoder, v *any) error {
+			if d.PeekKind() != '0' {
+				return errors.ErrUnsupported
+			}
+			raw, err := d.ReadValue()
+			if err != nil {
+				return err
+			}
+			if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+				*v = n
+				return nil
+			}
+			f, err := strconv.ParseFloat(string(raw), 64)
+			*v = f
+			return err
+		})))
+	if err != nil {
+		return nil, err
+	}
+	return types.DefaultTypeAdapter.NativeToValue(native), nil
+}
+
+// The infinite moments, as far as a timestamp of CEL goes.
+var (
+	farPast   = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
+	farFuture = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+)
+
+// ParseMoment reads a date or a time as Postgres prints it, and as catalog spells
+// what clients send. One without a zone is UTC; infinite ones are as far as a
+// timestamp of CEL goes.
+func ParseMoment(text string) (time.Time, error) {
+	switch text {
+	case "infinity":
+		return farFuture, nil
+	case "-infinity":
+		return farPast, nil
+	}
+	text = strings.Replace(text, " ", "T", 1)
+	for _, layout := range []string{
+		"2006-01-02", "2006-01-02T15:04:05.999999999", "2006-01-02T15:04:05.999999999Z07:00", "2006-01-02T15:04:05.999999999-07", "2006-01-02T15:04:05.999999999-0700",
+		"2006-01-02T15:04", "2006-01-02T15:04Z07:00", "2006-01-02T15:04-07", "2006-01-02T15:04-0700",
+	} {
+		if at, err := time.Parse(layout, text); err == nil {
+			return at, nil
+		}
+	}
+	return time.Time{}, errNoValue
+}
+
+// toJSON spells the value of an expression as a client would send it.
+func toJSON(value ref.Val) (jsontext.Value, error) {
+	switch v := value.(type) {
+	case types.Null:
+		return jsontext.Value("null"), nil
+	case types.Timestamp:
+		return jsontext.Value(v.UTC().Format(`"2006-01-02T15:04:05.999999Z"`)), nil
+	case types.Int:
+		return jsontext.Value(strconv.FormatInt(int64(v), 10)), nil
+	case types.String:
+		return jsontext.AppendQuote(nil, string(v))
+	case types.Bool:
+		return jsontext.Value(strconv.FormatBool(bool(v))), nil
+	case types.Double:
+		return json.Marshal(float64(v))
+	}
+	native, err := value.ConvertToNative(types.JSONValueType)
+	if err != nil {
+		return nil, fmt.Errorf("a value of type %s has no JSON", value.Type().TypeName())
+	}
+	return native.(*structpb.Value).MarshalJSON()
+}
+
+// RowFromJSON reads a JSON object, as a lookup gives it.
+func RowFromJSON(object []byte) (Row, error) {
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(object, &members); err != nil {
+		return nil, err
+	}
+	row := make(Row, len(members))
+	for name, raw := range members {
+		value, err := fromJSON(raw)
+		if err != nil {
+			return nil, err
+		}
+		row[name] = value
+	}
+	return row, nil
+}

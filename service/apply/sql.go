@@ -1,0 +1,244 @@
+package apply
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/upload"
+)
+
+// builder writes the SQL of one operation. Identifiers come from the catalogue,
+// quoted; values are parameters. In it, t is the stored row.
+type builder struct {
+	*write
+	args   [][]byte
+	guards []guard
+}
+
+// guard is a condition on the stored row under which the operation touches it.
+type guard struct {
+	sql  string
+	code upload.Code // of the rejection where it does not hold; empty: the operation is dropped without a word
+}
+
+func (w *write) statement() statement {
+	b := &builder{write: w, args: w.values[:len(w.values):len(w.values)]}
+	b.guard()
+	s := statement{operation: w.operation, table: w.table, columns: w.columns}
+	switch {
+	case w.sent.Op == upload.Put:
+		s.sql = b.insert()
+	case w.sent.Op == upload.Patch && w.empty():
+		s.sql = "select" // nothing changes, and the rules are asked all the same
+		b.args = nil
+	case w.sent.Op == upload.Patch:
+		s.sql = b.orUntouched(b.update(), "UPDATE")
+	case w.policy.SoftDelete != "":
+		s.sql = b.orUntouched(b.softDelete(), "UPDATE")
+	default:
+		s.sql = b.orUntouched("delete from "+w.table.SQL()+" as t"+b.where(), "DELETE")
+	}
+	s.args = b.args
+	s.verify = newVerification(w)
+	return s
+}
+
+// alike reports whether the SQL of two operations is the same.
+func (w *write) alike(other *write) bool {
+	return w.policy == other.policy && w.sent.Op == other.sent.Op && slices.Equal(w.columns, other.columns) &&
+		w.policy.Plain() && len(w.rules) == 0 && len(other.rules) == 0
+}
+
+// again is the statement of an operation that is like the one before.
+func (w *write) again(before statement) statement {
+	s := statement{sql: before.sql, operation: w.operation, table: w.table, columns: w.columns, args: w.values}
+	if len(before.args) > len(w.values) {
+		b := &builder{write: w, args: w.values[:len(w.values):len(w.values)]}
+		b.untouched(false)
+		s.args = b.args
+	}
+	return s
+}
+
+// param adds a parameter.
+func (b *builder) param(value []byte) string {
+	b.args = append(b.args, value)
+	return parameter(len(b.args))
+}
+
+// insert merges by default: columns that were not sent keep the stored row's
+// values. An existing row is always updated, if only by its own key, so that
+// row-level security judges the write.
+func (b *builder) insert() string {
+	var sql strings.Builder
+	sql.WriteString("insert into " + b.table.SQL() + " as t (")
+	list(&sql, b.columns, func(_ int, c *catalog.Column) string { return c.SQL() })
+	sql.WriteString(")")
+	for _, c := range b.columns {
+		if c.Identity {
+			sql.WriteString(" overriding system value")
+			break
+		}
+	}
+	sql.WriteString(" values (")
+	list(&sql, b.columns, func(i int, _ *catalog.Column) string { return parameter(i + 1) })
+	sql.WriteString(")")
+	if b.policy.Put == policies.Insert {
+		return sql.String()
+	}
+	sql.WriteString(" on conflict (")
+	list(&sql, b.columns[:b.keys], func(_ int, c *catalog.Column) string { return c.SQL() })
+	sql.WriteString(") do ")
+	switch columns := b.merged(); {
+	case len(columns) > 0:
+		sql.WriteString("update set ")
+		list(&sql, columns, func(_ int, c *catalog.Column) string { return c.SQL() + " = " + b.stored(c, "excluded."+c.SQL()) })
+	case b.unchanged() != nil:
+		sql.WriteString("update set " + b.unchanged().SQL() + " = t." + b.unchanged().SQL())
+	default:
+		sql.WriteString("nothing")
+	}
+	if len(b.guards) == 0 {
+		return sql.String()
+	}
+	for i, g := range b.guards {
+		sql.WriteString([]string{" where ", " and "}[min(i, 1)] + g.sql)
+	}
+	return b.orUntouched(sql.String(), "UPDATE")
+}
+
+// merged are the columns of an existing row that a PUT sets.
+func (b *builder) merged() []*catalog.Column {
+	columns := b.columns[b.keys:]
+	if b.policy.Put == policies.Replace {
+		columns = nil
+		for i := range b.table.Columns {
+			c := &b.table.Columns[i]
+			if at := b.indexOf(c); !c.Generated && (at < 0 && !c.Identity || at >= b.keys) {
+				columns = append(columns, c)
+			}
+		}
+	}
+	if c := b.counter(); c != nil && !slices.Contains(columns, c) {
+		columns = append(slices.Clone(columns), c)
+	}
+	if len(columns) == 0 && !b.columns[0].Identity {
+		return b.columns[:1]
+	}
+	return columns
+}
+
+// unchanged is a column that can be set to what it is, where the key cannot: it
+// is an identity, which Postgres sets only to its default. nil where the table
+// has no other columns.
+func (b *builder) unchanged() *catalog.Column {
+	for i := range b.table.Columns {
+		if c := &b.table.Columns[i]; !c.Generated && !c.Identity {
+			return c
+		}
+	}
+	return nil
+}
+
+func (b *builder) update() string {
+	var sql strings.Builder
+	sql.WriteString("update " + b.table.SQL() + " as t set ")
+	list(&sql, b.columns[b.keys:], func(i int, c *catalog.Column) string {
+		return c.SQL() + " = " + b.stored(c, parameter(b.keys+i+1))
+	})
+	if c := b.counter(); c != nil {
+		if len(b.columns) > b.keys {
+			sql.WriteString(", ")
+		}
+		sql.WriteString(c.SQL() + " = " + b.stored(c, ""))
+	}
+	sql.WriteString(b.where())
+	return sql.String()
+}
+
+// softDelete keeps the moment of the first one.
+func (b *builder) softDelete() string {
+	column := b.table.Column(b.policy.SoftDelete)
+	value := "coalesce(t." + column.SQL() + ", now())"
+	if column.Type.Name == "bool" {
+		value = "true"
+	}
+	return "update " + b.table.SQL() + " as t set " + column.SQL() + " = " + value + b.where()
+}
+
+func (b *builder) where() string {
+	sql := " where " + b.key()
+	for _, g := range b.guards {
+		sql += " and " + g.sql
+	}
+	return sql
+}
+
+// key is the condition that t is the row.
+func (w *write) key() string {
+	var sql strings.Builder
+	for i, c := range w.columns[:w.keys] {
+		if i > 0 {
+			sql.WriteString(" and ")
+		}
+		sql.WriteString("t." + c.SQL() + " = " + parameter(i+1))
+	}
+	return sql.String()
+}
+
+// orUntouched asks, in the statement itself, why it touched no row: a guard says
+// no to a row that the user sees; else the row is hidden from the user, or it is
+// not there, which a DELETE is content with (a cascade or another device was
+// faster).
+func (b *builder) orUntouched(sql, event string) string {
+	if !b.table.RowSecurity && !b.rejectMissing() && len(b.guards) == 0 {
+		return sql
+	}
+	operation := parameter(len(b.args) + 1)
+	untouched := b.untouched(b.table.Intercepts(event))
+	sql = "with touched as (" + sql + " returning 1) select "
+	if len(b.guards) == 0 {
+		return sql + untouched + " where not exists (select from touched)"
+	}
+	sql += "case when t." + b.columns[0].SQL() + " is null then " + untouched
+	for _, g := range b.guards {
+		action := "null"
+		if g.code != "" {
+			action = "postern.decline(" + operation + ", " + b.param([]byte(g.code)) + ", to_jsonb(t))"
+		}
+		sql += " when (" + g.sql + ") is not true then " + action
+	}
+	return sql + " else " + untouched + " end from (select) one left join " + b.table.SQL() + " as t on " + b.key() + " where not exists (select from touched)"
+}
+
+// untouched is the call that says why a row was not touched, where a trigger may
+// have intercepted the operation. Its first parameter is the operation's index.
+func (b *builder) untouched(intercepted bool) string {
+	names, keys := make([]string, b.keys), make([]string, b.keys)
+	for i := range b.keys {
+		names[i], keys[i] = b.columns[i].Name, string(b.values[i])
+	}
+	operation := b.param(strconv.AppendInt(nil, int64(b.operation), 10))
+	row := b.param(strconv.AppendUint(nil, uint64(b.table.OID), 10)) + ", " + b.param(catalog.TextArray(names)) + ", " + b.param(catalog.TextArray(keys))
+	rejectMissing, place := b.param(strconv.AppendBool(nil, b.rejectMissing())), "null"
+	if intercepted {
+		place = "postern.place(" + row + ")"
+	}
+	return "postern.untouched(" + operation + ", " + row + ", " + rejectMissing + ", " + place + ")"
+}
+
+func (b *builder) rejectMissing() bool { return b.policy.RejectMissing && b.sent.Op == upload.Patch }
+
+func list(sql *strings.Builder, columns []*catalog.Column, text func(int, *catalog.Column) string) {
+	for i, c := range columns {
+		if i > 0 {
+			sql.WriteString(", ")
+		}
+		sql.WriteString(text(i, c))
+	}
+}
+
+func parameter(n int) string { return "$" + strconv.Itoa(n) }

@@ -1,0 +1,185 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/upload"
+)
+
+// verification is what the rules of an operation need of the database: they are
+// asked after the operation was made, and before it is committed. So they see the
+// row as it really was and really will be, with what the earlier operations of
+// the transaction, defaults and triggers have made of it.
+type verification struct {
+	in     policies.Input
+	rules  []*policies.Rule
+	table  *catalog.Table
+	policy *policies.Table
+
+	before, after *query
+	lookups       []*query // of all rules
+}
+
+// query is a step that reads.
+type query struct {
+	sql     string
+	args    [][]byte
+	columns []*catalog.Column // of the result; nil where it is one JSON object
+	name    string            // of a lookup
+	rule    *policies.Rule    // whose lookup it is
+
+	row   [][]byte // the first one, once read
+	found bool
+}
+
+func newVerification(w *write) *verification {
+	if len(w.rules) == 0 {
+		return nil
+	}
+	v := &verification{in: w.in, rules: w.rules, table: w.table, policy: w.policy}
+	var before, after []string
+	for _, rule := range w.rules {
+		old, new := rule.Columns(w.table)
+		before, after = append(before, old...), append(after, new...)
+	}
+	v.before = w.read(before)
+	if slices.Contains(w.table.Grants[w.who.Role], "update") {
+		v.before.sql += " for update of t"
+	}
+	if w.sent.Op != upload.Delete {
+		v.after = w.read(after)
+	}
+	for _, rule := range w.rules {
+		for _, l := range rule.Lookups {
+			q := w.lookup(l)
+			q.rule = rule
+			v.lookups = append(v.lookups, q)
+		}
+	}
+	return v
+}
+
+// read selects columns of the row, in the one form that no setting changes.
+func (w *write) read(names []string) *query {
+	q := &query{args: w.values[:w.keys:w.keys]}
+	var sql strings.Builder
+	sql.WriteString("select ")
+	for i := range w.table.Columns {
+		if c := &w.table.Columns[i]; slices.Contains(names, c.Name) {
+			q.columns = append(q.columns, c)
+		}
+	}
+	list(&sql, q.columns, func(_ int, c *catalog.Column) string { return "to_jsonb(t." + c.SQL() + ")" })
+	sql.WriteString(" from " + w.table.SQL() + " as t where " + w.key())
+	q.sql = sql.String()
+	return q
+}
+
+var numbered = regexp.MustCompile(`\$([0-9]+)`)
+
+// lookup fills in a lookup's parameters: values where they are known, else the
+// stored row's.
+func (w *write) lookup(l policies.Lookup) *query {
+	q := &query{name: l.Name}
+	param := func(value []byte) string {
+		q.args = append(q.args, value)
+		return parameter(len(q.args))
+	}
+	sql := numbered.ReplaceAllStringFunc(l.SQL, func(found string) string {
+		n, _ := strconv.Atoi(found[1:]) // digits, by the pattern
+		if n < 1 || n > len(l.Parameters) {
+			return found
+		}
+		p := l.Parameters[n-1]
+		switch {
+		case p.From == "id":
+			return param([]byte(w.sent.ID))
+		case p.From == "auth" && p.Column == "role":
+			return param([]byte(w.who.Role))
+		case p.From == "auth":
+			return param([]byte(w.who.Subject))
+		}
+		column := w.table.Column(p.Column)
+		if at := w.indexOf(column); p.From == "new" && at >= 0 {
+			return param(w.values[at])
+		}
+		conditions := make([]string, w.keys)
+		for i, c := range w.columns[:w.keys] {
+			conditions[i] = "t." + c.SQL() + " = " + param(w.values[i])
+		}
+		return "(select t." + column.SQL() + " from " + w.table.SQL() + " as t where " + strings.Join(conditions, " and ") + ")"
+	})
+	q.sql = "select to_jsonb(q) from (" + sql + ") as q limit 1"
+	return q
+}
+
+// check asks the rules, once everything was read.
+func (v *verification) check(ctx context.Context) (*upload.Rejection, error) {
+	var err error
+	if v.in.Old, err = v.before.result(); err != nil {
+		return nil, err
+	}
+	if v.after != nil {
+		if v.in.New, err = v.after.result(); err != nil {
+			return nil, err
+		}
+	}
+	found := map[*policies.Rule]map[string]policies.Row{}
+	for _, l := range v.lookups {
+		if found[l.rule] == nil {
+			found[l.rule] = map[string]policies.Row{}
+		}
+		if found[l.rule][l.name], err = l.result(); err != nil {
+			return nil, err
+		}
+	}
+	return v.ask(ctx, found)
+}
+
+// ask asks the rules about the rows in the input, each with its own lookups. There
+// is nothing to ask where the operation touched no row, or one that its user may
+// not see.
+func (v *verification) ask(ctx context.Context, lookups map[*policies.Rule]map[string]policies.Row) (*upload.Rejection, error) {
+	if v.in.Op == upload.Delete && v.in.Old == nil || v.in.Op != upload.Delete && v.in.New == nil {
+		return nil, nil
+	}
+	for _, rule := range v.rules {
+		v.in.Lookups = lookups[rule]
+		rejection, err := rule.Check(ctx, &v.in)
+		if rejection != nil {
+			rejection.ClientHandling = rejection.ClientHandling || v.policy.Directed(rejection.Code)
+		}
+		if rejection != nil || err != nil {
+			return rejection, err
+		}
+	}
+	return nil, nil
+}
+
+// result is the row as expressions see it; nil where there is none.
+func (q *query) result() (policies.Row, error) {
+	if !q.found {
+		return nil, nil
+	}
+	if q.name != "" {
+		return policies.RowFromJSON(q.row[0])
+	}
+	row := make(policies.Row, len(q.columns))
+	for i, c := range q.columns {
+		value, err := policies.FromJSON(c.Type, jsontext.Value(q.row[i]))
+		if err != nil {
+			return nil, fmt.Errorf("reading column %s for a rule: %w", c.Name, err)
+		}
+		row[c.Name] = value
+	}
+	return row, nil
+}

@@ -1,0 +1,359 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/common/types"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/identity"
+	"postern/service/upload"
+)
+
+// write is one operation whose table, columns and values are known.
+type write struct {
+	sent      upload.Operation
+	operation int
+	who       identity.Identity
+	policy    *policies.Table
+	table     *catalog.Table
+	columns   []*catalog.Column // the key's first
+	values    [][]byte          // in the order of columns; nil is NULL
+	keys      int               // how many of them are the key
+	previous  map[*catalog.Column][]byte
+	counted   []byte // the version that a PATCH counts up to, where it says so
+
+	in    policies.Input
+	rules []*policies.Rule // those that need the stored row
+}
+
+func (w *write) build(ctx context.Context, set *policies.Set, tables *catalog.Snapshot) (*upload.Rejection, error) {
+	if rejection := w.locate(set, tables); rejection != nil {
+		return rejection, nil
+	}
+	if err := w.policy.Fits(w.table); err != nil {
+		return nil, err
+	}
+	for _, step := range []func() *upload.Rejection{w.readData, w.readPrevious, w.own} {
+		if rejection := step(); rejection != nil {
+			return rejection, nil
+		}
+	}
+	if rejection, err := w.assign(ctx); rejection != nil || err != nil {
+		return rejection, err
+	}
+	if rejection := w.checkConflict(); rejection != nil {
+		return rejection, nil
+	}
+	return w.decide(ctx)
+}
+
+// locate finds the row that is meant.
+func (w *write) locate(set *policies.Set, tables *catalog.Snapshot) (rejection *upload.Rejection) {
+	if w.policy, rejection = set.Decide(w.sent); rejection != nil {
+		return rejection
+	}
+	if w.table = tables.Table(w.policy.Schema, w.policy.Name); w.table == nil {
+		return mismatch("there is no table %s.%s", w.policy.Schema, w.policy.Name)
+	}
+	return w.readKey()
+}
+
+// readKey splits a client's id into the columns of the key.
+func (w *write) readKey() *upload.Rejection {
+	names, parts := w.policy.Key(w.table), []string{w.sent.ID}
+	if len(w.policy.ID) > 1 {
+		parts = strings.Split(w.sent.ID, w.policy.Separator)
+	}
+	room := len(names) + len(w.sent.Data) + len(w.policy.Assignments) + 1
+	w.columns, w.values = make([]*catalog.Column, 0, room), make([][]byte, 0, room)
+	if len(names) != len(parts) {
+		if len(w.policy.ID) > 1 {
+			return invalid("the id of a row of %s is made of %s, with %q between them", w.table, strings.Join(names, " and "), w.policy.Separator)
+		}
+		return mismatch("table %s must have a primary key of one column, or a policy that says what a client's id is made of", w.table)
+	}
+	if w.sent.Op == upload.Put && w.policy.Put != policies.Insert && !w.table.Arbiter(names) {
+		return mismatch("table %s has no unique index that tells whether a row exists: make its key not deferrable", w.table)
+	}
+	for i, name := range names {
+		column := w.table.Column(name)
+		if column == nil {
+			return mismatch("table %s has no column %q", w.table, name)
+		}
+		if rejection := w.set(column, quoted(parts[i])); rejection != nil {
+			return rejection
+		}
+	}
+	w.keys = len(names)
+	return nil
+}
+
+func (w *write) readData() *upload.Rejection {
+	if w.sent.Op == upload.Delete {
+		return nil
+	}
+	w.in.Data = make(policies.Row, len(w.sent.Data))
+	for _, member := range w.sent.Data {
+		name := w.policy.Column(member.Name)
+		column := w.table.Column(name)
+		switch {
+		case column == nil && w.policy.IgnoreUnknown:
+			continue
+		case column == nil:
+			return mismatch("table %s has no column %q", w.table, name)
+		case column.Generated:
+			continue // the database makes it; a client that has synced the row sends it back
+		case w.policy.Writable != nil && !slices.Contains(w.policy.Writable, name) && w.indexOf(column) < 0:
+			return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s.%s is not a column that clients may write", w.table, name)}
+		}
+		value, rejection := w.moment(column, member.Value)
+		if rejection == nil {
+			rejection = w.receive(column, value)
+		}
+		if rejection != nil {
+			return rejection
+		}
+	}
+	return nil
+}
+
+// moment counts an epoch into a date, where the policy says so.
+func (w *write) moment(column *catalog.Column, value jsontext.Value) (jsontext.Value, *upload.Rejection) {
+	unit, ok := w.policy.Epoch[column.Name]
+	if !ok {
+		return value, nil
+	}
+	moment, err := unit.Moment(value)
+	if err != nil {
+		return nil, unfit(w.table.Unfit(column, value, err.Error()))
+	}
+	return moment, nil
+}
+
+// receive takes a column that the client sent.
+func (w *write) receive(column *catalog.Column, value jsontext.Value) *upload.Rejection {
+	at := w.indexOf(column)
+	if at >= w.keys {
+		return invalid("two of the columns sent are %s.%s", w.table, column.Name)
+	}
+	if at < 0 {
+		if rejection := w.set(column, value); rejection != nil {
+			return rejection
+		}
+		at = len(w.columns) - 1
+	} else if text, err := w.table.Convert(column, value); err != nil {
+		return unfit(err)
+	} else if string(text) != string(w.values[at]) {
+		return invalid("%s.%s is part of the row's id and cannot be set to anything else", w.table, column.Name)
+	}
+	if !w.policy.Evaluates() {
+		return nil
+	}
+	seen, err := policies.FromText(column.Type, w.values[at])
+	if err != nil {
+		seen, err = policies.FromSent(column.Type, value)
+	}
+	if err != nil { // beyond what CEL can hold, so that looking at it fails
+		seen = types.NewErr("%s.%s: %w", w.table, column.Name, err)
+	}
+	w.in.Data[column.Name] = seen
+	return nil
+}
+
+func (w *write) readPrevious() *upload.Rejection {
+	if len(w.sent.Previous) == 0 || w.policy.Conflict.Strategy == policies.NoStrategy && len(w.policy.Immutable) == 0 {
+		return nil
+	}
+	w.previous = make(map[*catalog.Column][]byte, len(w.sent.Previous))
+	for _, member := range w.sent.Previous {
+		column := w.table.Column(w.policy.Column(member.Name))
+		if column == nil || column.Generated {
+			continue
+		}
+		value, rejection := w.moment(column, member.Value)
+		if rejection != nil {
+			return rejection
+		}
+		text, err := w.table.Convert(column, value)
+		if err != nil {
+			return unfit(err)
+		}
+		w.previous[column] = text
+	}
+	return nil
+}
+
+// own sets the owner of a new row, and keeps everybody from giving one away.
+func (w *write) own() *upload.Rejection {
+	if w.policy.Owner != "" && w.sent.Op != upload.Delete {
+		column := w.table.Column(w.policy.Owner)
+		subject, err := w.table.Convert(column, quoted(w.who.Subject))
+		if err != nil {
+			return unfit(err)
+		}
+		switch at := w.indexOf(column); {
+		case at >= 0 && string(w.values[at]) != string(subject):
+			return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s.%s is the owner, and can only be who writes", w.table, column.Name)}
+		case at >= w.keys && w.sent.Op == upload.Patch:
+			w.remove(at)
+		case at < 0 && w.sent.Op == upload.Put:
+			w.columns, w.values = append(w.columns, column), append(w.values, subject)
+		}
+	}
+	if w.sent.Op != upload.Patch {
+		return nil
+	}
+	for _, name := range w.policy.Immutable {
+		column := w.table.Column(name)
+		at := w.indexOf(column)
+		if at < w.keys {
+			continue
+		}
+		if previous, ok := w.previous[column]; !ok || string(previous) != string(w.values[at]) {
+			return &upload.Rejection{Code: upload.ImmutableColumn, Message: fmt.Sprintf("%s.%s keeps its first value", w.table, name)}
+		}
+		w.remove(at)
+	}
+	return nil
+}
+
+// assign sets what the policy sets.
+func (w *write) assign(ctx context.Context) (*upload.Rejection, error) {
+	w.in.New = w.known()
+	for i := range w.policy.Assignments {
+		a := &w.policy.Assignments[i]
+		column := w.table.Column(a.Column)
+		at := w.indexOf(column)
+		if !a.Applies(w.sent.Op, at >= 0) || w.sent.Op == upload.Patch && len(w.sent.Data) == 0 {
+			continue
+		}
+		value, err := a.Value(ctx, &w.in)
+		if err != nil {
+			return nil, err
+		}
+		if at >= w.keys {
+			w.remove(at)
+		} else if at >= 0 {
+			return invalid("%s.%s is part of the row's id and cannot be set by the policy", w.table, column.Name), nil
+		}
+		if rejection := w.set(column, value); rejection != nil {
+			return rejection, nil
+		}
+	}
+	w.in.New = w.known()
+	return nil, nil
+}
+
+// known are the values of the row as it will be, as far as they are sent or set.
+func (w *write) known() policies.Row {
+	if w.sent.Op == upload.Delete || !w.policy.Evaluates() {
+		return nil
+	}
+	row := make(policies.Row, len(w.columns))
+	for i, column := range w.columns {
+		// Structures are known only as the database gives them back.
+		if value, err := policies.FromText(column.Type, w.values[i]); err == nil {
+			row[column.Name] = value
+		}
+	}
+	return row
+}
+
+// decide asks the rules that what was sent is enough for, and keeps the others
+// for when the stored row is known.
+func (w *write) decide(ctx context.Context) (*upload.Rejection, error) {
+	known := func(column string) bool {
+		_, ok := w.in.New[column]
+		return w.sent.Op == upload.Delete || ok && !w.depends(column)
+	}
+	for _, rule := range w.policy.Rules {
+		switch {
+		case !rule.On(w.sent.Op):
+			continue
+		case rule.NeedsStored(known):
+			if !rule.NullWhereNotAllowed(w.table, &w.in) {
+				if skips, err := rule.Skips(ctx, &w.in, known); skips || err != nil {
+					if err != nil {
+						return nil, err
+					}
+					continue
+				}
+			}
+			w.rules = append(w.rules, rule)
+			continue
+		case rule.NullWhereNotAllowed(w.table, &w.in):
+			continue
+		}
+		if rejection, err := rule.Check(ctx, &w.in); rejection != nil || err != nil {
+			return rejection, err
+		}
+	}
+	return nil, nil
+}
+
+// depends reports whether the table's conflict strategy makes what a column will
+// be depend on the stored row.
+func (w *write) depends(column string) bool {
+	c := w.policy.Conflict
+	switch c.Strategy {
+	case policies.Version, policies.Increment:
+		return slices.Contains(c.Columns, column)
+	case policies.Fields:
+		_, tracked := w.previous[w.table.Column(column)]
+		return tracked
+	}
+	return false
+}
+
+// empty reports whether a PATCH changes nothing.
+func (w *write) empty() bool { return len(w.columns) == w.keys && w.counted == nil }
+
+func (w *write) indexOf(column *catalog.Column) int {
+	return slices.Index(w.columns, column)
+}
+
+// set adds a column with its value.
+func (w *write) set(column *catalog.Column, value jsontext.Value) *upload.Rejection {
+	text, err := w.table.Convert(column, value)
+	if err != nil {
+		return unfit(err)
+	}
+	w.columns, w.values = append(w.columns, column), append(w.values, text)
+	return nil
+}
+
+func (w *write) remove(at int) {
+	w.columns, w.values = slices.Delete(w.columns, at, at+1), slices.Delete(w.values, at, at+1)
+}
+
+func quoted(text string) jsontext.Value {
+	value, err := jsontext.AppendQuote(nil, text)
+	if err != nil { // not UTF-8, which the decoder has refused
+		return jsontext.Value(`""`)
+	}
+	return value
+}
+
+func mismatch(format string, args ...any) *upload.Rejection {
+	return &upload.Rejection{Code: upload.SchemaMismatch, Message: fmt.Sprintf(format, args...)}
+}
+
+func invalid(format string, args ...any) *upload.Rejection {
+	return &upload.Rejection{Code: upload.InvalidData, Message: fmt.Sprintf(format, args...)}
+}
+
+func unfit(err error) *upload.Rejection {
+	rejection := &upload.Rejection{Code: upload.InvalidData, Message: err.Error()}
+	var u *catalog.Unfit
+	if errors.As(err, &u) {
+		rejection.Details = map[string]any{"table": u.Table, "column": u.Column, "type": u.Type, "value": u.Value}
+	}
+	return rejection
+}

@@ -1,0 +1,139 @@
+package service_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"postern/service"
+)
+
+// valid is a configuration without problems.
+func valid() service.Config {
+	c := service.Default()
+	c.DatabaseURL = "postgres://postern:secret@db.example.com:5432/postgres"
+	c.SupabaseURL = "https://abcdefghijklmnopqrst.supabase.co"
+	return c
+}
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, valid().Validate())
+
+	const secret = "hunter2"
+	for _, test := range []struct {
+		name   string
+		change func(*service.Config)
+		want   string // key, value, remedy
+	}{
+		{"NoDatabase", func(c *service.Config) { c.DatabaseURL = "" }, "DATABASE_URL is not set: give it the URL of Postern's login role, which `postern migrate` prints"},
+		{"OtherDatabase", func(c *service.Config) { c.DatabaseURL = "mysql://app:" + secret + "@x/y" }, "DATABASE_URL is not a Postgres URL: write postgres://user:password@host:5432/database"},
+		{"BrokenDatabase", func(c *service.Config) { c.DatabaseURL = "postgres://app:" + secret + "@x:port/y" }, "DATABASE_URL is not a Postgres URL: write postgres://"},
+		{"NoIssuer", func(c *service.Config) { c.SupabaseURL = "" }, "no issuer of tokens: set SUPABASE_URL, NEON_AUTH_URL or POSTERN_ISSUER"},
+		{"SecretWithoutProject", func(c *service.Config) {
+			c.SupabaseURL, c.NeonAuthURL, c.SupabaseJWTSecret = "", "https://x.neon.tech/db/auth", secret
+		}, "SUPABASE_JWT_SECRET, SUPABASE_PUBLISHABLE_KEY and SUPABASE_SESSIONS say nothing without SUPABASE_URL: set it to https://"},
+		{"SecretKey", func(c *service.Config) { c.SupabasePublishableKey = "sb_secret_" + secret }, "SUPABASE_PUBLISHABLE_KEY is a secret key, which opens everything and is not needed: use the one that begins with sb_publishable_"},
+		{"OtherSessions", func(c *service.Config) { c.SupabaseSessions = "always" }, `SUPABASE_SESSIONS="always" is not check: leave it out, or set it to check`},
+		{"SessionsWithoutKey", func(c *service.Config) { c.SupabaseSessions = "check" }, "SUPABASE_SESSIONS=check needs SUPABASE_PUBLISHABLE_KEY"},
+		{"IssuerWithoutAudience", func(c *service.Config) { c.Issuer = "https://id.example.com" }, `POSTERN_ISSUER="https://id.example.com" needs POSTERN_AUDIENCE, whom its tokens are for`},
+		{"KeySetWithoutIssuer", func(c *service.Config) { c.KeySetURL = "https://id.example.com/keys" }, "POSTERN_JWKS_URL and POSTERN_AUDIENCE say nothing without POSTERN_ISSUER: set it to the iss claim"},
+		{"AudienceWithoutIssuer", func(c *service.Config) { c.Audience = []string{"app"} }, "POSTERN_JWKS_URL and POSTERN_AUDIENCE say nothing without POSTERN_ISSUER: set it to the iss claim"},
+		{"AnonymousUsers", func(c *service.Config) { c.AnonymousUsers = "yes" }, `POSTERN_ANONYMOUS_USERS="yes" is neither allow nor refuse`},
+		{"PowerSyncURL", func(c *service.Config) { c.PowerSyncURL = "abc.powersync.journeyapps.com" }, `POWERSYNC_URL="abc.powersync.journeyapps.com" is not an http(s) URL: copy your instance's URL`},
+		{"Listen", func(c *service.Config) { c.Listen = "6060" }, `POSTERN_LISTEN="6060" is not host:port: write :6060 or 127.0.0.1:6060`},
+		{"OnReject", func(c *service.Config) { c.OnReject = "drop" }, `POSTERN_ON_REJECT="drop" is neither skip nor stop`},
+		{"OriginWithoutScheme", func(c *service.Config) { c.AllowedOrigins = []string{"https://a.example.com", "app.example.com"} }, `POSTERN_ALLOWED_ORIGINS: "app.example.com" is not an origin: write https://app.example.com`},
+		{"OriginWithSlash", func(c *service.Config) { c.AllowedOrigins = []string{"https://app.example.com/"} }, `POSTERN_ALLOWED_ORIGINS: "https://app.example.com/" is not an origin: write https://app.example.com, without a slash at the end, or * alone`},
+		{"NoOrigins", func(c *service.Config) { c.AllowedOrigins = nil }, "POSTERN_ALLOWED_ORIGINS is empty: write the origins of your web apps"},
+		{"AllOriginsAndOne", func(c *service.Config) { c.AllowedOrigins = []string{"https://app.example.com", "*"} }, `POSTERN_ALLOWED_ORIGINS: "*" is not an origin: write https://app.example.com, without a slash at the end, or * alone`},
+		{"OriginWithPath", func(c *service.Config) { c.AllowedOrigins = []string{"https://app.example.com/app"} }, `POSTERN_ALLOWED_ORIGINS: "https://app.example.com/app" is not an origin`},
+		{"BodyLimitTooSmall", func(c *service.Config) { c.BodyLimit = 1023 }, "POSTERN_BODY_LIMIT=1023 is not between 1024 bytes and 1 GiB"},
+		{"BodyLimitTooLarge", func(c *service.Config) { c.BodyLimit = 1<<30 + 1 }, "POSTERN_BODY_LIMIT=1073741825 is not between 1024 bytes and 1 GiB"},
+		{"Log", func(c *service.Config) { c.Log = "verbose" }, `POSTERN_LOG="verbose" is not one of debug, info, warn, error`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := valid()
+			test.change(&c)
+			err := c.Validate()
+			require.ErrorContains(t, err, test.want)
+			require.Len(t, strings.Split(err.Error(), "\n"), 1, "one problem")
+			require.NotContains(t, err.Error(), secret)
+		})
+	}
+
+	t.Run("AllAtOnce", func(t *testing.T) {
+		t.Parallel()
+		c := valid()
+		wanted := 0
+		for _, test := range []struct {
+			key    string
+			change func(*service.Config)
+		}{
+			{"DATABASE_URL", func(c *service.Config) { c.DatabaseURL = "" }},
+			{"SUPABASE_SESSIONS", func(c *service.Config) { c.SupabaseSessions = "always" }},
+			{"POSTERN_ISSUER", func(c *service.Config) { c.Issuer = "https://id.example.com" }},
+			{"POSTERN_ANONYMOUS_USERS", func(c *service.Config) { c.AnonymousUsers = "" }},
+			{"POWERSYNC_URL", func(c *service.Config) { c.PowerSyncURL = "ftp://x" }},
+			{"POSTERN_LISTEN", func(c *service.Config) { c.Listen = "" }},
+			{"POSTERN_ON_REJECT", func(c *service.Config) { c.OnReject = "" }},
+			{"POSTERN_ALLOWED_ORIGINS", func(c *service.Config) { c.AllowedOrigins = []string{"x", "y"} }},
+			{"POSTERN_BODY_LIMIT", func(c *service.Config) { c.BodyLimit = 0 }},
+			{"POSTERN_LOG", func(c *service.Config) { c.Log = "" }},
+		} {
+			test.change(&c)
+			wanted++
+			require.ErrorContains(t, c.Validate(), test.key)
+		}
+		require.Len(t, strings.Split(c.Validate().Error(), "\n"), wanted+1, "both origins are named")
+	})
+}
+
+// load reads a file with a content of its own.
+func load(t *testing.T, content string) (service.Config, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), service.ConfigFile)
+	require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
+	return service.LoadConfig(file)
+}
+
+func TestLoadConfig(t *testing.T) {
+	t.Parallel()
+
+	t.Run("NoFile", func(t *testing.T) {
+		t.Parallel()
+		c, err := service.LoadConfig(filepath.Join(t.TempDir(), service.ConfigFile))
+		require.NoError(t, err)
+		require.Equal(t, service.Default().BodyLimit, c.BodyLimit)
+	})
+
+	t.Run("File", func(t *testing.T) {
+		t.Parallel()
+		c, err := load(t, "NEON_AUTH_URL: https://x.neon.tech/db/auth\nPOSTERN_AUDIENCE: [a, b]\nPOSTERN_BODY_LIMIT: 2048\n")
+		require.NoError(t, err)
+		require.Equal(t, "https://x.neon.tech/db/auth", c.NeonAuthURL)
+		require.Equal(t, []string{"a", "b"}, c.Audience)
+		require.Equal(t, 2048, c.BodyLimit)
+		require.Equal(t, service.Default().OnReject, c.OnReject, "what is not said keeps its default")
+	})
+
+	const secret = "hunter2"
+	for _, test := range []struct{ name, content, want string }{
+		{"UnknownKey", "DATABASE_URL: postgres://app:" + secret + "@x/y\nPOSTERN_LOG: info\nPOSTERN_POLICY: rules\n", `[3:1] unknown field "POSTERN_POLICY"`},
+		{"SameKeyTwice", "POSTERN_LOG: info\nSUPABASE_JWT_SECRET: " + secret + "\nPOSTERN_LOG: warn\n", `[3:1] mapping key "POSTERN_LOG" already defined at [1:1]`},
+		{"NotANumber", "SUPABASE_JWT_SECRET: " + secret + "\nPOSTERN_BODY_LIMIT: lots\n", `[2:21]`},
+		{"NotYAML", "SUPABASE_JWT_SECRET: " + secret + "\nPOSTERN_LOG: [info\n", `[2:14]`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := load(t, test.content)
+			require.ErrorContains(t, err, service.ConfigFile+": ")
+			require.ErrorContains(t, err, test.want)
+			require.NotContains(t, err.Error(), secret)
+		})
+	}
+}

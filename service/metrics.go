@@ -1,0 +1,108 @@
+package service
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"postern/policies"
+	"postern/service/apply"
+	"postern/service/upload"
+)
+
+// metrics are this instance's numbers since its start.
+type metrics struct {
+	registry   *prometheus.Registry
+	results    *prometheus.CounterVec
+	rejections *prometheus.CounterVec
+}
+
+func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		results: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_results_total", Help: "Transactions answered, by the status of the write API.",
+		}, []string{"status"}),
+		rejections: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_rejections_total", Help: "Transactions answered as rejected, by code and by the table of the operation at fault; again where the client comes again.",
+		}, []string{"code", "table"}),
+	}
+	m.registry.MustRegister(m.results, m.rejections, stuckQueues{applier}, policiesInForce{live}, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, status := range []upload.Status{upload.Success, upload.RetryableError, upload.FatalError, upload.NotAttempted} {
+		m.results.WithLabelValues(string(status))
+	}
+	return m
+}
+
+// Metrics serves GET /metrics in Prometheus' format. It belongs on a listener
+// that users do not reach. It does not touch the database.
+func (s *Service) Metrics() *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
+	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+}
+
+// counted adds a request's results to the numbers.
+func (s *Service) counted(batch upload.Batch, results []upload.Result) {
+	for i, result := range results {
+		s.metrics.results.WithLabelValues(string(result.Status)).Inc()
+		failed := result.FailedOperation
+		if failed == nil {
+			continue
+		}
+		table := "" // of the transaction as a whole
+		if failed.OperationIndex != nil {
+			table = s.tableLabel(batch.Transactions[i].Operations[*failed.OperationIndex].Table)
+		}
+		s.metrics.rejections.WithLabelValues(string(failed.ErrorCode), table).Inc()
+	}
+}
+
+// tableLabel is a client's table name where the policies and the database know
+// it: a label must not take any text that a client may send.
+func (s *Service) tableLabel(name string) string {
+	const other = "(unknown)"
+	snapshot := s.catalog.Snapshot()
+	if snapshot == nil {
+		return other
+	}
+	set, err := s.policies.For(snapshot)
+	if err != nil {
+		return other
+	}
+	for _, op := range []upload.Op{upload.Put, upload.Patch, upload.Delete} {
+		if table, _ := set.Decide(upload.Operation{Op: op, Table: name}); table != nil && snapshot.Table(table.Schema, table.Name) != nil {
+			return name
+		}
+	}
+	return other
+}
+
+// policiesInForce says by its label which policies are in force.
+type policiesInForce struct{ live *policies.Live }
+
+var policiesDesc = prometheus.NewDesc("postern_policies_info", "The policies in force, by the SHA-256 of their files; always 1.", []string{"sha256"}, nil)
+
+func (policiesInForce) Describe(descs chan<- *prometheus.Desc) { descs <- policiesDesc }
+
+func (p policiesInForce) Collect(out chan<- prometheus.Metric) {
+	out <- prometheus.MustNewConstMetric(policiesDesc, prometheus.GaugeValue, 1, p.live.SHA256())
+}
+
+// stuckQueues asks when it is scraped.
+type stuckQueues struct{ applier *apply.Applier }
+
+var stuckDesc = prometheus.NewDesc("postern_stuck_queues", "Devices that have been sending the same transaction for 10 minutes or more, by what keeps it: an SQLSTATE, a rule that fails, or no answer.",
+	[]string{"reason"}, nil)
+
+func (stuckQueues) Describe(descs chan<- *prometheus.Desc) { descs <- stuckDesc }
+
+func (q stuckQueues) Collect(out chan<- prometheus.Metric) {
+	for reason, n := range q.applier.Stuck() {
+		out <- prometheus.MustNewConstMetric(stuckDesc, prometheus.GaugeValue, float64(n), reason)
+	}
+}

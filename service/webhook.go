@@ -1,0 +1,161 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"postern/service/ledger"
+)
+
+// The headers of a webhook's request.
+const (
+	webhookTimestamp = "Postern-Timestamp" // seconds since 1970, when it was sent
+	webhookSignature = "Postern-Signature" // sha256= and the HMAC-SHA256 of timestamp, a dot and the body, in hexadecimal
+)
+
+const (
+	webhookTimeout = 15 * time.Second
+	webhookPoll    = 5 * time.Second
+	webhookRescue  = 2 * time.Minute
+	webhookWorkers = 2 // of this instance
+)
+
+// announcement is a job: a rejected write that is to be told of.
+type announcement struct {
+	ID string `json:"id"`
+}
+
+// Kind is the job's name in the queue.
+func (announcement) Kind() string { return ledger.JobKind }
+
+// announcer tells the webhook of rejected writes, each at least once: the queue
+// repeats what fails, with longer and longer pauses.
+type announcer struct {
+	river.WorkerDefaults[announcement]
+
+	ledger  *ledger.Ledger
+	client  *http.Client
+	address string
+	secret  []byte
+}
+
+// Timeout bounds one attempt.
+func (*announcer) Timeout(*river.Job[announcement]) time.Duration { return webhookTimeout }
+
+// Work makes one attempt.
+func (a *announcer) Work(ctx context.Context, job *river.Job[announcement]) error {
+	r, err := a.ledger.Record(ctx, job.Args.ID)
+	if errors.Is(err, ledger.ErrNoRecord) {
+		return nil // its retention has ended
+	}
+	if err != nil {
+		return err
+	}
+	// Nothing of the rows themselves: the message and the details may quote them.
+	r.Message, r.Details, r.Transaction = "", nil, nil
+	body, err := json.Marshal(struct {
+		Type     string        `json:"type"`
+		Rejected ledger.Record `json:"rejected"`
+	}{ledger.JobKind, r})
+	if err != nil {
+		return err
+	}
+	return a.post(ctx, body, time.Now())
+}
+
+func (a *announcer) post(ctx context.Context, body []byte, now time.Time) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.address, bytes.NewReader(body))
+	if err != nil {
+		return errors.New("POSTERN_WEBHOOK_URL is not a URL")
+	}
+	timestamp := strconv.FormatInt(now.Unix(), 10)
+	mac := hmac.New(sha256.New, a.secret)
+	fmt.Fprintf(mac, "%s.%s", timestamp, body)
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("User-Agent", "Postern")
+	request.Header.Set(webhookTimestamp, timestamp)
+	request.Header.Set(webhookSignature, "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	response, err := a.client.Do(request)
+	if err != nil {
+		var where *url.Error
+		if errors.As(err, &where) {
+			err = where.Err // without the URL, which may hold a secret
+		}
+		return fmt.Errorf("the webhook did not answer: %w", err)
+	}
+	defer response.Body.Close()
+	_, _ = io.CopyN(io.Discard, response.Body, 64<<10) // so that the connection can be used again
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return fmt.Errorf("the webhook answered %d", response.StatusCode)
+	}
+	return nil
+}
+
+// announce works the queue of the webhook until ctx ends. It asks the database
+// every few seconds, which keeps a serverless one awake.
+func (s *Service) announce(ctx context.Context) {
+	const pause = 10 * time.Second
+	for ctx.Err() == nil {
+		client, err := s.queue()
+		if err == nil {
+			err = client.Start(ctx)
+		}
+		if err == nil {
+			<-client.Stopped() // as ctx ends
+			return
+		}
+		if ctx.Err() == nil {
+			s.logger.Error("the webhook's queue cannot start, will try again", "error", err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (s *Service) queue() (*river.Client[pgx.Tx], error) {
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &announcer{
+		ledger: s.ledger, address: s.cfg.WebhookURL, secret: []byte(s.cfg.WebhookSecret),
+		client: &http.Client{
+			Timeout:       webhookTimeout,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	})
+	return river.NewClient(riverpgxv5.New(s.db), &river.Config{
+		Schema:            ledger.Schema,
+		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: webhookWorkers}},
+		Workers:           workers,
+		PollOnly:          true, // a pooler in transaction mode has no LISTEN
+		FetchPollInterval: webhookPoll,
+		JobTimeout:        webhookTimeout,
+		// What an instance that was killed had begun is begun again by another.
+		RescueStuckJobsAfter: webhookRescue,
+		ReindexerSchedule:    river.NeverSchedule(), // the login role does not own the tables
+		Logger:               slog.New(quiet{s.logger.Handler()}),
+	})
+}
+
+// quiet is a handler of warnings and errors alone.
+type quiet struct{ slog.Handler }
+
+func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && q.Handler.Enabled(ctx, level)
+}
