@@ -2,8 +2,6 @@
 package command_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -14,8 +12,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,99 +22,27 @@ import (
 	"postern/tests/rig"
 )
 
-var postern string // the binary
-
-func TestMain(m *testing.M) {
-	local.RunKeeper()
-	dir, err := os.MkdirTemp("", "postern-command-")
-	if err != nil {
-		panic(err)
-	}
-	postern = filepath.Join(dir, "postern")
-	if output, err := exec.Command("go", "build", "-o", postern, "postern").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the command: %v\n%s", err, output)
-		os.Exit(1)
-	}
-	defer os.RemoveAll(dir)
-	rig.Main(m)
-}
+func TestMain(m *testing.M) { rig.Main(m) }
 
 // process is a running postern.
-type process struct {
-	cmd *exec.Cmd
+type process struct{ *rig.Process }
 
-	mu     sync.Mutex
-	output bytes.Buffer
-	more   chan struct{} // has a token when there was output since it was last taken
-	ended  chan struct{}
-}
-
-func start(t *testing.T, env []string, args ...string) *process {
+func start(t *testing.T, env []string, args ...string) process {
 	t.Helper()
-	p := &process{cmd: exec.Command(postern, args...), more: make(chan struct{}, 1), ended: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), env...)
-	read, write, err := os.Pipe()
+	p, err := rig.StartProcess(filepath.Join(t.TempDir(), "output"), env, rig.Command(t), args...)
 	require.NoError(t, err)
-	p.cmd.Stdout, p.cmd.Stderr = write, write
-	require.NoError(t, p.cmd.Start())
-	write.Close()
-	go func() {
-		lines := bufio.NewReader(read)
-		for {
-			line, err := lines.ReadString('\n')
-			p.mu.Lock()
-			p.output.WriteString(line)
-			p.mu.Unlock()
-			select {
-			case p.more <- struct{}{}:
-			default:
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	go func() {
-		_ = p.cmd.Wait()
-		close(p.ended)
-	}()
-	t.Cleanup(func() {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
-		<-p.ended
-	})
-	return p
+	t.Cleanup(func() { p.Stop() })
+	return process{p}
 }
 
-func (p *process) text() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.output.String()
-}
-
-// await returns the first group of the pattern once it is in the output.
-func (p *process) await(t *testing.T, pattern string) string {
+// await returns the last group of the pattern once it is in the output.
+func (p process) await(t *testing.T, pattern string) string {
 	t.Helper()
-	wanted := regexp.MustCompile(pattern)
-	limit := time.After(2 * time.Minute)
-	for {
-		if match := wanted.FindStringSubmatch(p.text()); match != nil {
-			return match[len(match)-1]
-		}
-		select {
-		case <-p.more:
-		case <-p.ended:
-			require.Regexp(t, wanted, p.text(), "it ended before it said so")
-		case <-limit:
-			require.Regexp(t, wanted, p.text(), "it does not say so")
-		}
-	}
-}
-
-// end sends a signal and waits for the end.
-func (p *process) end(signal os.Signal) int {
-	_ = p.cmd.Process.Signal(signal)
-	<-p.ended
-	return p.cmd.ProcessState.ExitCode()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	found, err := p.Await(ctx, regexp.MustCompile(pattern))
+	require.NoError(t, err)
+	return found
 }
 
 const (
@@ -167,7 +91,7 @@ func TestDev(t *testing.T) {
 	require.Equal(t, 1, count(t, url, `select count(*) from lists`))
 
 	// The other ways to a token.
-	token, err := exec.Command(postern, "token", "--user", "bob", "--data", dir).Output()
+	token, err := exec.Command(rig.Command(t), "token", "--user", "bob", "--data", dir).Output()
 	require.NoError(t, err)
 	require.Contains(t, paste(t, bearer.ReplaceAllString(curl, "Bearer "+strings.TrimSpace(string(token)))), `"error_code":"UNAUTHORIZED"`, "bob PUTs alice's list")
 	require.Equal(t, 1, count(t, url, `select count(*) from postern.rejected_writes where subject = $1`, local.UserID("bob")))
@@ -180,19 +104,19 @@ func TestDev(t *testing.T) {
 	require.Regexp(t, `^\{"token":"[\w.-]+"\}$`, string(body))
 
 	// A second one on the same folder waits for the first, and finds its data.
-	require.Equal(t, 0, first.end(os.Interrupt))
+	require.Equal(t, 0, first.Signal(os.Interrupt))
 	second := start(t, nil, args...)
 	url = second.await(t, ownerURL)
 	second.await(t, curlLine)
 	require.Equal(t, 1, count(t, url, ours, local.UserID("alice")))
 
 	// Killed, it leaves no server behind, and the data.
-	second.end(syscall.SIGKILL)
+	second.Kill()
 	third := start(t, nil, args...)
 	url = third.await(t, ownerURL)
 	require.Equal(t, `{"results":[{"status":"success"}]}`, paste(t, third.await(t, curlLine)))
 	require.Equal(t, 2, count(t, url, ours, local.UserID("alice")))
-	require.Equal(t, 0, third.end(syscall.SIGTERM))
+	require.Equal(t, 0, third.Stop())
 
 	reset := start(t, nil, append(args, "--reset")...)
 	reset.await(t, curlLine)
@@ -211,8 +135,7 @@ func TestDevRefuses(t *testing.T) {
 		defer listener.Close()
 		p := start(t, nil, "dev", "--listen", listener.Addr().String(), "--data", dataDir(t))
 		p.await(t, `address already in use.*choose another address with --listen`)
-		<-p.ended
-		require.Equal(t, 1, p.cmd.ProcessState.ExitCode())
+		require.Equal(t, 1, p.Wait())
 	})
 
 	t.Run("BrokenDataFolder", func(t *testing.T) {
@@ -222,7 +145,7 @@ func TestDevRefuses(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "postgres", "data", "letter.txt"), []byte("dear"), 0o644))
 		p := start(t, nil, "dev", "--listen", "127.0.0.1:0", "--data", dir)
 		p.await(t, `is no Postgres data folder: start over with --reset`)
-		<-p.ended
+		p.Wait()
 		require.FileExists(t, filepath.Join(dir, "postgres", "data", "letter.txt"))
 	})
 
@@ -253,18 +176,18 @@ func TestServe(t *testing.T) {
 	keys := rig.ServeIssuer(t, issuer)
 	env := []string{
 		"DATABASE_URL=" + database.LoginURL, "POSTERN_ISSUER=" + local.IssuerName, "POSTERN_JWKS_URL=" + keys + "/dev/jwks.json",
-		"POSTERN_AUDIENCE=" + local.Audience, "POSTERN_LISTEN=127.0.0.1:0",
+		"POSTERN_AUDIENCE=" + local.Audience, "POSTERN_LISTEN=127.0.0.1:0", "POSTERN_METRICS_LISTEN=127.0.0.1:0",
 	}
 	policies, err := filepath.Abs("../../policies/demo")
 	require.NoError(t, err)
 
-	migrate := exec.Command(postern, "migrate")
+	migrate := exec.Command(rig.Command(t), "migrate")
 	migrate.Env = append(os.Environ(), "DATABASE_URL="+database.OwnerURL)
 	output, err := migrate.CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	require.Contains(t, string(output), "applied 00001_")
 
-	serve := func() (p *process, url string) {
+	serve := func() (p process, url string) {
 		p = start(t, env, "serve", "--policies", policies)
 		url = "http://" + p.await(t, `"msg":"serving","address":"([^"]+)"`)
 		require.Eventually(t, func() bool {
@@ -274,7 +197,7 @@ func TestServe(t *testing.T) {
 			}
 			response.Body.Close()
 			return response.StatusCode == http.StatusOK
-		}, 20*time.Second, 20*time.Millisecond, "%s", p.text())
+		}, 20*time.Second, 20*time.Millisecond, "%s", p.Output())
 		return p, url
 	}
 	upload := func(url string, n int) string {
@@ -294,22 +217,22 @@ func TestServe(t *testing.T) {
 
 	p, url := serve()
 	require.Equal(t, `{"results":[{"status":"success"}]}`, upload(url, 1))
-	p.end(syscall.SIGKILL)
+	p.Kill()
 	p, url = serve()
 	require.Equal(t, `{"results":[{"status":"success"}]}`, upload(url, 1), "again, as its client does that had no answer")
 	require.Equal(t, `{"results":[{"status":"success"}]}`, upload(url, 2))
 	require.Equal(t, 2, count(t, database.OwnerURL, `select count(*) from lists`))
 	require.Equal(t, 2, count(t, database.OwnerURL, `select count(*) from postern.receipts`))
-	require.Equal(t, 0, p.end(syscall.SIGTERM))
+	require.Equal(t, 0, p.Stop())
 }
 
 func TestServeRefuses(t *testing.T) {
 	t.Parallel()
 	p := start(t, []string{"DATABASE_URL=mysql://secret:password@x", "POSTERN_ON_REJECT=panic", "POSTERN_LOG=loud", "POWERSYNC_URL=powersync"}, "serve")
-	<-p.ended
+	p.Wait()
 	p.await(t, `POSTERN_LOG="loud"`)
 	for _, problem := range []string{"DATABASE_URL is not a Postgres URL", "no issuer of tokens", `POSTERN_ON_REJECT="panic"`, `POWERSYNC_URL="powersync"`} {
-		require.Contains(t, p.text(), problem)
+		require.Contains(t, p.Output(), problem)
 	}
-	require.NotContains(t, p.text(), "secret")
+	require.NotContains(t, p.Output(), "secret")
 }

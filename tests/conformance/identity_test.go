@@ -1,14 +1,15 @@
 package conformance_test
 
 import (
+	"maps"
 	"net/http"
-	"strconv"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -16,133 +17,371 @@ import (
 	"postern/neon"
 	"postern/service"
 	"postern/service/identity"
+	"postern/service/local"
 	"postern/supabase"
 	"postern/tests/rig"
 )
 
-// route is an address that asks who calls.
-type route struct{ method, path, body string }
-
-var (
-	upload      = route{http.MethodPost, "/api/data", `{"transactions":[{"crud":[]}]}`} // the smoke test of a token
-	credentials = route{http.MethodGet, "/api/credentials", ""}
-	older       = route{http.MethodGet, "/api/auth/token", ""}
-	routes      = []route{upload, credentials, older}
-)
-
-// call sends a token to a route, and returns the request's id in the log, too.
-func call(t *testing.T, s *rig.Service, to route, token string) (answer rig.Answer, requestID string) {
-	t.Helper()
-	requestID = uuid.NewString()
-	answer = s.Send(t, to.method, to.path, to.body, "Authorization", "Bearer "+token, "X-Request-Id", requestID)
-	if to != upload {
-		require.Equal(t, "no-store", answer.Header.Get("Cache-Control"), "%d %s", answer.Status, answer.Body)
-	}
-	return answer, requestID
-}
-
-// accepted says that a token's user may upload.
-func accepted(t *testing.T, s *rig.Service, token string) {
-	t.Helper()
-	answer, _ := call(t, s, upload, token)
-	require.Equal(t, http.StatusOK, answer.Status, "%s\n%s", answer.Body, s.Logs)
-}
-
-// refused says that every route answers a token with 401 and its kind, and that
-// the log has the reason, and nothing by which the token could be used.
-func refused(t *testing.T, s *rig.Service, token string, kind identity.Kind) {
-	t.Helper()
-	for _, to := range routes {
-		answer, requestID := call(t, s, to, token)
-		require.Equal(t, http.StatusUnauthorized, answer.Status, "%s\n%s", answer.Body, s.Logs)
-		require.JSONEq(t, `{"message":`+strconv.Quote(string(kind))+`}`, answer.Body)
-		require.Equal(t, `Bearer error="invalid_token", error_description="`+string(kind)+`"`, answer.Header.Get("WWW-Authenticate"))
-		require.Contains(t, logLine(t, s, "token refused", requestID).Reason, string(kind))
-	}
-	silent(t, s, token)
-}
-
-// unavailable says that every route answers a token with 503 and when to come
-// again, which leaves a client's writes in its queue and its token alone.
-func unavailable(t *testing.T, s *rig.Service, token string) {
-	t.Helper()
-	for _, to := range routes {
-		answer, requestID := call(t, s, to, token)
-		require.Equal(t, http.StatusServiceUnavailable, answer.Status, "%s\n%s", answer.Body, s.Logs)
-		seconds, err := strconv.Atoi(answer.Header.Get("Retry-After"))
-		require.NoError(t, err)
-		require.Positive(t, seconds)
-		require.Empty(t, answer.Header.Get("WWW-Authenticate"))
-		require.Contains(t, logLine(t, s, "token not verified", requestID).Reason, string(identity.Unavailable))
-	}
-	silent(t, s, token)
-}
-
-// silent says that the log has no part of a token but, for its signature is
-// gone, what cannot be used.
-func silent(t *testing.T, s *rig.Service, token string) {
-	t.Helper()
-	logged := s.Logs.String()
-	for _, part := range strings.Split(token, ".") {
-		if len(part) > 8 {
-			require.NotContains(t, logged, part)
-		}
-	}
-}
-
-type refusalLine struct {
-	Message   string         `json:"msg"`
-	RequestID string         `json:"request_id"`
-	Reason    string         `json:"reason"`
-	Issuer    string         `json:"issuer"`
-	KeyID     string         `json:"kid"`
-	Rest      jsontext.Value `json:",inline"`
-}
-
-// logLine is the one line of a message about a request.
-func logLine(t *testing.T, s *rig.Service, message, requestID string) (found refusalLine) {
-	t.Helper()
-	for line := range strings.Lines(s.Logs.String()) {
-		var l refusalLine
-		if json.Unmarshal([]byte(line), &l) == nil && l.Message == message && l.RequestID == requestID {
-			require.Empty(t, found, "logged twice")
-			found = l
-		}
-	}
-	require.NotEmpty(t, found, "%q about %s is not in the log:\n%s", message, requestID, s.Logs)
-	return found
-}
-
-// The tokens that real providers gave, which have expired. That they are accepted
-// at their own time is for the tests of package identity, whose clock can be set.
+// The tokens that real providers gave have expired by now. That each is accepted
+// at its own time is for the tests of package identity, where the clock can be set.
 func TestRecordedTokens(t *testing.T) {
 	t.Parallel()
+	const supabaseURL, neonOrigin = "http://127.0.0.1:58082", "http://127.0.0.1:58083"
+	ofSupabase, err := supabase.Issuer(supabaseURL)
+	require.NoError(t, err)
+	ofNeon, err := neon.Issuer(neonOrigin + "/neondb/auth")
+	require.NoError(t, err)
+	withSecret := ofSupabase
+	withSecret.Secret = []byte("rig-super-secret-jwt-token-with-at-least-32-characters")
+	vanilla := ofNeon
+	vanilla.Role = "authenticated" // its tokens have no role claim
+
 	db := rig.NewDatabase(t)
-	ofSupabase := func(i identity.Issuer) (identity.Issuer, error) { return supabase.Issuer("http://127.0.0.1:58082") }
-	ofNeon := func(i identity.Issuer) (identity.Issuer, error) { return neon.Issuer("http://127.0.0.1:58083/neondb/auth") }
 	for _, test := range []struct {
-		name, keySet string
-		issuer       func(identity.Issuer) (identity.Issuer, error)
+		token, keySet string
+		issuer        identity.Issuer
 	}{
 		{"supabase-es256", "supabase-es256", ofSupabase},
 		{"supabase-es256-anonymous", "supabase-es256", ofSupabase},
 		{"supabase-rs256", "supabase-rs256", ofSupabase},
-		{"supabase-hs256-legacy", "supabase-hs256-legacy", func(i identity.Issuer) (identity.Issuer, error) {
-			i, err := ofSupabase(i)
-			i.Secret = []byte("rig-super-secret-jwt-token-with-at-least-32-characters")
-			return i, err
-		}},
-		{"better-auth-vanilla", "better-auth-vanilla", func(identity.Issuer) (identity.Issuer, error) {
-			return identity.Issuer{
-				Issuer: "http://127.0.0.1:58083", Audience: []string{"http://127.0.0.1:58083"}, Algorithms: []string{"EdDSA"},
-				Roles: []string{"authenticated"}, Role: "authenticated",
-			}, nil
-		}},
+		{"supabase-hs256-legacy", "supabase-hs256-legacy", withSecret},
 		{"better-auth-neon", "better-auth-neon", ofNeon},
+		{"better-auth-vanilla", "better-auth-vanilla", vanilla},
+	} {
+		t.Run(test.token, func(t *testing.T) {
+			t.Parallel()
+			token := strings.TrimSpace(string(rig.Fixture(t, "tokens/"+test.token+".jwt")))
+			keySet := rig.Fixture(t, "tokens/"+test.keySet+".jwks.json")
+			keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(keySet) }))
+			t.Cleanup(keys.Close)
+			test.issuer.KeySetURL = keys.URL
+			s := rig.NewServiceFor(t, db, rig.DemoPolicies(t), []identity.Issuer{test.issuer})
+
+			line := refused(t, s, token, identity.Expired, upload, credentials, older)
+			require.Equal(t, test.issuer.Issuer, line.Issuer)
+			parsed, _, err := jwt.NewParser().ParseUnverified(token, jwt.MapClaims{})
+			require.NoError(t, err)
+			keyID, _ := parsed.Header["kid"].(string)
+			require.Equal(t, keyID, line.KeyID)
+
+			tampered := token[:len(token)-4] + "AAAA"
+			refused(t, s, tampered, identity.BadSignature, upload)
+		})
+	}
+}
+
+// Each class of refusal, as a client and an operator see it.
+func TestRefusedTokens(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t, "ES256", "EdDSA")
+	issuer, err := supabase.Issuer(p.URL)
+	require.NoError(t, err)
+	issuer.Anonymous = false
+	s := rig.NewServiceFor(t, rig.NewDatabase(t), rig.DemoPolicies(t), []identity.Issuer{issuer})
+	accepted(t, s, p.sign(t, "ES256", p.supabase(nil)))
+
+	_, stranger := newKey(t, "ES256")
+	in := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }
+	for _, test := range []struct {
+		name, token string
+		want        identity.Kind
+	}{
+		{"Garbage", "x", identity.NotAToken},
+		{"OtherIssuer", p.sign(t, "ES256", p.supabase(jwt.MapClaims{"iss": "https://other.example.com"})), identity.UnknownIssuer},
+		{"OtherKey", signWith(t, "ES256", stranger, "another-key", p.supabase(nil)), identity.UnknownKey},
+		{"OtherAlgorithm", p.sign(t, "EdDSA", p.supabase(nil)), identity.WrongAlgorithm},
+		{"SharedSecret", p.sign(t, "HS256", p.supabase(nil)), identity.WrongAlgorithm},
+		{"Forged", signWith(t, "ES256", stranger, p.keyIDs["ES256"], p.supabase(nil)), identity.BadSignature},
+		{"Expired", p.sign(t, "ES256", p.supabase(jwt.MapClaims{"exp": in(-time.Minute)})), identity.Expired},
+		{"IssuedInTheFuture", p.sign(t, "ES256", p.supabase(jwt.MapClaims{"iat": in(time.Minute)})), identity.NotYetValid},
+		{"NotBefore", p.sign(t, "ES256", p.supabase(jwt.MapClaims{"nbf": in(time.Minute)})), identity.NotYetValid},
+		{"IDTokenOfAnOAuthClient", p.sign(t, "ES256", p.supabase(jwt.MapClaims{"aud": uuid.NewString()})), identity.WrongAudience},
+		{"NoSubject", p.sign(t, "ES256", p.supabase(jwt.MapClaims{"sub": nil})), identity.NoSubject},
+		{"EmptySubject", p.sign(t, "ES256", p.supabase(jwt.MapClaims{"sub": ""})), identity.NoSubject},
+		{"NoRole", p.sign(t, "ES256", p.supabase(jwt.MapClaims{"role": nil})), identity.WrongRole},
+		{"RoleAnon", p.sign(t, "ES256", p.supabase(jwt.MapClaims{"role": "anon"})), identity.WrongRole},
+		{"RoleServiceRole", p.sign(t, "ES256", p.supabase(jwt.MapClaims{"role": "service_role"})), identity.WrongRole},
+		{"RoleNone", p.sign(t, "ES256", p.supabase(jwt.MapClaims{"role": "none"})), identity.WrongRole},
+		{"RoleOfTheLogin", p.sign(t, "ES256", p.supabase(jwt.MapClaims{"role": "postern"})), identity.WrongRole},
+		{"Anonymous", p.sign(t, "ES256", p.supabase(jwt.MapClaims{"is_anonymous": true})), identity.Anonymous},
+		{"Banned", p.sign(t, "ES256", p.supabase(jwt.MapClaims{"banned": true})), identity.Revoked},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
+			refused(t, s, test.token, test.want, upload, credentials, older)
 		})
 	}
-	_ = db
+
+	t.Run("None", func(t *testing.T) {
+		t.Parallel()
+		for _, to := range []route{upload, credentials, older} {
+			answer := s.Send(t, to.method, to.path, to.body)
+			require.Equal(t, http.StatusUnauthorized, answer.Status)
+			require.Equal(t, "Bearer", answer.Header.Get("WWW-Authenticate"), "without an error: RFC 6750, section 3.1")
+			require.Contains(t, answer.Body, "send an Authorization header")
+		}
+	})
+}
+
+// The credentials are the token that was presented, in both spellings, unless the
+// PowerSync Service would refuse it. Uploads do not depend on that.
+func TestPowerSyncCredentials(t *testing.T) {
+	t.Parallel()
+	p, q := newProvider(t, "ES256"), newProvider(t, "ES256")
+	s := rig.ServeCommand(t, rig.NewDatabase(t),
+		"SUPABASE_URL="+p.URL, "SUPABASE_JWT_SECRET="+string(p.secret),
+		"POSTERN_ISSUER="+q.URL, "POSTERN_JWKS_URL="+q.URL+"/keys/jwks.json", "POSTERN_AUDIENCE=the-app",
+		"POWERSYNC_AUDIENCE=https://powersync.example.com,the-app")
+	s.AwaitReady(t)
+	now := time.Now()
+	living := func(d time.Duration) string {
+		return q.sign(t, "ES256", q.other(jwt.MapClaims{"iat": now.Unix(), "exp": now.Add(d).Unix()}))
+	}
+
+	token := living(24 * time.Hour)
+	answer, _ := call(t, s, credentials, token)
+	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
+	require.JSONEq(t, `{"endpoint":"https://powersync.example.com","token":"`+token+`","user_id":"`+local.UserID("alice")+`",
+		"expires_at":"`+now.Add(24*time.Hour).UTC().Format(time.RFC3339)+`"}`, answer.Body)
+	answer, _ = call(t, s, older, token)
+	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
+	require.JSONEq(t, `{"powersync_url":"https://powersync.example.com","token":"`+token+`"}`, answer.Body)
+	requireSilent(t, s, token)
+
+	for _, test := range []struct {
+		name, token string
+		want        []string // the mismatch, and where it is settled
+	}{
+		{"Lifetime", living(25 * time.Hour), []string{"25h0m0s", "24 hours at most", "Access token expiry time"}},
+		{"Audience", p.sign(t, "ES256", p.supabase(nil)), []string{`audience ["authenticated"]`, "client_auth.audience", "POWERSYNC_AUDIENCE"}},
+		{"SharedSecret", p.sign(t, "HS256", p.supabase(nil)), []string{"HS256", "rotate to an ES256 signing key"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			accepted(t, s, test.token)
+			for _, to := range []route{credentials, older} {
+				answer, _ := call(t, s, to, test.token)
+				require.Equal(t, http.StatusUnprocessableEntity, answer.Status, answer.Body)
+				var body struct {
+					Message string `json:"message"`
+				}
+				require.NoError(t, json.Unmarshal([]byte(answer.Body), &body))
+				for _, want := range test.want {
+					require.Contains(t, body.Message, want)
+				}
+			}
+			requireSilent(t, s, test.token)
+		})
+	}
+}
+
+// Keys that cannot be fetched are our trouble and not the token's. They come by
+// themselves once they can be, and those at hand outlive an outage.
+func TestKeyServerOutage(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t, "ES256")
+	p.down.Store(true)
+	s := rig.ServeCommand(t, rig.NewDatabase(t), "SUPABASE_URL="+p.URL)
+	token := p.sign(t, "ES256", p.supabase(nil))
+	unavailable(t, s, token, upload)
+	notReady(t, s, "no key set yet from "+p.URL+"/auth/v1")
+	refused(t, s, p.sign(t, "ES256", p.supabase(jwt.MapClaims{"iss": "https://other.example.com"})), identity.UnknownIssuer, upload)
+
+	p.down.Store(false)
+	accepted(t, s, token)
+	s.AwaitReady(t)
+
+	p.down.Store(true)
+	accepted(t, s, token)
+	unavailable(t, s, signWith(t, "ES256", p.keys["ES256"], "a-key-of-tomorrow", p.supabase(nil)), credentials)
+	require.Equal(t, http.StatusOK, s.Send(t, http.MethodGet, "/readyz", "").Status)
+}
+
+// The token's iss picks the issuer, and with it the keys and the algorithms: those
+// of another one say nothing.
+func TestSeveralIssuers(t *testing.T) {
+	t.Parallel()
+	ofSupabase, ofNeon, other, stranger := newProvider(t, "ES256"), newProvider(t, "EdDSA"), newProvider(t, "ES256"), newProvider(t, "ES256")
+	s := rig.ServeCommand(t, rig.NewDatabase(t), "SUPABASE_URL="+ofSupabase.URL, "NEON_AUTH_URL="+ofNeon.URL+"/neondb/auth",
+		"POSTERN_ISSUER="+other.URL, "POSTERN_JWKS_URL="+other.URL+"/keys/jwks.json", "POSTERN_AUDIENCE=another-app, the-app")
+	s.AwaitReady(t)
+	accepted(t, s, ofSupabase.sign(t, "ES256", ofSupabase.supabase(nil)))
+	accepted(t, s, ofNeon.sign(t, "EdDSA", ofNeon.neon(nil)))
+	accepted(t, s, other.sign(t, "ES256", other.other(nil)))
+
+	for _, test := range []struct {
+		name, token string
+		want        identity.Kind
+	}{
+		{"Stranger", stranger.sign(t, "ES256", stranger.other(nil)), identity.UnknownIssuer},
+		{"SupabaseSignedByOther", other.sign(t, "ES256", ofSupabase.supabase(nil)), identity.UnknownKey},
+		{"SupabaseSignedByOtherUnderItsKeyID", signWith(t, "ES256", other.keys["ES256"], ofSupabase.keyIDs["ES256"], ofSupabase.supabase(nil)), identity.BadSignature},
+		{"SupabaseSignedByNeon", ofNeon.sign(t, "EdDSA", ofSupabase.supabase(nil)), identity.WrongAlgorithm},
+		{"NeonSignedBySupabase", ofSupabase.sign(t, "ES256", ofNeon.neon(nil)), identity.WrongAlgorithm},
+		{"OtherSignedBySupabase", ofSupabase.sign(t, "ES256", other.other(nil)), identity.UnknownKey},
+		{"OtherSignedByNeon", ofNeon.sign(t, "EdDSA", other.other(nil)), identity.UnknownKey},
+		{"OtherSignedBySupabaseUnderItsKeyID", signWith(t, "ES256", ofSupabase.keys["ES256"], other.keyIDs["ES256"], other.other(nil)), identity.BadSignature},
+		{"SupabaseForOthersAudience", ofSupabase.sign(t, "ES256", ofSupabase.supabase(jwt.MapClaims{"aud": "the-app"})), identity.WrongAudience},
+	} {
+		// One by one: a kid that joins another one's fetch is only told to come again.
+		t.Run(test.name, func(t *testing.T) { refused(t, s, test.token, test.want, upload) })
+	}
+}
+
+func TestAnonymousUsers(t *testing.T) {
+	t.Parallel()
+	ofSupabase, ofNeon := newProvider(t, "ES256"), newProvider(t, "EdDSA")
+	tokens := []string{
+		ofSupabase.sign(t, "ES256", ofSupabase.supabase(jwt.MapClaims{"is_anonymous": true})),
+		ofNeon.sign(t, "EdDSA", ofNeon.neon(jwt.MapClaims{"isAnonymous": true})),
+	}
+	db := rig.NewDatabase(t)
+	issuers := []string{"SUPABASE_URL=" + ofSupabase.URL, "NEON_AUTH_URL=" + ofNeon.URL + "/neondb/auth"}
+
+	t.Run("AllowedByDefault", func(t *testing.T) {
+		t.Parallel()
+		s := rig.ServeCommand(t, db, issuers...)
+		s.AwaitReady(t)
+		for _, token := range tokens {
+			accepted(t, s, token)
+		}
+	})
+
+	t.Run("Refused", func(t *testing.T) {
+		t.Parallel()
+		s := rig.ServeCommand(t, db, append(slices.Clone(issuers), "POSTERN_ANONYMOUS_USERS=refuse")...)
+		s.AwaitReady(t)
+		for _, token := range tokens {
+			refused(t, s, token, identity.Anonymous, upload, credentials, older)
+		}
+		accepted(t, s, ofSupabase.sign(t, "ES256", ofSupabase.supabase(nil)))
+	})
+}
+
+const publishableKey = "sb_publishable_of_this_test"
+
+// answerUser makes the stand-in for Supabase Auth answer GET /auth/v1/user.
+func (p *provider) answerUser(t *testing.T, status int, body string) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("apikey") != publishableKey || !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ey") {
+			t.Error("the question has not both keys")
+		}
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	})
+	p.user.Store(&handler)
+}
+
+const signedOut = `{"code":403,"error_code":"session_not_found","msg":"Session from session_id claim in JWT does not exist"}`
+
+// SUPABASE_SESSIONS=check asks Supabase Auth, here a stand-in, about each token.
+func TestSessions(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t, "ES256")
+	s := rig.ServeCommand(t, rig.NewDatabase(t), "SUPABASE_URL="+p.URL, "SUPABASE_SESSIONS=check", "SUPABASE_PUBLISHABLE_KEY="+publishableKey)
+	s.AwaitReady(t)
+	session := func() string { return p.sign(t, "ES256", p.supabase(nil)) } // a new one each time
+
+	p.answerUser(t, http.StatusOK, `{"id":"`+local.UserID("alice")+`","aud":"authenticated"}`)
+	signedIn := session()
+	accepted(t, s, signedIn)
+
+	p.answerUser(t, http.StatusForbidden, signedOut)
+	refused(t, s, session(), identity.Revoked, upload, credentials, older)
+	accepted(t, s, signedIn) // whom it was asked about less than 30 s ago
+
+	p.answerUser(t, http.StatusInternalServerError, `{"code":500,"msg":"Internal Server Error"}`)
+	unavailable(t, s, session(), upload)
+	p.answerUser(t, http.StatusTooManyRequests, `{"code":429,"msg":"Request rate limit reached"}`)
+	unavailable(t, s, session(), credentials)
+	p.answerUser(t, http.StatusUnauthorized, `{"message":"Invalid API key"}`)
+	unavailable(t, s, session(), older)
+	p.down.Store(true)
+	unavailable(t, s, session(), upload)
+
+	require.NotContains(t, s.Logs.String(), publishableKey)
+}
+
+// Legacy projects sign with a shared secret, with which the project's API keys are
+// signed, too.
+func TestSharedSecret(t *testing.T) {
+	t.Parallel()
+	db := rig.NewDatabase(t)
+	year := time.Now().AddDate(1, 0, 0).Unix()
+	apiKey := func(p *provider, role string, more jwt.MapClaims) string {
+		claims := jwt.MapClaims{"iss": "supabase", "ref": "abcdefghijklmnopqrst", "role": role, "iat": time.Now().Unix(), "exp": year}
+		maps.Copy(claims, more)
+		return p.sign(t, "HS256", claims)
+	}
+
+	t.Run("Known", func(t *testing.T) {
+		t.Parallel()
+		p := newProvider(t)
+		s := rig.ServeCommand(t, db, "SUPABASE_URL="+p.URL, "SUPABASE_JWT_SECRET="+string(p.secret))
+		s.AwaitReady(t)
+		accepted(t, s, p.sign(t, "HS256", p.supabase(nil)))
+		refused(t, s, apiKey(p, "anon", nil), identity.UnknownIssuer, upload)
+		refused(t, s, apiKey(p, "service_role", nil), identity.UnknownIssuer, upload)
+		own := p.URL + "/auth/v1"
+		refused(t, s, apiKey(p, "service_role", jwt.MapClaims{"iss": own}), identity.WrongAudience, upload)
+		refused(t, s, apiKey(p, "service_role", jwt.MapClaims{"iss": own, "aud": "authenticated"}), identity.NoSubject, upload)
+		refused(t, s, apiKey(p, "service_role", jwt.MapClaims{"iss": own, "aud": "authenticated", "sub": local.UserID("alice")}), identity.WrongRole, upload)
+		require.NotContains(t, s.Logs.String(), string(p.secret))
+	})
+
+	t.Run("Unknown", func(t *testing.T) {
+		t.Parallel()
+		p := newProvider(t)
+		s := rig.ServeCommand(t, db, "SUPABASE_URL="+p.URL)
+		s.AwaitReady(t)
+		refused(t, s, p.sign(t, "HS256", p.supabase(nil)), identity.WrongAlgorithm, upload)
+	})
+
+	// The stand-in for Supabase Auth judges in our place, as long as it has no keys.
+	t.Run("KnownToSupabaseAlone", func(t *testing.T) {
+		t.Parallel()
+		p := newProvider(t)
+		s := rig.ServeCommand(t, db, "SUPABASE_URL="+p.URL, "SUPABASE_PUBLISHABLE_KEY="+publishableKey)
+		s.AwaitReady(t)
+		p.answerUser(t, http.StatusOK, `{"id":"`+local.UserID("alice")+`","aud":"authenticated"}`)
+		accepted(t, s, p.sign(t, "HS256", p.supabase(nil)))
+		refused(t, s, p.sign(t, "HS256", p.supabase(jwt.MapClaims{"sub": local.UserID("bob")})), identity.Revoked, upload)
+		p.answerUser(t, http.StatusForbidden, signedOut)
+		refused(t, s, p.sign(t, "HS256", p.supabase(nil)), identity.Revoked, upload)
+	})
+}
+
+// Without POSTERN_JWKS_URL the issuer says where its keys are.
+func TestDiscovery(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t, "ES256")
+
+	t.Run("Found", func(t *testing.T) {
+		t.Parallel()
+		s := rig.ServeCommand(t, rig.NewDatabase(t), "POSTERN_ISSUER="+p.URL, "POSTERN_AUDIENCE=the-app")
+		s.AwaitReady(t)
+		answer := s.Send(t, upload.method, upload.path,
+			`{"transactions":[{"crud":[{"op":"PUT","table":"lists","id":"8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10","op_data":{"name":"Groceries"}}]}]}`,
+			"Authorization", "Bearer "+p.sign(t, "ES256", p.other(nil)))
+		require.Equal(t, "success", answer.Results(t)[0].Status, answer.Body)
+		require.Equal(t, local.UserID("alice"), s.Database.Text(t, `select owner_id::text from lists`))
+	})
+
+	t.Run("NamesItselfOtherwise", func(t *testing.T) {
+		t.Parallel()
+		s := rig.ServeCommand(t, rig.NewDatabase(t), "POSTERN_ISSUER="+p.URL+"/", "POSTERN_AUDIENCE=the-app")
+		unavailable(t, s, p.sign(t, "ES256", p.other(jwt.MapClaims{"iss": p.URL + "/"})), upload)
+		notReady(t, s, "no key set yet from "+p.URL+"/")
+		require.Contains(t, s.Logs.String(), "configure the issuer exactly as it names itself")
+	})
+}
+
+// Where there is nothing to give, that too must not be kept.
+func TestCredentialsAreNotStored(t *testing.T) {
+	t.Parallel()
+	s := rig.NewService(t, rig.DemoPolicies(t), func(c *service.Config) { c.PowerSyncURL = "" })
+	for _, to := range []route{credentials, older} {
+		answer, _ := call(t, s, to, s.Token(t, "alice"))
+		require.Equal(t, http.StatusNotImplemented, answer.Status)
+	}
 }

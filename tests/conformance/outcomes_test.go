@@ -52,7 +52,11 @@ tables:
   things: {allow: [put, patch, delete]}
   strict: {table: things, allow: [patch], on_missing: reject}
   parents: {allow: [put, patch, delete]}
-  ungranted: {allow: [put]}`
+  ungranted: {allow: [put]}
+  ruled:
+    table: parents
+    allow: all
+    rules: [{name: stays, check: "old == null || old.name != 'fixed'", code: FIXED, message: It stays}]`
 
 func setupShop(t *testing.T, more ...string) *testBundle {
 	t.Helper()
@@ -227,4 +231,20 @@ func TestManyAtOnce(t *testing.T) {
 	require.Equal(t, "success", again[10].Status)
 	require.Equal(t, "5", b.db.Text(t, `select count(*) from postern.rejected_writes`))
 	require.Equal(t, "2", b.db.Text(t, `select max(attempts) from postern.rejected_writes`))
+}
+
+// TestNotForEverBesideAnotherDevice has a second device of the same user succeed
+// and fail all the while.
+func TestNotForEverBesideAnotherDevice(t *testing.T) {
+	t.Parallel()
+	b := setupShop(t)
+	upload := func(client string, n int, name string) rig.Result {
+		return b.Upload(t, "alice", fmt.Sprintf(`{"client_id":%q,"transactions":[{"transaction_id":%d,"crud":[%s]}]}`, client, n, op("PUT", "parents", client, `"name":"`+name+`"`))).Results(t)[0]
+	}
+	for i := range 49 {
+		require.Equal(t, "retryable_error", upload("poisoned", 1, "odd").Status)
+		require.Equal(t, "success", upload("fine", i, "fine").Status)
+		require.Equal(t, "retryable_error", upload("also", 1000+i, "resources").Status)
+	}
+	require.Equal(t, "UNCLASSIFIED_ERROR", upload("poisoned", 1, "odd").FailedOperation.ErrorCode)
 }

@@ -24,7 +24,7 @@ func TestRoundTrips(t *testing.T) {
 	direct.LoginURL = url + "&pool_max_conns=1"
 	s := rig.NewServiceOn(t, &direct, rig.Policies(t, shopPolicies))
 	s.One(t, "alice", op("PUT", "parents", "warm", "")) // connects
-	awaitPruning(t, database)
+	awaitTidy(t, s)
 
 	request := func(transactions ...string) string {
 		for i, crud := range transactions {
@@ -52,6 +52,8 @@ func TestRoundTrips(t *testing.T) {
 		{"RejectedByThePolicies", request(op("PUT", "nothing", "1", "")), 1},
 		{"RejectedByThePoliciesAmongOthers", request(good, op("PUT", "nothing", "1", ""), good), 1},
 		{"HiddenRow", request(op("PATCH", "things", "theirs", `"required":"y"`)), 2},
+		{"ARuleOverTheStoredRow", request(op("PUT", "ruled", "q", "")), 2},
+		{"FiftyTransactionsWithSuchARule", request(many(50, func(i int) string { return op("PUT", "ruled", fmt.Sprint("r", i), "") })...), 2},
 		{"RejectedByTheDatabase", request(bad), 2},
 		{"RejectedByTheDatabaseAmongOthers", request(good, bad, good), 3},
 	} {

@@ -1,0 +1,78 @@
+package command_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"postern/service"
+	"postern/tests/rig"
+)
+
+// refuse runs `postern serve` with a configuration file, additions to the
+// environment, and flags, and returns what it says as it refuses to start.
+func refuse(t *testing.T, file string, env []string, flags ...string) string {
+	t.Helper()
+	cmd := exec.Command(rig.Command(t), append([]string{"serve"}, flags...)...)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), env...)
+	require.NoError(t, os.WriteFile(filepath.Join(cmd.Dir, service.ConfigFile), []byte(file), 0o600))
+	output, err := cmd.CombinedOutput()
+	require.ErrorContains(t, err, "exit status 1")
+	return string(output)
+}
+
+// Default, file, environment, flags: what comes later holds. Wrong values show
+// which one did.
+func TestPrecedence(t *testing.T) {
+	t.Parallel()
+	said := refuse(t,
+		"POSTERN_LOG: file\nPOSTERN_ON_REJECT: file\nPOSTERN_LISTEN: file\n",
+		[]string{"POSTERN_ON_REJECT=environment", "POSTERN_LISTEN=environment"},
+		"--listen", "flag")
+	for _, want := range []string{`POSTERN_LOG="file"`, `POSTERN_ON_REJECT="environment"`, `POSTERN_LISTEN="flag"`} {
+		require.Contains(t, said, want)
+	}
+	require.NotContains(t, said, "POSTERN_ANONYMOUS_USERS", "the default holds, which is right")
+}
+
+func TestConfigurationRefused(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2"
+
+	t.Run("UnknownKey", func(t *testing.T) {
+		t.Parallel()
+		said := refuse(t, "SUPABASE_JWT_SECRET: "+secret+"\nPOSTERN_LISTENS: :6060\n", nil)
+		require.Contains(t, said, `postern.yaml: [2:1] unknown field "POSTERN_LISTENS"`)
+		require.NotContains(t, said, secret)
+	})
+
+	t.Run("NotANumber", func(t *testing.T) {
+		t.Parallel()
+		require.Contains(t, refuse(t, "", []string{"POSTERN_BODY_LIMIT=8MB"}), `POSTERN_BODY_LIMIT="8MB" is not of type int`)
+	})
+
+	t.Run("EveryIssuer", func(t *testing.T) {
+		t.Parallel()
+		said := refuse(t, "POSTERN_AUDIENCE: [the-app]\n", []string{
+			"SUPABASE_URL=http://abcdefghijklmnopqrst.supabase.co", "SUPABASE_JWT_SECRET=" + secret,
+			"NEON_AUTH_URL=https://app:" + secret + "@ep-x.neonauth.us-east-1.aws.neon.tech/neondb/auth",
+			"POSTERN_ISSUER=https://id.example.com", "POSTERN_JWKS_URL=https://app:" + secret + "@id.example.com/keys",
+			"POSTERN_LOG=verbose",
+		})
+		for _, want := range []string{
+			"DATABASE_URL is not set",
+			`issuer "http://abcdefghijklmnopqrst.supabase.co/auth/v1": key set URL: "http://abcdefghijklmnopqrst.supabase.co/auth/v1/.well-known/jwks.json" must be https`,
+			"the shared secret has 7 bytes: HS256 needs 32 or more, so copy the whole of it",
+			"NEON_AUTH_URL has credentials, a query or a fragment: copy the Auth URL from the project's Auth page",
+			`issuer "https://id.example.com": key set URL: "https://app:xxxxx@id.example.com/keys" has credentials: a key set is public`,
+			`POSTERN_LOG="verbose"`,
+		} {
+			require.Contains(t, said, want)
+		}
+		require.NotContains(t, said, secret)
+	})
+}

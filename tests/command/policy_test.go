@@ -1,0 +1,222 @@
+package command_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"postern/tests/rig"
+)
+
+// policy runs postern policy and returns what it prints and its exit code.
+func policy(t *testing.T, databaseURL string, args ...string) (output string, code int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), rig.Command(t), append([]string{"policy"}, args...)...)
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+databaseURL)
+	content, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return string(content), exit.ExitCode()
+	}
+	require.NoError(t, err, "%s", content)
+	return string(content), 0
+}
+
+func write(t *testing.T, path, content string) string {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	return path
+}
+
+const startersTables = `
+create table open_notes (id uuid primary key, owner_id uuid, text text, updated_at timestamptz);
+create table unguarded (id int primary key);
+create table ungranted (id int primary key);
+create table unpolicied (id int primary key);
+create table keyless (n int);
+create table log (id uuid primary key);
+create table "odd name" (a int, "b c" int, primary key (a, "b c"));
+create schema app;
+create table app.notes (id uuid primary key);
+grant usage on schema app to authenticated;
+grant select, insert, update, delete on open_notes, unguarded, unpolicied, keyless, "odd name", app.notes to authenticated;
+revoke all on ungranted from authenticated;
+revoke all on log from authenticated;
+grant insert on log to authenticated;
+alter table open_notes enable row level security;
+alter table unpolicied enable row level security;
+alter table log enable row level security;
+alter table keyless enable row level security;
+alter table "odd name" enable row level security;
+alter table app.notes enable row level security;
+create policy own on open_notes to authenticated using (owner_id = auth.uid());
+create policy "log it" on log for insert to authenticated with check (true);
+create policy all_of_it on keyless using (true);
+create policy all_of_it on "odd name" using (true);
+create policy all_of_it on app.notes for select using (true);
+create policy mine on app.notes for insert with check (true);`
+
+func TestPolicyInitAndCheck(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	database.Exec(t, startersTables)
+	dir := filepath.Join(t.TempDir(), "policies")
+
+	output, code := policy(t, "", "init", dir)
+	require.Equal(t, 2, code, output)
+	require.Contains(t, output, "DATABASE_URL is not set")
+
+	output, code = policy(t, database.LoginURL, "init", dir)
+	require.Zero(t, code, output)
+	require.Contains(t, output, "app.yaml written")
+	content, err := os.ReadFile(filepath.Join(dir, "app.yaml"))
+	require.NoError(t, err)
+	for _, wanted := range []string{
+		"  # row-level security \"own\", all: using (owner_id = auth.uid())\n  open_notes:\n    allow: [put, patch, delete]\n    # owner: owner_id # set",
+		"    # conflict: {newest: updated_at}",
+		"  # public.unguarded is closed: row-level security is off",
+		"\n  # unguarded:\n  #   allow: [put, patch, delete]\n",
+		"  # public.ungranted is closed: authenticated has no grants to write it.\n  #     grant select, insert, update, delete on \"public\".\"ungranted\" to authenticated;\n",
+		"  # public.unpolicied is closed: row-level security is on and has no policy",
+		"  # public.keyless is closed: it has no primary key",
+		"\n  log:\n    allow: [put]\n    put: insert",
+		"\n  \"odd name\":\n    allow: [put, patch, delete]\n    id: [a, \"b c\"]",
+		"\n  notes:\n    table: \"app.notes\"\n    allow: [put]\n",
+	} {
+		require.Contains(t, string(content), wanted)
+	}
+
+	output, code = policy(t, database.LoginURL, "check", dir)
+	require.Zero(t, code, output)
+	require.Contains(t, output, "against the database")
+	output, code = policy(t, "", "check", dir)
+	require.Zero(t, code, output)
+	require.Contains(t, output, "catalog.json")
+
+	output, code = policy(t, database.LoginURL, "init", dir)
+	require.Equal(t, 2, code, output)
+	require.Contains(t, output, "has policies already, and stays as it is")
+}
+
+func TestPolicyCheck(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "app.yaml"), `
+tables:
+  lists:
+    allow: all
+    rules:
+      - name: r
+        lookup: {other: select nothing from lists where id = $new.id}
+        check: lookup.other == null
+        code: R
+        message: R
+`)
+	output, code := policy(t, "", "check", dir)
+	require.Equal(t, 2, code, output)
+	require.Contains(t, output, "catalog.json is missing: write it with `postern policy catalog")
+	output, code = policy(t, database.LoginURL, "check", "--write-catalog", dir)
+	require.Equal(t, 1, code, output)
+	require.Contains(t, output, `app.yaml:7:18: tables.lists.rules[0].lookup.other: column "nothing" does not exist`)
+	output, code = policy(t, "", "check", dir)
+	require.Zero(t, code, "lookups are prepared by a database alone: %s", output)
+
+	write(t, filepath.Join(dir, "app.yaml"), "tables: {lists: {allow: all, owner: owner}}\n")
+	output, code = policy(t, "", "check", dir)
+	require.Equal(t, 1, code)
+	require.Equal(t, filepath.Join(dir, "app.yaml")+`:1:30: tables.lists.owner: public.lists has no column "owner": did you mean "owner_id"?`+"\n", output)
+	for _, args := range [][]string{{"check", filepath.Join(dir, "nowhere")}, {"check", "--colour"}, {"check", dir, dir}} {
+		output, code = policy(t, "", args...)
+		require.Equal(t, 2, code, output)
+	}
+	output, code = policy(t, "postgres://nobody@127.0.0.1:1/none?connect_timeout=1", "check", dir)
+	require.Equal(t, 2, code, output)
+}
+
+func TestPolicyTest(t *testing.T) {
+	t.Parallel()
+	output, code := policy(t, "", "test", "../../policies/examples/shop")
+	require.Zero(t, code, output)
+	require.Regexp(t, `^ok  \t\S+shop/app_test.yaml\t8 tests\t`, output)
+
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS("../../policies/examples/shop")))
+	path := filepath.Join(dir, "app_test.yaml")
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	broken := strings.Replace(string(content), "{stock: 7}", "{stock: 5}", 1)
+	broken = strings.Replace(broken, "    lookups: {price.product: {price: 3.00}}\n", "", 1)
+	write(t, path, strings.Replace(broken, "outcome: OUT_OF_STOCK, client: true", "outcome: OUT_OF_STOCK, client: false", 1))
+	junit := filepath.Join(dir, "junit.xml")
+	output, code = policy(t, "", "test", dir, "--junit", junit)
+	require.Equal(t, 1, code, output)
+	require.Contains(t, output, "--- FAIL: a sale takes stock by how much was sold")
+	require.Contains(t, output, path+":9: expected products.stock of row \"55555555-0000-4000-8000-000000000001\" to be 5: it is 7")
+	require.Contains(t, output, "expected client: false, but it is true")
+	require.Contains(t, output, "cannot be decided without a database: lookup product of rule price has no result")
+	require.Contains(t, output, "operation 2: enough says yes: old.stock = 10, new.stock = 7")
+	require.Contains(t, output, "3 of 8 tests failed")
+	report, err := os.ReadFile(junit)
+	require.NoError(t, err)
+	require.Contains(t, string(report), `<testsuites tests="8" failures="3">`)
+	require.Contains(t, string(report), `<failure message="expected client: false, but it is true">`)
+
+	write(t, path, "tests: [{name: x, as: nobody, operations: [], nonsense: 1}]")
+	output, code = policy(t, "", "test", dir)
+	require.Equal(t, 1, code)
+	require.Contains(t, output, path+`:1:47: unknown field "nonsense"`)
+	require.NoError(t, os.Remove(path))
+	output, code = policy(t, "", "test", dir)
+	require.Equal(t, 2, code, output)
+	require.Contains(t, output, "has no *_test.yaml")
+}
+
+func TestPolicyExplain(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	schema, err := os.ReadFile("../../policies/examples/shop/schema.sql")
+	require.NoError(t, err)
+	database.Exec(t, string(schema))
+	const tea, till = "55555555-0000-4000-8000-000000000001", "8d000000-0000-4000-8000-000000000001"
+	database.Exec(t, `insert into products values ($1, 'Tea', 2.50, 3)`, tea)
+	dir := t.TempDir()
+	patch := func(to string) string {
+		return write(t, filepath.Join(dir, to), `{"transactions":[{"crud":[{"op":"PATCH","table":"products","id":"`+tea+`","op_data":{"stock":`+to+`},"previous_values":{"stock":8}}]}]}`)
+	}
+	args := func(path string, more ...string) []string {
+		return append([]string{"explain", path, "--policies", "../../policies/examples/shop", "--sub", till}, more...)
+	}
+
+	output, code := policy(t, database.LoginURL, args(patch("6"))...)
+	require.Zero(t, code, output)
+	require.Contains(t, output, "enough says yes: old.stock = 3, new.stock = 1")
+	require.Contains(t, output, "would be accepted")
+	require.Equal(t, "3", database.Text(t, `select stock from products`), "nothing is written")
+	require.Equal(t, "0", database.Text(t, `select count(*) from postern.receipts`))
+
+	output, code = policy(t, database.LoginURL, args(patch("2"))...)
+	require.Zero(t, code, output)
+	require.Contains(t, output, "enough says NO: old.stock = 3, new.stock = -3")
+	require.Contains(t, output, "would be rejected: OUT_OF_STOCK: There are not that many left (operation 0, rule enough); the client keeps it until the app decides")
+	require.Equal(t, "0", database.Text(t, `select count(*) from postern.rejected_writes`))
+
+	output, code = policy(t, "", args(patch("2"))...)
+	require.Zero(t, code, output)
+	require.Contains(t, output, "cannot be decided without a database: it depends on the stored row")
+	given := write(t, filepath.Join(dir, "given.yaml"), `rows: {products: {`+tea+`: {name: Tea, price: 2.5, stock: 9}}}`)
+	output, code = policy(t, database.LoginURL, args(patch("2"), "--given", given)...)
+	require.Zero(t, code, output)
+	require.Contains(t, output, "enough says yes: old.stock = 9, new.stock = 3")
+	require.Contains(t, output, "triggers are not asked")
+
+	for _, wrong := range [][]string{{"explain", patch("2")}, {"explain"}, {"explain", dir}, args(given), {"explain", patch("2"), "--claims", `{"sub":"x","role":"service_role"}`}} {
+		output, code = policy(t, database.LoginURL, wrong...)
+		require.Equal(t, 2, code, output)
+	}
+}

@@ -1,0 +1,479 @@
+package conformance_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"postern/policies"
+	wire "postern/service/upload"
+	"postern/tests/rig"
+)
+
+// patch is a PATCH with the previous values.
+func patch(table, id, data, previous string) string {
+	return fmt.Sprintf(`{"op":"PATCH","table":%q,"id":%q,"op_data":{%s},"previous_values":{%s}}`, table, id, data, previous)
+}
+
+func setupStrategies(t *testing.T) *testBundle {
+	t.Helper()
+	return setupSchema(t, `
+		create table docs (id text primary key, title text, body jsonb, qty int not null default 0, price numeric(10,2), rev int not null default 1, updated_at timestamptz, owner uuid);
+		alter table docs enable row level security;
+		create policy visible on docs to authenticated using (title is distinct from 'hidden');
+		grant select, insert, update, delete on docs to authenticated;`, `
+tables:
+  newest: {table: docs, allow: all, conflict: {newest: updated_at}}
+  version: {table: docs, allow: all, conflict: {version: rev}}
+  fields: {table: docs, allow: all, conflict: fields}
+  increment: {table: docs, allow: all, conflict: {increment: [qty, price]}}
+  server: {table: docs, allow: all, conflict: server}
+  reject: {table: docs, allow: all, conflict: reject}
+  plain: {table: docs, allow: all}`)
+}
+
+func TestConflictStrategies(t *testing.T) {
+	t.Parallel()
+	b := setupStrategies(t)
+	row := func(t *testing.T, id string) string {
+		return b.db.Text(t, `select concat_ws(' ', title, qty, price, rev, body, (updated_at at time zone 'UTC')::text) from docs where id = $1`, id)
+	}
+	code := func(t *testing.T, crud string) string {
+		result := b.One(t, "alice", crud)
+		if result.FailedOperation == nil {
+			return result.Status
+		}
+		return result.FailedOperation.ErrorCode
+	}
+
+	t.Run("Newest", func(t *testing.T) {
+		t.Parallel()
+		at := func(hour int) string { return fmt.Sprintf(`"updated_at":"2026-11-23T%02d:00:00Z"`, hour) }
+		require.Equal(t, "success", code(t, op("PUT", "newest", "n", `"title":"a",`+at(10))))
+		require.Equal(t, "success", code(t, op("PATCH", "newest", "n", `"title":"late",`+at(9))), "dropped without a word")
+		require.Equal(t, "a 0 1 2026-11-23 10:00:00", row(t, "n"))
+		require.Equal(t, "success", code(t, op("PATCH", "newest", "n", `"title":"newer",`+at(11))))
+		require.Equal(t, "success", code(t, op("PUT", "newest", "n", `"title":"late again",`+at(10))))
+		require.Equal(t, "newer 0 1 2026-11-23 11:00:00", row(t, "n"))
+		require.Equal(t, "INVALID_DATA", code(t, op("PATCH", "newest", "n", `"title":"when?"`)))
+		require.Equal(t, "success", code(t, op("PATCH", "newest", "nowhere", `"title":"x",`+at(1))))
+	})
+
+	t.Run("Version", func(t *testing.T) {
+		t.Parallel()
+		require.Equal(t, "success", code(t, op("PUT", "version", "v", `"title":"a"`)))
+		require.Equal(t, "success", code(t, op("PATCH", "version", "v", `"title":"b","rev":2`)))
+		require.Equal(t, "b 0 2", row(t, "v"))
+		result := b.One(t, "alice", op("PATCH", "version", "v", `"title":"c","rev":2`))
+		require.Equal(t, "CONFLICT", result.FailedOperation.ErrorCode)
+		require.Equal(t, "b", result.FailedOperation.Details["row"].(map[string]any)["title"])
+		require.Equal(t, "success", code(t, patch("version", "v", `"title":"c"`, `"title":"b","rev":2`)))
+		require.Equal(t, "c 0 3", row(t, "v"))
+		require.Equal(t, "CONFLICT", code(t, patch("version", "v", `"title":"d"`, `"rev":2`)))
+		require.Equal(t, "INVALID_DATA", code(t, op("PATCH", "version", "v", `"title":"d"`)))
+		require.Equal(t, "CONFLICT", code(t, `{"op":"DELETE","table":"version","id":"v","previous_values":{"rev":2}}`))
+		require.Equal(t, "success", code(t, `{"op":"DELETE","table":"version","id":"v","previous_values":{"rev":3}}`))
+	})
+
+	t.Run("Fields", func(t *testing.T) {
+		t.Parallel()
+		require.Equal(t, "success", code(t, op("PUT", "fields", "f", `"title":"a","qty":1,"body":{"k":1}`)))
+		require.Equal(t, "success", code(t, patch("fields", "f", `"title":"mine","qty":5,"body":{"k":2}`, `"title":"other","qty":1,"body":{"k":1}`)))
+		require.Equal(t, `a 5 1 {"k": 2}`, row(t, "f"), "the title has changed meanwhile and stays")
+		require.Equal(t, "INVALID_DATA", code(t, op("PATCH", "fields", "f", `"title":"x"`)))
+	})
+
+	t.Run("Increment", func(t *testing.T) {
+		t.Parallel()
+		require.Equal(t, "success", code(t, op("PUT", "increment", "i", `"qty":10,"price":1.50`)))
+		require.Equal(t, "success", code(t, patch("increment", "i", `"qty":7,"price":2.00`, `"qty":10,"price":1.50`)))
+		require.Equal(t, "success", code(t, patch("increment", "i", `"qty":9,"title":"sold"`, `"qty":10,"title":null`)))
+		require.Equal(t, "sold 6 2.00 1", row(t, "i"))
+		require.Equal(t, "success", code(t, op("PUT", "increment", "i", `"qty":100`)), "a PUT of a row that exists adds nothing")
+		require.Equal(t, "sold 6 2.00 1", row(t, "i"))
+		require.Equal(t, "INVALID_DATA", code(t, op("PATCH", "increment", "i", `"qty":3`)))
+	})
+
+	t.Run("Server", func(t *testing.T) {
+		t.Parallel()
+		require.Equal(t, "success", code(t, op("PUT", "server", "s", `"title":"a"`)))
+		require.Equal(t, "success", code(t, op("PUT", "server", "s", `"title":"b"`)))
+		require.Equal(t, "success", code(t, patch("server", "s", `"title":"c"`, `"title":"x"`)))
+		require.Equal(t, "a 0 1", row(t, "s"))
+		require.Equal(t, "success", code(t, patch("server", "s", `"title":"c"`, `"title":"a","qty":0`)))
+		require.Equal(t, "c 0 1", row(t, "s"))
+	})
+
+	t.Run("Reject", func(t *testing.T) {
+		t.Parallel()
+		require.Equal(t, "success", code(t, op("PUT", "reject", "r", `"title":"a"`)))
+		require.Equal(t, "CONFLICT", code(t, op("PUT", "reject", "r", `"title":"b"`)))
+		result := b.One(t, "alice", patch("reject", "r", `"title":"c"`, `"title":"x"`))
+		require.Equal(t, "CONFLICT", result.FailedOperation.ErrorCode)
+		require.Equal(t, "a", result.FailedOperation.Details["row"].(map[string]any)["title"])
+		require.Equal(t, "success", code(t, patch("reject", "r", `"title":"c"`, `"title":"a"`)))
+	})
+
+	t.Run("HiddenRowsShowNothing", func(t *testing.T) {
+		t.Parallel()
+		b.db.Exec(t, `insert into docs (id, title, rev) values ('h', 'hidden', 7)`)
+		for _, table := range []string{"version", "reject", "server", "fields"} {
+			result := b.One(t, "alice", patch(table, "h", `"qty":1`, `"qty":0,"rev":3`))
+			require.Equal(t, "UNAUTHORIZED", result.FailedOperation.ErrorCode, table)
+			require.NotContains(t, fmt.Sprint(result.FailedOperation.Details), "hidden")
+		}
+	})
+
+	t.Run("ManyWritersAtOnce", func(t *testing.T) {
+		t.Parallel()
+		b.succeed(t, "alice", op("PUT", "plain", "m", `"qty":1000,"rev":1`))
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		applied := 0
+		for i := range 20 {
+			all.Go(func() {
+				b.One(t, "alice", patch("increment", "m", fmt.Sprintf(`"qty":%d`, 990), `"qty":1000`))
+				if b.One(t, "alice", patch("version", "m", fmt.Sprintf(`"title":"%d"`, i), `"rev":1`)).Status == "success" {
+					mu.Lock()
+					applied++
+					mu.Unlock()
+				}
+			})
+		}
+		all.Wait()
+		require.Equal(t, 1, applied, "one writer of a version wins")
+		require.Equal(t, "800 2", b.db.Text(t, `select qty || ' ' || rev from docs where id = 'm'`), "and no increment is lost")
+	})
+}
+
+func TestOwnership(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table notes (id text primary key, text text, owner uuid not null, parent text, secret text);
+		grant select, insert, update, delete on notes to authenticated;`, `
+tables:
+  notes:
+    allow: all
+    owner: owner
+    immutable: [parent]
+    writable: [text, parent, owner]
+    defaults: {text: "'untitled'"}
+    set: {secret: {value: "'by ' + auth.claims.email", on: [put]}}`)
+	b.succeed(t, "alice", op("PUT", "notes", "1", `"parent":"p"`))
+	text := func() string {
+		return b.db.Text(t, `select concat_ws(' ', text, parent, secret, owner) from notes where id = '1'`)
+	}
+	require.Equal(t, "untitled p by alice@example.com "+rig.UserID("alice"), text())
+	for _, crud := range []string{op("PUT", "notes", "1", `"text":"x"`), op("PATCH", "notes", "1", `"text":"x"`), op("DELETE", "notes", "1", "")} {
+		require.Equal(t, "UNAUTHORIZED", b.One(t, "bob", crud).FailedOperation.ErrorCode, crud)
+	}
+	require.Equal(t, "UNAUTHORIZED", b.One(t, "alice", op("PATCH", "notes", "1", `"owner":"`+rig.UserID("bob")+`"`)).FailedOperation.ErrorCode)
+	require.Equal(t, "UNAUTHORIZED", b.One(t, "alice", op("PATCH", "notes", "1", `"secret":"x"`)).FailedOperation.ErrorCode)
+	require.Equal(t, "IMMUTABLE_COLUMN", b.One(t, "alice", op("PATCH", "notes", "1", `"parent":"q"`)).FailedOperation.ErrorCode)
+	require.Equal(t, "IMMUTABLE_COLUMN", b.One(t, "alice", op("PUT", "notes", "1", `"parent":"q"`)).FailedOperation.ErrorCode)
+	b.succeed(t, "alice", op("PUT", "notes", "1", `"parent":"p","text":"mine","owner":"`+rig.UserID("alice")+`"`))
+	require.Equal(t, "mine p by alice@example.com "+rig.UserID("alice"), text())
+	b.succeed(t, "alice", op("DELETE", "notes", "1", ""))
+}
+
+func TestRules(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table lists2 (id text primary key, name text not null, archived boolean not null default false);
+		create table todos2 (id text primary key, list_id text references lists2, title text, state text not null default 'open', priority int, due timestamptz, tags text[], extra jsonb, done_at timestamptz);
+		grant select, insert, update, delete on lists2, todos2 to authenticated;
+		create function stamp() returns trigger language plpgsql as $$begin if new.state = 'done' then new.done_at = now(); end if; return new; end$$;
+		create trigger stamp before insert or update on todos2 for each row execute function stamp();`, `
+tables:
+  lists: {table: lists2, allow: all}
+  todos:
+    table: todos2
+    allow: all
+    client: [FOREIGN_KEY_VIOLATION]
+    rules:
+      - {name: title-length, on: [put, patch], when: "has(data.title)", check: "data.title != null && length(data.title) <= 10", code: TITLE_TOO_LONG, message: At most ten characters, details: {most: "10", sent: "data.title.size()"}}
+      - name: state-machine
+        on: [patch]
+        when: has(data.state)
+        check: "old == null || old.state == new.state || [old.state, new.state] in [['open', 'started'], ['started', 'done']]"
+        code: WRONG_STATE
+        message: A task is started before it is done
+      - name: open-list
+        on: [put, patch]
+        lookup: {list: "select archived from lists2 where id = $new.list_id"}
+        check: "lookup.list == null || !lookup.list.archived"
+        code: LIST_ARCHIVED
+        message: The list is archived
+        client: true
+      - {name: stamped, on: [put, patch], when: "new.state == 'done'", check: "new.done_at != null && new.done_at <= now + duration('1h')", code: NOT_STAMPED, message: The trigger stamps what is done}
+      - {name: due-after-now, on: [put], when: "has(data.due)", check: "data.due == null || data.due > timestamp('2020-01-01T00:00:00Z')", code: TOO_OLD, message: Too old}
+      - {name: mine, on: [delete], check: "old == null || old.state != 'done' || auth.claims.email == 'boss@example.com'", code: NOT_YOURS, message: Only the boss deletes what is done}
+      - {name: fails, on: [put], when: "id == 'boom'", check: "parseJson(metadata).x", code: NEVER, message: never}
+      - {name: tags, on: [put], when: "has(data.tags)", check: "new.tags == null || new.tags.size() <= 2", code: TOO_MANY_TAGS, message: Two tags at most}
+      - {name: extra, on: [put], when: "has(data.extra)", check: "data.extra == null || !has(data.extra.admin)", code: NO_ADMIN, message: No}
+transaction:
+  rules:
+    - {name: not-too-many, check: "tx.filter(o, o.table == 'todos').size() <= 5", code: TOO_MANY, message: Five at most}`)
+	code := func(t *testing.T, user, crud string) string {
+		result := b.One(t, user, crud)
+		if result.FailedOperation == nil {
+			return result.Status
+		}
+		return result.FailedOperation.ErrorCode
+	}
+	b.succeed(t, "alice", op("PUT", "lists", "l", `"name":"open"`)+","+op("PUT", "lists", "a", `"name":"old","archived":1`))
+
+	for _, test := range []struct{ name, crud, want string }{
+		{"Good", op("PUT", "todos", "1", `"title":"short","list_id":"l"`), "success"},
+		{"TooLong", op("PUT", "todos", "2", `"title":"much too long a title"`), "TITLE_TOO_LONG"},
+		{"CharactersAsPeopleCount", op("PUT", "todos", "3", `"title":"👨‍👩‍👧‍👦👨‍👩‍👧‍👦👨‍👩‍👧‍👦👨‍👩‍👧‍👦👨‍👩‍👧‍👦"`), "success"},
+		{"Lookup", op("PUT", "todos", "4", `"list_id":"a"`), "LIST_ARCHIVED"},
+		{"LookupOfARowOfTheSameTransaction", op("PUT", "lists", "new", `"name":"n","archived":true`) + "," + op("PUT", "todos", "5", `"list_id":"new"`), "LIST_ARCHIVED"},
+		{"LookupOfARowThatIsNotThere", op("PUT", "todos", "6", ``), "success"},
+		{"TriggerSeen", op("PUT", "todos", "7", `"state":"done"`), "success"},
+		{"Timestamps", op("PUT", "todos", "8", `"due":"2019-12-31T23:00:00Z"`), "TOO_OLD"},
+		{"Arrays", op("PUT", "todos", "9", `"tags":"[\"a\",\"b\",\"c\"]"`), "TOO_MANY_TAGS"},
+		{"JSON", op("PUT", "todos", "10", `"extra":"{\"admin\":true}"`), "NO_ADMIN"},
+		{"JSONAllowed", op("PUT", "todos", "11", `"extra":{"note":"x"}`), "success"},
+		{"ARuleThatFails", op("PUT", "todos", "boom", ``), "retryable_error"},
+		{"Directed", op("PUT", "todos", "12", `"list_id":"nobody"`), "FOREIGN_KEY_VIOLATION"},
+		{"WholeTransaction", strings.Repeat(op("DELETE", "todos", "x", "")+",", 5) + op("DELETE", "todos", "y", ""), "TOO_MANY"},
+		{"PatchOfNothing", op("PATCH", "todos", "nowhere", `"state":"done"`), "success"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, test.want, code(t, "alice", test.crud))
+		})
+	}
+
+	t.Run("StateMachine", func(t *testing.T) {
+		t.Parallel()
+		b.succeed(t, "alice", op("PUT", "todos", "s", `"title":"task"`))
+		require.Equal(t, "WRONG_STATE", code(t, "alice", op("PATCH", "todos", "s", `"state":"done"`)))
+		require.Equal(t, "success", code(t, "alice", op("PATCH", "todos", "s", `"state":"started"`)+","+op("PATCH", "todos", "s", `"state":"done"`)), "operations see those before them")
+		require.Equal(t, "NOT_YOURS", code(t, "alice", op("DELETE", "todos", "s", "")))
+		require.Equal(t, "success", code(t, "boss", op("DELETE", "todos", "s", "")))
+	})
+
+	t.Run("DetailsAndHandling", func(t *testing.T) {
+		t.Parallel()
+		long := b.One(t, "alice", op("PUT", "todos", "d", `"title":"much too long"`))
+		require.Equal(t, map[string]any{"most": 10.0, "sent": 13.0}, long.FailedOperation.Details)
+		require.False(t, *long.RequiresClientHandling)
+		archived := b.Upload(t, "alice", `{"transactions":[{"transaction_id":1,"crud":[`+op("PUT", "todos", "d", `"list_id":"a"`)+`]},{"crud":[`+op("PUT", "todos", "after", "")+`]}]}`).Results(t)
+		require.True(t, *archived[0].RequiresClientHandling)
+		require.Equal(t, "not_attempted", archived[1].Status, "a transaction that the client keeps ends the request")
+		require.Equal(t, "0", b.db.Text(t, `select count(*) from postern.receipts where outcome = 'rejected' and digest in (select digest from postern.rejected_writes where code = 'LIST_ARCHIVED')`))
+		require.Equal(t, "open-list held", b.db.Text(t, `select distinct rule || ' ' || status from postern.rejected_writes where code = 'LIST_ARCHIVED' and transaction_id = 1`))
+		b.db.Exec(t, `update lists2 set archived = false where id = 'a'`)
+		require.Equal(t, "success", b.Upload(t, "alice", `{"transactions":[{"transaction_id":1,"crud":[`+op("PUT", "todos", "d", `"list_id":"a"`)+`]}]}`).Results(t)[0].Status)
+		require.Equal(t, "resolved", b.db.Text(t, `select status from postern.rejected_writes where code = 'LIST_ARCHIVED' and transaction_id = 1`))
+		b.db.Exec(t, `update lists2 set archived = true where id = 'a'`)
+	})
+
+	t.Run("AmongOthers", func(t *testing.T) {
+		t.Parallel()
+		results := b.Upload(t, "alice", `{"transactions":[{"crud":[`+op("PUT", "todos", "o1", "")+`]},{"crud":[`+op("PUT", "todos", "o2", "")+","+op("PATCH", "todos", "o2", `"state":"done"`)+`]},{"crud":[`+op("PUT", "todos", "o3", "")+`]}]}`).Results(t)
+		require.Equal(t, "success", results[0].Status)
+		require.Equal(t, "WRONG_STATE", results[1].FailedOperation.ErrorCode)
+		require.Equal(t, 1, *results[1].FailedOperation.OperationIndex)
+		require.Equal(t, "success", results[2].Status)
+		require.Equal(t, "o1,o3", b.db.Text(t, `select string_agg(id, ',' order by id) from todos2 where id like 'o_'`))
+	})
+}
+
+func TestRates(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `create table pings (id text primary key); grant select, insert, update, delete on pings to authenticated;`, `
+tables: {pings: {allow: all, rate: {most: 3, per: 1h}}, free: {table: pings, allow: all}}
+rate: {most: 100, per: 1h}`)
+	one := func(user, table, id string) rig.Result { return b.One(t, user, op("PUT", table, id, "")) }
+	for i := range 3 {
+		require.Equal(t, "success", one("alice", "pings", fmt.Sprint(i)).Status)
+	}
+	fourth := one("alice", "pings", "4")
+	require.Equal(t, "retryable_error", fourth.Status)
+	require.Greater(t, fourth.RetryAfterMS, 60_000)
+	require.Equal(t, "success", one("bob", "pings", "5").Status)
+	require.Equal(t, "success", one("alice", "free", "6").Status)
+	require.Equal(t, "0", b.db.Text(t, `select count(*) from postern.rejected_writes`))
+}
+
+func TestReload(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	dir := t.TempDir()
+	write := func(yaml string) {
+		// As editors do: beside it, and then in its place.
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "app.tmp"), []byte(yaml), 0o600))
+		require.NoError(t, os.Rename(filepath.Join(dir, "app.tmp"), filepath.Join(dir, "app.yaml")))
+	}
+	write(`tables: {lists: {allow: [put]}}`)
+	live, err := policies.Load(dir)
+	require.NoError(t, err)
+	s := rig.NewServiceOn(t, database, live)
+	const id = "8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10"
+	require.Equal(t, "success", s.One(t, "alice", op("PUT", "lists", id, `"name":"x"`)).Status)
+	first := live.SHA256()
+
+	write(`tables: {lists: {allow: [put, delete], columns: {name: nmae}}}`)
+	require.Eventually(t, func() bool { return strings.Contains(s.Logs.String(), "the new policies are not taken") }, 10*time.Second, 10*time.Millisecond)
+	require.Contains(t, s.Logs.String(), `did you mean \"name\"?`)
+	require.Equal(t, first, live.SHA256())
+	require.Equal(t, "UNAUTHORIZED", s.One(t, "alice", op("DELETE", "lists", id, "")).FailedOperation.ErrorCode)
+
+	write(`tables: {lists: {allow: [put, delete]}}`)
+	require.Eventually(t, func() bool { return live.SHA256() != first }, 10*time.Second, 10*time.Millisecond)
+	require.Equal(t, "success", s.One(t, "alice", op("DELETE", "lists", id, "")).Status)
+	require.Contains(t, s.Send(t, http.MethodGet, "/readyz", "").Body, live.SHA256())
+	metrics := httptest.NewRecorder()
+	s.Metrics.ServeHTTP(metrics, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	require.Contains(t, metrics.Body.String(), `postern_policies_info{sha256="`+live.SHA256()+`"} 1`)
+}
+
+func TestLookupsThatCannotRun(t *testing.T) {
+	t.Parallel()
+	s := rig.NewServiceUnready(t, rig.NewDatabase(t), rig.Policies(t, `
+tables:
+  lists:
+    allow: all
+    rules: [{name: r, lookup: {l: "select nmae from lists where id = $id"}, check: lookup.l == null, code: NO, message: No}]`))
+	require.Eventually(t, func() bool {
+		return strings.Contains(s.Send(t, http.MethodGet, "/readyz", "").Body, `column \"nmae\" does not exist`)
+	}, 10*time.Second, 10*time.Millisecond)
+}
+
+// sell is the example of a rule in Go: a sale takes stock under a lock, is refused
+// where there is too little, and leaves a line in the ledger.
+var sell = policies.CodeRule{
+	Name:   "sell",
+	Tables: []string{"sales"},
+	Decide: func(ctx context.Context, tx *policies.Tx) error {
+		for i, op := range tx.Operations {
+			if op.Table != "sales" || op.Op != wire.Put {
+				continue
+			}
+			var item string
+			var qty, left int
+			for _, m := range op.Data {
+				switch m.Name {
+				case "item":
+					item = strings.Trim(string(m.Value), `"`)
+				case "qty":
+					qty, _ = strconv.Atoi(string(m.Value))
+				}
+			}
+			err := tx.DB.QueryRow(ctx, `update stock set qty = qty - $1 where item = $2 returning qty`, qty, item).Scan(&left)
+			switch {
+			case errors.Is(err, pgx.ErrNoRows):
+				return policies.Refuse("NO_SUCH_ITEM", "There is no such item", i)
+			case err != nil:
+				return err
+			case left < 0:
+				return policies.Refuse("OUT_OF_STOCK", "There are not that many left", i)
+			}
+			tx.Operations = append(tx.Operations, wire.Operation{Op: wire.Put, Table: "ledger", ID: op.ID + "-line", Data: []wire.Member{{Name: "note", Value: []byte(fmt.Sprintf(`"%d of %s"`, qty, item))}}})
+		}
+		return nil
+	},
+}
+
+func TestRulesInGo(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	database.Exec(t, `
+		create table stock (item text primary key, qty int not null);
+		create table sales (id text primary key, item text, qty int);
+		create table ledger (id text primary key, note text);
+		grant select, insert, update, delete on stock, sales, ledger to authenticated;
+		insert into stock values ('tea', 5)`)
+	s := rig.NewServiceOn(t, database, rig.Policies(t, `tables: {sales: {allow: all}, ledger: {allow: all}}`).WithCode(sell))
+	b := &testBundle{Service: s, db: database}
+	state := func() string {
+		return database.Text(t, `select (select qty from stock) || ' ' || (select count(*) from sales) || ' ' || (select count(*) from ledger)`)
+	}
+	sale := func(id string, qty int) string {
+		return op("PUT", "sales", id, fmt.Sprintf(`"item":"tea","qty":%d`, qty))
+	}
+	b.succeed(t, "alice", sale("1", 3))
+	require.Equal(t, "2 1 1", state())
+	result := b.One(t, "alice", op("PUT", "ledger", "other", "")+","+sale("2", 3))
+	require.Equal(t, "OUT_OF_STOCK", result.FailedOperation.ErrorCode)
+	require.Equal(t, 1, *result.FailedOperation.OperationIndex)
+	require.Equal(t, "sell", database.Text(t, `select rule from postern.rejected_writes`))
+	require.Equal(t, "2 1 1", state(), "nothing of it has happened")
+
+	results := b.Upload(t, "alice", `{"transactions":[{"transaction_id":1,"crud":[`+sale("3", 1)+`]},{"transaction_id":2,"crud":[`+sale("4", 9)+`]},{"transaction_id":3,"crud":[`+sale("5", 1)+`]}]}`).Results(t)
+	require.Equal(t, "success", results[0].Status)
+	require.Equal(t, "OUT_OF_STOCK", results[1].FailedOperation.ErrorCode)
+	require.Equal(t, "success", results[2].Status)
+	require.Equal(t, "0 3 3", state())
+
+	database.Exec(t, `update stock set qty = 10`)
+	var all sync.WaitGroup
+	var sold atomic.Int64
+	for i := range 15 {
+		all.Go(func() {
+			if b.One(t, "alice", sale(fmt.Sprint("c", i), 1)).Status == "success" {
+				sold.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, int64(10), sold.Load())
+	require.Equal(t, "0 13 13", state())
+}
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table tasks (id text primary key, title text, points int);
+		create table task_changes (n bigint generated always as identity primary key, row_id text, field text, previous jsonb, value jsonb, metadata text, by uuid default auth.uid());
+		grant select, insert, update, delete on tasks, task_changes to authenticated;`,
+		`tables: {tasks: {allow: all, history: task_changes}}`)
+	b.succeed(t, "alice", op("PUT", "tasks", "1", `"title":"a","points":1`))
+	b.succeed(t, "alice", `{"op":"PATCH","table":"tasks","id":"1","op_data":{"title":"b"},"previous_values":{"title":"a"},"metadata":"renamed by hand"}`)
+	require.Equal(t, `title "a" | points 1 | title "a" "b" renamed by hand`, b.db.Text(t, `select string_agg(concat_ws(' ', field, previous, value, metadata), ' | ' order by n) from task_changes where row_id = '1' and by = $1`, rig.UserID("alice")))
+}
+
+// TestTablesThatChange changes tables under a running service, which reads them
+// again when a transaction does not fit, at most once a second.
+func TestTablesThatChange(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table notes (id text primary key, text text, owner uuid, extra int);
+		create table other (id text primary key);
+		grant select, insert, update, delete on notes, other to authenticated`, `
+tables:
+  notes: {allow: all, owner: owner}
+  other: {allow: all}`)
+	b.succeed(t, "alice", op("PUT", "notes", "1", `"text":"x","extra":1`))
+	becomes := func(crud, want string) {
+		require.Eventually(t, func() bool {
+			result := b.One(t, "alice", crud)
+			return result.Status == want || result.FailedOperation != nil && result.FailedOperation.ErrorCode == want
+		}, 10*time.Second, 50*time.Millisecond, "%s: %s", crud, want)
+	}
+	b.db.Exec(t, `alter table notes add column colour text; alter table notes drop column extra`)
+	becomes(op("PATCH", "notes", "1", `"colour":"red"`), "success")
+	becomes(op("PATCH", "notes", "1", `"extra":2`), "SCHEMA_MISMATCH")
+
+	b.db.Exec(t, `drop table notes; create table notes (id text primary key, text text); grant select, insert, update, delete on notes to authenticated`)
+	becomes(op("PUT", "notes", "3", `"text":"y"`), "retryable_error")
+	require.Contains(t, b.Logs.String(), `has no column \"owner\" any more`)
+	require.Equal(t, "0", b.db.Text(t, `select count(*) from notes`))
+	b.succeed(t, "alice", op("PUT", "other", "1", ""))
+}
