@@ -23,6 +23,8 @@ const schema = new Schema({
     },
     { trackPrevious: true }
   ),
+  // As `postern migrate --print` has it, in part.
+  rejected_writes: new Table({ status: column.text, code: column.text, message: column.text }),
   // One row, which the stand-in for the PowerSync Service counts up with each
   // write checkpoint: how often it has seen the queue run empty.
   checkpoints: new Table({ number: column.integer })

@@ -32,6 +32,8 @@ type testBundle struct {
 	db         *rig.Database
 	powerSync  *powerSync
 	alice, bob string // their subs
+	neonAuth   string // where users of scenarios with Neon sign up
+	team       string // what a POST has the team do
 }
 
 func setup(t *testing.T) *testBundle {
@@ -75,6 +77,19 @@ type report struct {
 	IDs        map[string]string `json:"ids"`
 	Renamed    []list            `json:"renamed"`
 	Asked      []bool            `json:"asked"`
+
+	NotAccepted []notAccepted `json:"not_accepted"` // in the device's own database
+	Listed      []notAccepted `json:"listed"`       // what GET /api/rejected said
+	Left        int           `json:"left"`         // of NotAccepted, in the end
+
+	// Of users who sign up in the scenario.
+	UserID      string `json:"user_id"`
+	Token       string `json:"token"`
+	Credentials struct {
+		Endpoint string `json:"endpoint"`
+		Token    string `json:"token"`
+		UserID   string `json:"user_id"`
+	} `json:"credentials"`
 }
 
 type exchange struct {
@@ -126,7 +141,7 @@ func (b *testBundle) run(t *testing.T, scenario string) report {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, node, filepath.Join("scenarios", scenario+".mjs"))
 	// Nothing of the machine's environment: the SDK would go through its proxies.
-	cmd.Env = []string{"POSTERN_URL=" + b.URL, "DEVICE_FOLDER=" + t.TempDir()}
+	cmd.Env = []string{"POSTERN_URL=" + b.URL, "DEVICE_FOLDER=" + t.TempDir(), "NEON_AUTH_URL=" + b.neonAuth, "TEAM_URL=" + b.team}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	require.NoError(t, err, "%s\nthe device: %s\nthe service: %s", scenario, &stderr, b.Logs)

@@ -132,13 +132,16 @@ type (
 	}
 )
 
-// checkpoint is the rows of both tables in the bucket of that number, which
-// takes the place of the one before.
+// checkpoint is the rows of both tables, and the rejected writes that wait for
+// somebody, in the bucket of that number, which takes the place of the one before.
 func (p *powerSync) checkpoint(ctx context.Context, number int) ([]any, error) {
 	rows, err := p.db.Owner.Query(ctx, `
 select 'lists', id::text, (to_jsonb(l) - 'id')::text from lists l
  union all
 select 'todos', id::text, (to_jsonb(t) - 'id' || jsonb_build_object('completed', completed::int))::text from todos t
+ union all
+select 'rejected_writes', id::text, jsonb_build_object('status', status, 'code', code, 'message', message)::text
+  from postern.rejected_writes where status in ('open', 'held')
  union all
 select 'checkpoints', '1', jsonb_build_object('number', $1::int)::text`, number)
 	if err != nil {
