@@ -1,0 +1,287 @@
+// Bench compares Postern with a floor, the least that any program must do that
+// answers the same requests: see floor.go. From the module's root:
+//
+//	go run ./tests/bench          every cell, under 8 minutes
+//	go run ./tests/bench -quick   every cell, shorter and noisier, under a minute
+//
+// It prints a Markdown table: for each delay added to the database's round trip,
+// number of connections and shape of request, the throughput of Postern divided
+// by that of the floor, and the ratios of their latencies; CPU time and database
+// round trips a request; and then the peak memory of each.
+//
+// Both programs are processes of their own, on the same throwaway Postgres (which
+// does not wait for its disk, so that the programs weigh more than in production),
+// with the same demo tables under row-level security and the same pool of 32
+// connections. Postern is `postern serve` as it is built, logging each request to a
+// file. Their slices of load take turns, floor and Postern leading in turn, so
+// that what else the machine does hits both; the ratio is the median over pairs of
+// neighbouring slices. Load, programs and Postgres share the machine: numbers of
+// requests a second mean little, ratios much.
+//
+// Without added delay the programs talk to Postgres directly. With it they do so
+// through rig.Proxy, which also counts the round trips.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"time"
+
+	"postern/policies"
+	"postern/service/local"
+	"postern/tests/rig"
+)
+
+var (
+	delays      = []time.Duration{0, 2 * time.Millisecond, 20 * time.Millisecond}
+	connections = []int{1, 8, 32}
+	shapes      = []shape{{1, 1}, {1, 10}, {1, 100}, {50, 1}}
+)
+
+const (
+	posternIndex, floorIndex = 0, 1
+
+	poolSize = 32 // so that no request waits for a connection
+	users    = 8
+	warmUp   = 500 * time.Millisecond
+)
+
+// names of the programs, by index.
+var names = [2]string{"Postern", "floor"}
+
+// effort is how long a cell is measured: rounds of one slice for each program.
+type effort struct {
+	rounds int
+	slice  time.Duration
+}
+
+func main() {
+	local.RunKeeper()
+	if keySet := os.Getenv(floorEnv); keySet != "" {
+		fmt.Fprintln(os.Stderr, runFloor(os.Getenv("DATABASE_URL"), keySet))
+		os.Exit(1)
+	}
+	quick := flag.Bool("quick", false, "shorter and noisier, under a minute")
+	flag.Parse()
+	e := effort{4, 1400 * time.Millisecond}
+	if *quick {
+		e = effort{2, 250 * time.Millisecond}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := bench(ctx, os.Stdout, e); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// stage is what all measurements share.
+type stage struct {
+	dir      string
+	postgres *local.Postgres
+	issuer   *local.Issuer
+	keys     string // where the issuer's key set is, in front of /dev/jwks.json
+	binary   string
+	policies string
+	loginURL string
+	tokens   []string
+}
+
+func bench(ctx context.Context, out io.Writer, e effort) (err error) {
+	s, closeStage, err := newStage(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStage()
+	fmt.Fprintf(out, "Postern against the floor, %d CPUs, %s/%s, %d slices of %v each.\n\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, e.rounds, e.slice)
+	printHeader(out)
+	var peaks [2]int64
+	for _, delay := range delays {
+		if err := s.measure(ctx, out, e, delay, &peaks); err != nil {
+			return fmt.Errorf("with %v added: %w", delay, err)
+		}
+	}
+	fmt.Fprintf(out, "\nPeak resident memory, all of the above, at up to %d connections:", connections[len(connections)-1])
+	for i, peak := range peaks {
+		fmt.Fprintf(out, " %s %.1f MiB", names[i], float64(peak)/(1<<20))
+	}
+	fmt.Fprintln(out)
+	return nil
+}
+
+func newStage(ctx context.Context) (s *stage, closeStage func(), err error) {
+	s = &stage{}
+	if s.dir, err = os.MkdirTemp("", "postern-bench-"); err != nil {
+		return nil, nil, err
+	}
+	closers := []func(){func() { os.RemoveAll(s.dir) }}
+	closeStage = func() {
+		for i := len(closers) - 1; i >= 0; i-- {
+			closers[i]()
+		}
+	}
+	defer func() {
+		if err != nil {
+			closeStage()
+		}
+	}()
+	if err := os.Chmod(s.dir, 0o755); err != nil { // Postgres' user passes through it
+		return nil, nil, err
+	}
+	s.binary = filepath.Join(s.dir, "postern")
+	if err := rig.BuildCommand(ctx, s.binary); err != nil {
+		return nil, nil, err
+	}
+	s.policies = filepath.Join(s.dir, "policies")
+	if err := os.CopyFS(s.policies, policies.Demo()); err != nil {
+		return nil, nil, err
+	}
+	s.postgres, err = local.StartPostgres(ctx, local.PostgresOptions{Dir: filepath.Join(s.dir, "postgres"), Throwaway: true, MaxConnections: 4 * poolSize})
+	if err != nil {
+		return nil, nil, err
+	}
+	closers = append(closers, s.postgres.Stop)
+	if s.loginURL, err = local.PrepareDatabase(ctx, s.postgres, "postgres"); err != nil {
+		return nil, nil, err
+	}
+	s.loginURL += fmt.Sprintf("&pool_max_conns=%d", poolSize)
+	if s.issuer, err = local.OpenIssuer(s.dir); err != nil {
+		return nil, nil, err
+	}
+	keys := httptest.NewServer(s.issuer)
+	closers = append(closers, keys.Close)
+	s.keys = keys.URL
+	for i := range users {
+		token, err := s.issuer.Token(fmt.Sprint("user ", i), time.Now())
+		if err != nil {
+			return nil, nil, err
+		}
+		s.tokens = append(s.tokens, token)
+	}
+	return s, closeStage, nil
+}
+
+// program is Postern or the floor, running.
+type program struct {
+	process *rig.Process
+	url     string
+	proxy   *rig.Proxy // to the database; nil where it talks to it directly
+}
+
+func (p program) close() {
+	if p.process != nil {
+		p.process.Stop()
+	}
+	if p.proxy != nil {
+		p.proxy.Close()
+	}
+}
+
+var floorAt = regexp.MustCompile(`floor at (\S+)`)
+
+// start runs one of the programs.
+func (s *stage) start(ctx context.Context, which int, delay time.Duration) (p program, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	database := s.loginURL
+	if delay > 0 {
+		u, err := url.Parse(database)
+		if err != nil {
+			return p, err
+		}
+		if p.proxy, err = rig.OpenProxy(u.Host, rig.ProxyOptions{RoundTrip: delay}); err != nil {
+			return p, err
+		}
+		if database, err = p.proxy.URL(database); err != nil {
+			return p, err
+		}
+	}
+	output := filepath.Join(s.dir, names[which]+".log")
+	if which == posternIndex {
+		p.process, p.url, err = rig.Serve(ctx, output, s.binary, database, s.keys, s.policies)
+		return p, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return p, err
+	}
+	p.process, err = rig.StartProcess(output, []string{floorEnv + "=" + s.keys + "/dev/jwks.json", "DATABASE_URL=" + database}, self)
+	if err != nil {
+		return p, err
+	}
+	address, err := p.process.Await(ctx, floorAt)
+	p.url = "http://" + address
+	return p, err
+}
+
+// measure prints all cells of one delay.
+func (s *stage) measure(ctx context.Context, out io.Writer, e effort, delay time.Duration, peaks *[2]int64) error {
+	var programs [2]program
+	for i := range programs {
+		p, err := s.start(ctx, i, delay)
+		if err != nil {
+			return fmt.Errorf("starting %s: %w", names[i], err)
+		}
+		defer p.close()
+		programs[i] = p
+		if _, err := load(ctx, p.url, s.tokens, connections[len(connections)-1], shape{1, 1}, warmUp); err != nil {
+			return fmt.Errorf("%s: %w", names[i], err)
+		}
+	}
+	for _, n := range connections {
+		for _, shape := range shapes {
+			c := cell{delay: delay, connections: n, shape: shape}
+			for round := range e.rounds {
+				for turn := range programs {
+					i := (round + turn) % len(programs)
+					if err := s.slice(ctx, programs[i], &c, i, e.slice); err != nil {
+						return fmt.Errorf("%s at %d connections, %v: %w", names[i], n, shape, err)
+					}
+				}
+			}
+			c.print(out)
+		}
+	}
+	for i, p := range programs {
+		peaks[i] = max(peaks[i], peakMemory(p.process.PID()))
+	}
+	return nil
+}
+
+// slice loads a program for a while and adds what it did to the cell.
+func (s *stage) slice(ctx context.Context, p program, c *cell, which int, d time.Duration) error {
+	m := &c.programs[which]
+	cpu, trips := cpuTime(p.process.PID()), int64(0)
+	if p.proxy != nil {
+		trips = p.proxy.RoundTrips()
+	}
+	got, err := load(ctx, p.url, s.tokens, c.connections, c.shape, d)
+	if err == nil && got.requests == 0 {
+		err = errors.New("no request was answered in time")
+	}
+	if err != nil {
+		return err
+	}
+	m.slices = append(m.slices, got)
+	m.cpu += cpuTime(p.process.PID()) - cpu
+	if p.proxy != nil {
+		m.roundTrips += p.proxy.RoundTrips() - trips
+	}
+	return nil
+}
