@@ -1,0 +1,79 @@
+package examples_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"postern/policies"
+	"postern/service/apply"
+	"postern/service/upload"
+	"postern/tests/rig"
+)
+
+// ruled are policies with a number of rules over what was sent.
+func ruled(t testing.TB, rules int) *policies.Live {
+	var yaml strings.Builder
+	yaml.WriteString("tables:\n  todos:\n    allow: all\n    rules:\n")
+	for i := range rules {
+		fmt.Fprintf(&yaml, "      - {name: r%d, when: has(data.title), check: size(data.title) <= %d && new.qty >= 0, code: NO, message: No}\n", i, 200+i)
+	}
+	if rules == 0 {
+		return rig.Policies(t, "tables: {todos: {allow: all}}")
+	}
+	return rig.Policies(t, yaml.String())
+}
+
+const operations = 100
+
+func batch(t testing.TB) upload.Transaction {
+	crud := make([]string, operations)
+	for i := range crud {
+		crud[i] = op("PUT", "todos", uuid.NewString(), fmt.Sprintf(`"title":"task %d","qty":%d`, i, i), "")
+	}
+	return transaction(t, strings.Join(crud, ","))
+}
+
+// BenchmarkRules is what rules cost an operation, in the whole way into Postgres
+// and in deciding alone, as a ratio to none.
+func BenchmarkRules(b *testing.B) {
+	me := as(b, ann, nil)
+	var whole, deciding time.Duration // of none
+	for _, rules := range []int{0, 1, 5, 20} {
+		live := ruled(b, rules)
+		w := newWorld(b, testdata, live)
+		b.Run(fmt.Sprintf("Applied/%d", rules), func(b *testing.B) {
+			for b.Loop() {
+				require.Equal(b, upload.Success, w.apply(b, me, batch(b)).Status)
+			}
+			whole = report(b, rules, whole)
+		})
+		set, err := live.For(w.snapshot)
+		require.NoError(b, err)
+		b.Run(fmt.Sprintf("Decided/%d", rules), func(b *testing.B) {
+			tx := batch(b)
+			for b.Loop() {
+				decision, err := apply.NewOffline(set, w.snapshot).Decide(b.Context(), me, time.Now(), tx)
+				require.NoError(b, err)
+				require.Nil(b, decision.Rejection)
+			}
+			deciding = report(b, rules, deciding)
+		})
+	}
+}
+
+// report reports the time of an operation and its ratio to the one without rules,
+// which it returns.
+func report(b *testing.B, rules int, none time.Duration) time.Duration {
+	each := b.Elapsed() / time.Duration(b.N) / operations
+	b.ReportMetric(float64(each.Nanoseconds()), "ns/operation")
+	if rules == 0 {
+		none = each
+	}
+	b.ReportMetric(float64(each)/float64(none), "x-none")
+	return none
+}
