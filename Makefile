@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help dev test pooler check fuzz
+.PHONY: help dev test pooler check fuzz bench
 
 help: ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -16,11 +16,20 @@ tests/e2e/node_modules: tests/e2e/package-lock.json
 
 pooler: ## Run the tests of the write path with PgBouncer between Postern and Postgres
 	POSTERN_TEST_POOLER=1 go test ./tests/conformance/ ./tests/faults/ ./tests/model/
+	POSTERN_TEST_POOLER=1 go test -short ./tests/rejected/
 
 check: ## Formatting, vet, and the race detector on the packages that share state
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt'ed: $$unformatted"; exit 1; }
 	go vet ./...
-	go test -race ./service/... ./policies/... ./tests/conformance/
+	go test -race ./service/... ./supabase/ ./neon/ ./policies/... ./tests/rig/ ./tests/conformance/
+	go test -race -short ./tests/rejected/
 
-fuzz: ## Fuzz the parsers of client bytes for a minute each
+fuzz: ## Fuzz the parsers of client bytes and policies for a minute each
 	go test ./service/upload -run '^$$' -fuzz FuzzDecodeBatch -fuzztime 1m
+	go test ./service/catalog -run '^$$' -fuzz FuzzConvert -fuzztime 1m
+	go test ./service/identity -run '^$$' -fuzz FuzzHeaderToIdentity -fuzztime 1m
+	go test ./service/identity -run '^$$' -fuzz FuzzKeySet -fuzztime 1m
+	go test ./policies -run '^$$' -fuzz FuzzRead -fuzztime 1m
+
+bench: ## Postern beside a floor program, as ratios; some seven minutes
+	go run ./tests/bench

@@ -206,4 +206,3 @@ func (s *sender) retryable(t *transaction, err error) *upload.Rejection {
 	}
 	return nil
 }
-
