@@ -89,6 +89,7 @@ func TestSameStatements(t *testing.T) {
 		response.Body.Close()
 	}
 	send(shape{1, 1}) // the connections are made
+	s.AwaitTidy(t)
 	fromPostern.reset()
 	fromFloor.reset()
 	for _, shape := range shapes {

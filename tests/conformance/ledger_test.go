@@ -1,20 +1,11 @@
 package conformance_test
 
 import (
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"postern/tests/rig"
 )
-
-// awaitTidy returns when a service has tidied up after its first success.
-func awaitTidy(t *testing.T, s *rig.Service) {
-	t.Helper()
-	require.Eventually(t, func() bool { return strings.Contains(s.Logs.String(), "tidied up") }, 20*time.Second, 10*time.Millisecond)
-}
 
 func TestOldReceiptsAreForgotten(t *testing.T) {
 	t.Parallel()
@@ -43,7 +34,7 @@ func TestOldReceiptsAreForgotten(t *testing.T) {
 		_, err = other.Exec(t.Context(), `select pg_advisory_xact_lock(hashtext('postern receipts'))`)
 		require.NoError(t, err)
 		upload(b)
-		awaitTidy(t, b.Service)
+		b.AwaitTidy(t)
 		require.Equal(t, "12001", left(b))
 		require.NoError(t, other.Rollback(t.Context()))
 	})

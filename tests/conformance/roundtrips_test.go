@@ -24,7 +24,7 @@ func TestRoundTrips(t *testing.T) {
 	direct.LoginURL = url + "&pool_max_conns=1"
 	s := rig.NewServiceOn(t, &direct, rig.Policies(t, shopPolicies))
 	s.One(t, "alice", op("PUT", "parents", "warm", "")) // connects
-	awaitTidy(t, s)
+	s.AwaitTidy(t)
 
 	request := func(transactions ...string) string {
 		for i, crud := range transactions {

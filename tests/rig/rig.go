@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -241,6 +242,13 @@ func (s *Service) AwaitReady(t testing.TB) {
 		defer response.Body.Close()
 		return response.StatusCode == http.StatusOK
 	}, 20*time.Second, 10*time.Millisecond, "the service does not get ready: %s", s.Logs)
+}
+
+// AwaitTidy returns when the service has tidied up, which it does after its first
+// success; from then on it asks the database only for its requests.
+func (s *Service) AwaitTidy(t testing.TB) {
+	t.Helper()
+	require.Eventually(t, func() bool { return strings.Contains(s.Logs.String(), "tidied up") }, 20*time.Second, 10*time.Millisecond)
 }
 
 // Token is a token for a user by name.
