@@ -31,6 +31,8 @@
 // after each operation in the same pipeline, and once all rules agree it is
 // committed, in a second round trip. So rules see what was really there and what
 // really will be, with the effects of earlier operations, defaults and triggers.
+// Where several rows are needed they are locked first, in the order of their
+// keys, so that no two requests lock them crosswise.
 //
 // Rules in Go run before the operations of their transaction, in an open database
 // transaction too, with as many round trips as they make.

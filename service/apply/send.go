@@ -112,6 +112,7 @@ var (
 // they agree: two round trips.
 func (s *sender) commitVerified(ctx context.Context, conn *pgconn.PgConn, prologue []step, transactions []*transaction) *failure {
 	steps := append([]step{begin}, prologue...)
+	steps = append(steps, lockSteps(transactions)...)
 	for i, t := range transactions {
 		steps = s.transactionSteps(steps, i, t)
 	}

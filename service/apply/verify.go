@@ -1,13 +1,16 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"cel.dev/cel-go/common/types"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"postern/policies"
@@ -26,7 +29,10 @@ type verification struct {
 	policy *policies.Table
 
 	before, after *query
-	lookups       []*query // of all rules
+	lookups       []*query          // of all rules
+	key           []*catalog.Column // its values are the arguments of before
+	locks         bool              // before locks the row
+	sent          policies.Row      // the new row as far as it was sent or set
 }
 
 // query is a step that reads.
@@ -45,14 +51,14 @@ func newVerification(w *write) *verification {
 	if len(w.rules) == 0 {
 		return nil
 	}
-	v := &verification{in: w.in, rules: w.rules, table: w.table, policy: w.policy}
+	v := &verification{in: w.in, rules: w.rules, table: w.table, policy: w.policy, key: w.columns[:w.keys], sent: w.in.New}
 	var before, after []string
 	for _, rule := range w.rules {
 		old, new := rule.Columns(w.table)
 		before, after = append(before, old...), append(after, new...)
 	}
 	v.before = w.read(before)
-	if slices.Contains(w.table.Grants[w.who.Role], "update") {
+	if v.locks = slices.Contains(w.table.Grants[w.who.Role], "update"); v.locks {
 		v.before.sql += " for update of t"
 	}
 	if w.sent.Op != upload.Delete {
@@ -132,6 +138,9 @@ func (v *verification) check(ctx context.Context) (*upload.Rejection, error) {
 		if v.in.New, err = v.after.result(); err != nil {
 			return nil, err
 		}
+		if v.in.New == nil && v.in.Op == upload.Put {
+			v.in.New = v.unseen()
+		}
 	}
 	found := map[*policies.Rule]map[string]policies.Row{}
 	for _, l := range v.lookups {
@@ -143,6 +152,69 @@ func (v *verification) check(ctx context.Context) (*upload.Rejection, error) {
 		}
 	}
 	return v.ask(ctx, found)
+}
+
+// unseen is a row that its own writer may not see, as tables are that are only
+// inserted into: what was sent of it, and null for the rest.
+func (v *verification) unseen() policies.Row {
+	row := maps.Clone(v.sent)
+	for _, c := range v.after.columns {
+		if _, ok := row[c.Name]; !ok {
+			row[c.Name] = types.NullValue
+		}
+	}
+	return row
+}
+
+// lockSteps lock the rows that rules need, table by table and in the order of
+// their keys, so that two requests which need the same rows do not lock them
+// crosswise.
+func lockSteps(transactions []*transaction) (steps []step) {
+	rows := map[*catalog.Table]map[string]*verification{}
+	for _, t := range transactions {
+		for _, statement := range t.plan {
+			v := statement.verify
+			if t.Rejection != nil || v == nil || !v.locks {
+				continue
+			}
+			if rows[v.table] == nil {
+				rows[v.table] = map[string]*verification{}
+			}
+			rows[v.table][string(catalog.TextArray(texts(v.before.args)))] = v
+		}
+	}
+	tables := slices.SortedFunc(maps.Keys(rows), func(a, b *catalog.Table) int { return cmp.Compare(a.OID, b.OID) })
+	for _, table := range tables {
+		if len(rows) > 1 || len(rows[table]) > 1 {
+			steps = append(steps, lockStep(table, slices.Collect(maps.Values(rows[table]))))
+		}
+	}
+	return steps
+}
+
+func lockStep(table *catalog.Table, rows []*verification) step {
+	key := rows[0].key
+	arrays, names := make([]string, len(key)), make([]string, len(key))
+	s := step{kind: reading, transaction: -1, operation: -1}
+	for i, c := range key {
+		values := make([]string, len(rows))
+		for j, v := range rows {
+			values[j] = string(v.before.args[i])
+		}
+		s.args = append(s.args, catalog.TextArray(values))
+		arrays[i], names[i] = parameter(i+1)+"::"+c.TypeName+"[]", "t."+c.SQL()
+	}
+	keys := strings.Join(names, ", ")
+	s.sql = "select from " + table.SQL() + " as t where (" + keys + ") in (select * from unnest(" + strings.Join(arrays, ", ") + ")) order by " + keys + " for update of t"
+	return s
+}
+
+func texts(values [][]byte) []string {
+	out := make([]string, len(values))
+	for i, value := range values {
+		out[i] = string(value)
+	}
+	return out
 }
 
 // ask asks the rules about the rows in the input, each with its own lookups. There

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -476,4 +477,50 @@ tables:
 	require.Contains(t, b.Logs.String(), `has no column \"owner\" any more`)
 	require.Equal(t, "0", b.db.Text(t, `select count(*) from notes`))
 	b.succeed(t, "alice", op("PUT", "other", "1", ""))
+}
+
+// TestRulesLockInOneOrder has many requests need the same rows, each in an order
+// of its own.
+func TestRulesLockInOneOrder(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table seats (show int, row text, taken int not null default 0, primary key (show, row));
+		create table halls (id bigint primary key, visits int not null default 0);
+		grant select, insert, update, delete on seats, halls to authenticated;
+		insert into seats select 1, r from unnest(array['a', 'b', 'c', 'd']) r;
+		insert into halls select generate_series(1, 4);`, `
+tables:
+  seats: {allow: [patch], id: [show, row], rules: [{name: r, check: "old == null || new.taken >= 0", code: NO, message: No}]}
+  halls: {allow: [patch], rules: [{name: r, check: "old == null || new.visits >= 0", code: NO, message: No}]}`)
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			for range 10 {
+				var crud []string
+				for _, n := range rand.Perm(4) {
+					crud = append(crud, op("PATCH", "seats", "1:"+string(rune('a'+n)), fmt.Sprintf(`"taken":%d`, i)), op("PATCH", "halls", fmt.Sprint(n+1), fmt.Sprintf(`"visits":%d`, i)))
+				}
+				if result := b.One(t, "alice", strings.Join(crud, ",")); result.Status != "success" {
+					t.Errorf("%+v", result)
+				}
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, "0", b.db.Text(t, `select deadlocks from pg_stat_database where datname = current_database()`))
+}
+
+// TestRulesOverRowsTheWriterCannotSee is a table that is only inserted into.
+func TestRulesOverRowsTheWriterCannotSee(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table log (id text primary key, line text, level int default 1);
+		alter table log enable row level security;
+		create policy i on log for insert to authenticated with check (true);
+		grant select, insert on log to authenticated;`, `
+tables:
+  log: {allow: [put], put: insert, rules: [{name: r, check: "old == null && new.line != 'bad' && new.level != 9", code: NO, message: No}]}`)
+	b.succeed(t, "alice", op("PUT", "log", "1", `"line":"good"`))
+	require.Equal(t, "NO", b.One(t, "alice", op("PUT", "log", "2", `"line":"bad"`)).FailedOperation.ErrorCode)
+	require.Equal(t, "1", b.db.Text(t, `select count(*) from log`))
 }
