@@ -15,8 +15,8 @@ tests/e2e/node_modules: tests/e2e/package-lock.json
 	touch $@
 
 pooler: ## Run the tests of the write path with PgBouncer between Postern and Postgres
-	POSTERN_TEST_POOLER=1 go test ./tests/conformance/ ./tests/faults/ ./tests/model/
-	POSTERN_TEST_POOLER=1 go test -short ./tests/rejected/
+	POSTERN_TEST_POOLER=1 go test -count=1 ./tests/conformance/ ./tests/faults/ ./tests/model/
+	POSTERN_TEST_POOLER=1 go test -count=1 -short ./tests/rejected/
 
 check: ## Formatting, vet, and the race detector on the packages that share state
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt'ed: $$unformatted"; exit 1; }
