@@ -524,3 +524,29 @@ tables:
 	require.Equal(t, "NO", b.One(t, "alice", op("PUT", "log", "2", `"line":"bad"`)).FailedOperation.ErrorCode)
 	require.Equal(t, "1", b.db.Text(t, `select count(*) from log`))
 }
+
+// TestQuota is the README's: a lookup that counts.
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table todos2 (id text primary key, created_by uuid not null);
+		grant select, insert, update, delete on todos2 to authenticated;`, `
+tables:
+  todos:
+    table: todos2
+    allow: [put]
+    set: {created_by: auth.sub}
+    rules:
+      - name: hundred-todos
+        on: [put]
+        lookup: {mine: "select count(*) as n from todos2 where created_by = $auth.sub"}
+        check: old != null || lookup.mine.n < 3
+        code: TOO_MANY_TODOS
+        message: "Three to-dos at most"`)
+	b.succeed(t, "alice", op("PUT", "todos", "1", "")+","+op("PUT", "todos", "2", "")+","+op("PUT", "todos", "3", ""))
+	require.Equal(t, "TOO_MANY_TODOS", b.One(t, "alice", op("PUT", "todos", "4", "")).FailedOperation.ErrorCode)
+	b.succeed(t, "alice", op("PUT", "todos", "3", ""))
+	b.succeed(t, "bob", op("PUT", "todos", "b1", ""))
+	result := b.One(t, "bob", op("PUT", "todos", "b2", "")+","+op("PUT", "todos", "b3", "")+","+op("PUT", "todos", "b4", ""))
+	require.Equal(t, 2, *result.FailedOperation.OperationIndex, "each sees those before it")
+}
