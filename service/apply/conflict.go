@@ -2,6 +2,7 @@ package apply
 
 import (
 	"slices"
+	"strings"
 
 	"postern/policies"
 	"postern/service/catalog"
@@ -134,7 +135,12 @@ func (b *builder) is(column *catalog.Column, value []byte) string {
 	case "json", "xml", "point", "polygon": // which have no equality
 		return "t." + column.SQL() + "::text is not distinct from " + b.param(value) + "::" + column.Type.Name + "::text"
 	}
-	return "t." + column.SQL() + " is not distinct from " + b.param(value)
+	// With a declared scale or precision, in which the stored value was rounded.
+	cast := ""
+	if column.Modifier >= 0 && strings.Contains(column.TypeName, "(") {
+		cast = "::" + column.TypeName
+	}
+	return "t." + column.SQL() + " is not distinct from " + b.param(value) + cast
 }
 
 // stored is what an existing row's column is set to, given the SQL of the value

@@ -95,6 +95,9 @@ func TestConflictStrategies(t *testing.T) {
 		require.Equal(t, "success", code(t, patch("fields", "f", `"title":"mine","qty":5,"body":{"k":2}`, `"title":"other","qty":1,"body":{"k":1}`)))
 		require.Equal(t, `a 5 1 {"k": 2}`, row(t, "f"), "the title has changed meanwhile and stays")
 		require.Equal(t, "INVALID_DATA", code(t, op("PATCH", "fields", "f", `"title":"x"`)))
+		require.Equal(t, "success", code(t, op("PUT", "fields", "f2", `"price":99.999`)))
+		require.Equal(t, "success", code(t, patch("fields", "f2", `"price":5`, `"price":99.999`)), "stored as 100.00, which the client has not seen")
+		require.Equal(t, "0 5.00 1", row(t, "f2"))
 	})
 
 	t.Run("Increment", func(t *testing.T) {
