@@ -274,18 +274,18 @@ transaction:
 
 	t.Run("DetailsAndHandling", func(t *testing.T) {
 		t.Parallel()
+		b.succeed(t, "alice", op("PUT", "lists", "h", `"name":"held","archived":1`))
 		long := b.One(t, "alice", op("PUT", "todos", "d", `"title":"much too long"`))
 		require.Equal(t, map[string]any{"most": 10.0, "sent": 13.0}, long.FailedOperation.Details)
 		require.False(t, *long.RequiresClientHandling)
-		archived := b.Upload(t, "alice", `{"transactions":[{"transaction_id":1,"crud":[`+op("PUT", "todos", "d", `"list_id":"a"`)+`]},{"crud":[`+op("PUT", "todos", "after", "")+`]}]}`).Results(t)
+		archived := b.Upload(t, "alice", `{"client_id":"its own","transactions":[{"transaction_id":1,"crud":[`+op("PUT", "todos", "d", `"list_id":"h"`)+`]},{"crud":[`+op("PUT", "todos", "after", "")+`]}]}`).Results(t)
 		require.True(t, *archived[0].RequiresClientHandling)
 		require.Equal(t, "not_attempted", archived[1].Status, "a transaction that the client keeps ends the request")
 		require.Equal(t, "0", b.db.Text(t, `select count(*) from postern.receipts where outcome = 'rejected' and digest in (select digest from postern.rejected_writes where code = 'LIST_ARCHIVED')`))
 		require.Equal(t, "open-list held", b.db.Text(t, `select distinct rule || ' ' || status from postern.rejected_writes where code = 'LIST_ARCHIVED' and transaction_id = 1`))
-		b.db.Exec(t, `update lists2 set archived = false where id = 'a'`)
-		require.Equal(t, "success", b.Upload(t, "alice", `{"transactions":[{"transaction_id":1,"crud":[`+op("PUT", "todos", "d", `"list_id":"a"`)+`]}]}`).Results(t)[0].Status)
+		b.db.Exec(t, `update lists2 set archived = false where id = 'h'`)
+		require.Equal(t, "success", b.Upload(t, "alice", `{"client_id":"its own","transactions":[{"transaction_id":1,"crud":[`+op("PUT", "todos", "d", `"list_id":"h"`)+`]}]}`).Results(t)[0].Status)
 		require.Equal(t, "resolved", b.db.Text(t, `select status from postern.rejected_writes where code = 'LIST_ARCHIVED' and transaction_id = 1`))
-		b.db.Exec(t, `update lists2 set archived = true where id = 'a'`)
 	})
 
 	t.Run("AmongOthers", func(t *testing.T) {
