@@ -191,7 +191,7 @@ func (s *Service) Mount(path string, handler http.Handler) {
 // under way are answered.
 func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 	failed := make(chan error, 1)
-	go func() { failed <- s.app.Listener(listener) }()
+	go func() { failed <- s.app.Listener(newListener(listener)) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving: %w", err)

@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -141,4 +142,18 @@ func TestLog(t *testing.T) {
 	for _, forbidden := range []string{secret, "x-secret-id", token, strings.Split(token, ".")[2], "forged"} {
 		require.NotContains(t, logged, forbidden)
 	}
+}
+
+// TestShutdownBesideSilentConnections stops the service, as its setup does in the
+// end and expects to succeed, while a connection is open that nothing was ever sent
+// on: proxies open some in advance.
+func TestShutdownBesideSilentConnections(t *testing.T) {
+	t.Parallel()
+	var silent net.Conn
+	t.Cleanup(func() { silent.Close() }) // after the service has stopped
+	b := setup(t)
+	var err error
+	silent, err = net.Dial("tcp", strings.TrimPrefix(b.URL, "http://"))
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, b.Send(t, http.MethodGet, "/readyz", "").Status, "by then the connection before is accepted")
 }
