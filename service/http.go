@@ -129,6 +129,7 @@ func (s *Service) powerSyncURL() string { return strings.TrimRight(s.cfg.PowerSy
 
 func (s *Service) readyz(c *fiber.Ctx) error {
 	if err := s.ready(); err != nil {
+		s.catalog.Renew(time.Second) // somebody may have mended it, and no upload comes here to find out
 		return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"message": err.Error()})
 	}
 	return c.JSON(fiber.Map{"status": "ready", "policies_sha256": s.policies.SHA256()})

@@ -54,6 +54,7 @@ type Service struct {
 	roles         []string // that users write as
 	missingGrants []string // as last logged; only catalogRead uses it
 	lookups       atomic.Pointer[lookups]
+	outdated      atomic.Bool // schema postern is
 
 	end     context.CancelFunc
 	running sync.WaitGroup // what works in the background
@@ -126,6 +127,7 @@ func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
 		s.logger.Error("cannot read the catalogue, will try again", "error", err)
 		return
 	}
+	s.checkSchema(snapshot)
 	set, err := s.policies.For(snapshot)
 	if problem := s.policies.Problem(); problem != nil {
 		s.logger.Error("the policies do not fit the database", "error", problem)
@@ -142,6 +144,18 @@ func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
 		s.missingGrants = missing
 		s.logger.Warn("the policies open what the database keeps from the role users write as; writes to it will be rejected until somebody runs", "sql", missing)
 	}
+}
+
+// checkSchema looks whether schema postern is what this program expects.
+func (s *Service) checkSchema(snapshot *catalog.Snapshot) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	outdated, err := ledger.Outdated(ctx, s.db)
+	if err != nil {
+		s.logger.Warn("cannot read the version of schema postern, will try again", "error", err)
+		return
+	}
+	s.outdated.Store(outdated || snapshot.Table("postern", "river_job") == nil)
 }
 
 // lookups is what Postgres said of a set's lookups.
@@ -222,7 +236,7 @@ func (s *Service) ready() error {
 	if snapshot.Table("postern", "receipts") == nil {
 		return errors.New("the database has no schema postern: run `postern migrate` as the owner of the tables")
 	}
-	if writes := snapshot.Table("postern", "rejected_writes"); writes == nil || writes.Column("status") == nil || snapshot.Table("postern", "river_job") == nil {
+	if s.outdated.Load() {
 		return errors.New("the database's schema postern is of an older version: run `postern migrate` as the owner of the tables")
 	}
 	if _, err := s.policies.For(snapshot); err != nil {

@@ -79,12 +79,12 @@ func (b *builder) guard() {
 	case policies.Newest:
 		if at := b.indexOf(b.table.Column(c.Columns[0])); at >= 0 {
 			column := "t." + b.columns[at].SQL()
-			b.guards = append(b.guards, guard{"(" + column + " is null or " + column + " <= " + b.param(b.values[at]) + ")", ""})
+			b.guards = append(b.guards, guard{"(" + column + " is null or " + column + " <= " + b.param(b.values[at]) + ")", dropped})
 		}
 	case policies.Version:
 		b.guardVersion(b.table.Column(c.Columns[0]))
 	case policies.Server:
-		b.guardUnchanged("")
+		b.guardUnchanged(dropped)
 	case policies.Reject:
 		b.guardUnchanged(upload.Conflict)
 	}

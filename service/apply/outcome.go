@@ -63,12 +63,8 @@ func rejectionOf(f *failure, pg *pgconn.PgError) *upload.Rejection {
 		return &upload.Rejection{Code: code, Message: message, Details: details(pg), Operation: f.operation}
 	}
 	switch {
-	case pg.Code == ledger.StateHidden:
-		return reject(upload.Unauthorized, "the row exists and is not yours to change")
 	case pg.Code == ledger.StateDeclined:
 		return declined(f, pg)
-	case pg.Code == ledger.StateMissing:
-		return reject(upload.RowNotFound, "the row does not exist")
 	case pg.Code == "23502":
 		return reject(upload.NotNullViolation, fmt.Sprintf("%s.%s must not be null", pg.TableName, pg.ColumnName))
 	case pg.Code == "23503":
@@ -91,8 +87,8 @@ func rejectionOf(f *failure, pg *pgconn.PgError) *upload.Rejection {
 	return nil
 }
 
-// declined is what postern.decline says: the code is its message, and its hint the
-// row, as the user may see it.
+// declined is what postern.untouched says: the code is its message, and its hint
+// the row, as the user may see it.
 func declined(f *failure, pg *pgconn.PgError) *upload.Rejection {
 	r := &upload.Rejection{Code: upload.Code(pg.Message), Operation: f.operation}
 	switch r.Code {
@@ -100,6 +96,8 @@ func declined(f *failure, pg *pgconn.PgError) *upload.Rejection {
 		r.Message, r.Details = "the row has changed since it was last synced", map[string]any{"row": jsontext.Value(pg.Hint)}
 	case upload.ImmutableColumn:
 		r.Message = "a column of the row keeps its first value"
+	case upload.RowNotFound:
+		r.Message = "the row does not exist"
 	default:
 		r.Message = "the row exists and is not yours to change"
 	}

@@ -21,8 +21,11 @@ type builder struct {
 // guard is a condition on the stored row under which the operation touches it.
 type guard struct {
 	sql  string
-	code upload.Code // of the rejection where it does not hold; empty: the operation is dropped without a word
+	code upload.Code // of the rejection where it does not hold, or dropped
 }
+
+// dropped is the code of a guard that drops the operation without a word.
+const dropped upload.Code = "DROPPED"
 
 func (w *write) statement() statement {
 	b := &builder{write: w, args: w.values[:len(w.values):len(w.values)]}
@@ -35,11 +38,11 @@ func (w *write) statement() statement {
 		s.sql = "select" // nothing changes, and the rules are asked all the same
 		b.args = nil
 	case w.sent.Op == upload.Patch:
-		s.sql = b.orUntouched(b.update(), "UPDATE")
+		s.sql = b.orUntouched(b.update())
 	case w.policy.SoftDelete != "":
-		s.sql = b.orUntouched(b.softDelete(), "UPDATE")
+		s.sql = b.orUntouched(b.softDelete())
 	default:
-		s.sql = b.orUntouched("delete from "+w.table.SQL()+" as t"+b.where(), "DELETE")
+		s.sql = b.orUntouched("delete from " + w.table.SQL() + " as t" + b.where())
 	}
 	s.args = b.args
 	s.verify = newVerification(w)
@@ -57,7 +60,7 @@ func (w *write) again(before statement) statement {
 	s := statement{sql: before.sql, operation: w.operation, table: w.table, columns: w.columns, args: w.values}
 	if len(before.args) > len(w.values) {
 		b := &builder{write: w, args: w.values[:len(w.values):len(w.values)]}
-		b.untouched(false)
+		b.orUntouched("")
 		s.args = b.args
 	}
 	return s
@@ -107,7 +110,7 @@ func (b *builder) insert() string {
 	for i, g := range b.guards {
 		sql.WriteString([]string{" where ", " and "}[min(i, 1)] + g.sql)
 	}
-	return b.orUntouched(sql.String(), "UPDATE")
+	return b.orUntouched(sql.String())
 }
 
 // merged are the columns of an existing row that a PUT sets.
@@ -190,44 +193,35 @@ func (w *write) key() string {
 }
 
 // orUntouched asks, in the statement itself, why it touched no row: a guard says
-// no to a row that the user sees; else the row is hidden from the user, or it is
-// not there, which a DELETE is content with (a cascade or another device was
-// faster).
-func (b *builder) orUntouched(sql, event string) string {
+// no to a row that the user sees, as it is after any writer that the operation
+// waited for; else the row is hidden from the user, or it is not there, which a
+// DELETE is content with (a cascade or another device was faster).
+func (b *builder) orUntouched(sql string) string {
 	if !b.table.RowSecurity && !b.rejectMissing() && len(b.guards) == 0 {
 		return sql
 	}
-	operation := parameter(len(b.args) + 1)
-	untouched := b.untouched(b.table.Intercepts(event))
-	sql = "with touched as (" + sql + " returning 1) select "
-	if len(b.guards) == 0 {
-		return sql + untouched + " where not exists (select from touched)"
-	}
-	sql += "case when t." + b.columns[0].SQL() + " is null then " + untouched
-	for _, g := range b.guards {
-		action := "null"
-		if g.code != "" {
-			action = "postern.decline(" + operation + ", " + b.param([]byte(g.code)) + ", to_jsonb(t))"
-		}
-		sql += " when (" + g.sql + ") is not true then " + action
-	}
-	return sql + " else " + untouched + " end from (select) one left join " + b.table.SQL() + " as t on " + b.key() + " where not exists (select from touched)"
-}
-
-// untouched is the call that says why a row was not touched, where a trigger may
-// have intercepted the operation. Its first parameter is the operation's index.
-func (b *builder) untouched(intercepted bool) string {
 	names, keys := make([]string, b.keys), make([]string, b.keys)
 	for i := range b.keys {
 		names[i], keys[i] = b.columns[i].Name, string(b.values[i])
 	}
-	operation := b.param(strconv.AppendInt(nil, int64(b.operation), 10))
-	row := b.param(strconv.AppendUint(nil, uint64(b.table.OID), 10)) + ", " + b.param(catalog.TextArray(names)) + ", " + b.param(catalog.TextArray(keys))
-	rejectMissing, place := b.param(strconv.AppendBool(nil, b.rejectMissing())), "null"
-	if intercepted {
-		place = "postern.place(" + row + ")"
+	operation, table := b.param(strconv.AppendInt(nil, int64(b.operation), 10)), b.param(strconv.AppendUint(nil, uint64(b.table.OID), 10))
+	key := b.param(catalog.TextArray(names)) + ", " + b.param(catalog.TextArray(keys))
+	rejectMissing := b.param(strconv.AppendBool(nil, b.rejectMissing()))
+	row := table + ", " + key
+	refusal, stored, from := "null", "null", ""
+	if len(b.guards) > 0 {
+		refusal = "case when t." + b.columns[0].SQL() + " is null then null"
+		for _, g := range b.guards {
+			refusal += " when (" + g.sql + ") is not true then " + b.param([]byte(g.code))
+			if g.code == upload.Conflict {
+				stored = "to_jsonb(t)"
+			}
+		}
+		refusal += " end"
+		from = " from (select) one left join lateral postern.current(null::" + b.table.SQL() + ", " + key + ") as t on true"
 	}
-	return "postern.untouched(" + operation + ", " + row + ", " + rejectMissing + ", " + place + ")"
+	return "with touched as (" + sql + " returning 1) select postern.untouched(" + operation + ", " + row + ", " + rejectMissing +
+		", coalesce(postern.place(" + row + "), '(0,0)'), " + refusal + ", " + stored + ")" + from + " where not exists (select from touched)"
 }
 
 func (b *builder) rejectMissing() bool { return b.policy.RejectMissing && b.sent.Op == upload.Patch }

@@ -223,13 +223,19 @@ func (c *Catalog) Current(ctx context.Context) (*Snapshot, error) {
 	if s == nil {
 		return c.first(ctx)
 	}
-	if time.Since(s.ReadAt) > maxAge {
-		select {
-		case c.stale <- struct{}{}:
-		default:
-		}
-	}
+	c.Renew(maxAge)
 	return s, nil
+}
+
+// Renew has Run read the catalogue again where the latest snapshot is older than age.
+func (c *Catalog) Renew(age time.Duration) {
+	if s := c.current.Load(); s == nil || time.Since(s.ReadAt) <= age {
+		return
+	}
+	select {
+	case c.stale <- struct{}{}:
+	default:
+	}
 }
 
 func (c *Catalog) first(ctx context.Context) (*Snapshot, error) {

@@ -32,14 +32,10 @@ import (
 	"postern/service/upload"
 )
 
-// SQLSTATEs raised by postern.untouched and postern.decline, in a class that neither the SQL
-// standard nor Postgres uses. Their detail is the operation's index.
-const (
-	StateHidden    = "PN001" // the row exists and the user may not touch it
-	StateMissing   = "PN002" // the row does not exist, and the policy rejects that
-	StateCannotSay = "PN003" // the schema's owner may not look
-	StateDeclined  = "PN006" // raised by postern.decline: the policy does not allow it on the row as it is
-)
+// StateDeclined is the SQLSTATE, in a class that neither the SQL standard nor
+// Postgres uses, with which postern.untouched says that the row may not be touched
+// as it is. The message is the code of the rejection.
+const StateDeclined = "PN006"
 
 // SQLSTATEs raised by postern.refuse, which undoes a replay.
 const (

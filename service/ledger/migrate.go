@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	_ "github.com/jackc/pgx/v5/stdlib" // goose works on database/sql
 	"github.com/pressly/goose/v3"
@@ -92,6 +93,26 @@ func up(ctx context.Context, db *sql.DB) ([]string, error) {
 		applied = append(applied, result.Source.Path)
 	}
 	return applied, nil
+}
+
+// Outdated reports whether schema postern lacks migrations that this program has,
+// as the login role sees it.
+func Outdated(ctx context.Context, db *pgxpool.Pool) (bool, error) {
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return false, err
+	}
+	newest, err := goose.NumericComponent(files[len(files)-1])
+	if err != nil {
+		return false, err
+	}
+	var installed int64
+	err = db.QueryRow(ctx, `select coalesce(max(version_id), 0) from postern.migrations`).Scan(&installed)
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && (pg.Code == "42501" || pg.Code == "42P01") {
+		return true, nil // by a version that did not let the login role look
+	}
+	return installed < newest, err
 }
 
 // upQueue installs or updates the tables of River, the queue of the webhook. Its
@@ -199,6 +220,7 @@ func rights(login string, roles []string) []string {
 		`grant select, insert, update, delete on postern.receipts, postern.rejected_writes to ` + login,
 		`grant select, insert, update on postern.rejected_identities to ` + login,
 		`grant select, insert on postern.rejected_actions to ` + login,
+		`grant select on postern.migrations to ` + login,
 		`alter table postern.rejected_writes enable row level security`,
 		`drop policy if exists "postern keeps them" on postern.rejected_writes`,
 		`create policy "postern keeps them" on postern.rejected_writes to ` + login + ` using (true) with check (true)`,

@@ -1,10 +1,14 @@
 package conformance_test
 
 import (
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"postern/tests/rig"
 )
 
 func TestOldReceiptsAreForgotten(t *testing.T) {
@@ -38,4 +42,26 @@ func TestOldReceiptsAreForgotten(t *testing.T) {
 		require.Equal(t, "12001", left(b))
 		require.NoError(t, other.Rollback(t.Context()))
 	})
+}
+
+// TestOlderSchema starts the service on a schema that lacks its last migration,
+// and completes it then. No upload comes meanwhile.
+func TestOlderSchema(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	newest := database.Text(t, `select version_id from postern.migrations order by version_id desc limit 1`)
+	for _, older := range []struct{ name, become, mend string }{
+		{"LacksAMigration", `delete from postern.migrations where version_id = ` + newest, `insert into postern.migrations (version_id, is_applied) values (` + newest + `, true)`},
+		{"BeforeTheVersionWasShown", `revoke select on postern.migrations from postern`, `grant select on postern.migrations to postern`},
+	} {
+		t.Run(older.name, func(t *testing.T) {
+			database.Exec(t, older.become)
+			s := rig.NewServiceUnready(t, database, rig.DemoPolicies(t))
+			require.Eventually(t, func() bool {
+				return strings.Contains(s.Send(t, http.MethodGet, "/readyz", "").Body, "of an older version: run `postern migrate`")
+			}, 10*time.Second, 10*time.Millisecond)
+			database.Exec(t, older.mend)
+			s.AwaitReady(t)
+		})
+	}
 }

@@ -163,6 +163,171 @@ func TestConflictStrategies(t *testing.T) {
 	})
 }
 
+// TestConflictStrategiesUnderManyWriters has 20 writers change one row at the same
+// time, each of which has seen the same row before.
+func TestConflictStrategiesUnderManyWriters(t *testing.T) {
+	t.Parallel()
+	b := setupStrategies(t)
+	b.db.Exec(t, `
+		create function keep_deleted() returns trigger language plpgsql as $$
+		begin
+			begin -- a savepoint, whose changes have a transaction id of their own
+				update docs set title = 'gone', rev = rev + 1 where id = old.id and title is distinct from 'gone';
+			exception when division_by_zero then null;
+			end;
+			return null;
+		end $$;
+		create trigger keep_deleted before delete on docs for each row execute function keep_deleted()`)
+	const writers = 20
+	// write has each writer send what crud gives for it until it is answered for good,
+	// as clients do. It returns the outcomes, counted.
+	write := func(t *testing.T, crud func(i int) string) map[string]int {
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		outcomes := map[string]int{}
+		start := make(chan struct{})
+		for i := range writers {
+			all.Go(func() {
+				<-start
+				result := b.One(t, "alice", crud(i))
+				for result.Status == "retryable_error" {
+					result = b.One(t, "alice", crud(i))
+				}
+				outcome := result.Status
+				if result.FailedOperation != nil {
+					outcome = result.FailedOperation.ErrorCode
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				outcomes[outcome]++
+			})
+		}
+		close(start)
+		all.Wait()
+		return outcomes
+	}
+	row := func(t *testing.T, id, columns string) string {
+		return b.db.Text(t, `select concat_ws(' ', `+columns+`) from docs where id = $1`, id)
+	}
+	for round := range 5 {
+		id := func(strategy string) string { return fmt.Sprint(strategy, round) }
+		each := func(strategy string, crud func(id string, i int) string, check func(t *testing.T, id string, outcomes map[string]int)) {
+			t.Run(fmt.Sprint(strategy, round), func(t *testing.T) {
+				t.Parallel()
+				b.db.Exec(t, `insert into docs (id, title, qty, price, rev, updated_at) values ($1, 'first', 1000, 1, 1, '2026-11-23')`, id(strategy))
+				check(t, id(strategy), write(t, func(i int) string { return crud(id(strategy), i) }))
+			})
+		}
+		won := func(t *testing.T, id string, outcomes map[string]int) {
+			require.Equal(t, map[string]int{"success": 1, "CONFLICT": writers - 1}, outcomes)
+		}
+		dropped := func(t *testing.T, id string, outcomes map[string]int) {
+			require.Equal(t, map[string]int{"success": writers}, outcomes)
+		}
+		each("newest", func(id string, i int) string {
+			return op("PATCH", "newest", id, fmt.Sprintf(`"title":"%d","updated_at":"2026-11-24T00:00:%02dZ"`, i, i))
+		}, func(t *testing.T, id string, outcomes map[string]int) {
+			dropped(t, id, outcomes)
+			require.Equal(t, fmt.Sprint(writers-1), row(t, id, "title"), "the newest wins, whichever came last")
+		})
+		each("newest put", func(id string, i int) string {
+			return op("PUT", "newest", id, fmt.Sprintf(`"title":"%d","updated_at":"2026-11-24T00:00:%02dZ"`, i, i))
+		}, func(t *testing.T, id string, outcomes map[string]int) {
+			dropped(t, id, outcomes)
+			require.Equal(t, fmt.Sprint(writers-1), row(t, id, "title"))
+		})
+		each("version", func(id string, i int) string {
+			return op("PATCH", "version", id, fmt.Sprintf(`"title":"%d","rev":2`, i))
+		}, func(t *testing.T, id string, outcomes map[string]int) {
+			won(t, id, outcomes)
+			require.Equal(t, "2", row(t, id, "rev"))
+		})
+		each("version delete", func(id string, i int) string {
+			return fmt.Sprintf(`{"op":"DELETE","table":"version","id":%q,"previous_values":{"rev":1,"qty":%d}}`, id, i)
+		}, func(t *testing.T, id string, outcomes map[string]int) {
+			won(t, id, outcomes)
+			require.Equal(t, "gone 2", row(t, id, "title, rev"), "by the trigger, once")
+		})
+		each("fields", func(id string, i int) string {
+			if i%2 == 0 {
+				return patch("fields", id, fmt.Sprintf(`"title":"%d"`, i), `"title":"first"`)
+			}
+			return patch("fields", id, fmt.Sprintf(`"qty":%d`, i), `"qty":1000`)
+		}, func(t *testing.T, id string, outcomes map[string]int) {
+			dropped(t, id, outcomes)
+			require.Equal(t, "true true", row(t, id, `case when title::int % 2 = 0 then 'true' end, case when qty % 2 = 1 then 'true' end`), "each field has its first writer's value")
+		})
+		each("increment", func(id string, i int) string {
+			return patch("increment", id, fmt.Sprintf(`"qty":%d`, 1000-i), `"qty":1000`)
+		}, func(t *testing.T, id string, outcomes map[string]int) {
+			dropped(t, id, outcomes)
+			require.Equal(t, fmt.Sprint(1000-writers*(writers-1)/2), row(t, id, "qty"))
+		})
+		each("server", func(id string, i int) string {
+			return patch("server", id, fmt.Sprintf(`"title":"%d","qty":%d`, i, i), `"title":"first","qty":1000`)
+		}, func(t *testing.T, id string, outcomes map[string]int) {
+			dropped(t, id, outcomes)
+			require.Equal(t, "t", row(t, id, "title = qty::text"), "all of one writer's")
+		})
+		each("reject", func(id string, i int) string {
+			return patch("reject", id, fmt.Sprintf(`"title":"%d","qty":%d`, i, i), `"title":"first","qty":1000`)
+		}, func(t *testing.T, id string, outcomes map[string]int) {
+			won(t, id, outcomes)
+			require.Equal(t, "t", row(t, id, "title = qty::text"))
+		})
+	}
+}
+
+// TestRowsThatChangeMeanwhile has another writer commit after an operation has
+// judged the row, and before it says why it left it alone.
+func TestRowsThatChangeMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table docs (id text primary key, title text, owner uuid, secret text);
+		create function gate() returns boolean language sql volatile as $$ select pg_advisory_xact_lock(77) is not null $$;
+		alter table docs enable row level security;
+		create policy visible on docs to authenticated using (gate() and owner = auth.uid());
+		grant select (id, title, owner), insert, update, delete on docs to authenticated;`, `
+tables:
+  reject: {table: docs, allow: all, writable: [title], conflict: reject}
+  plain: {table: docs, allow: all, writable: [title]}`)
+	alices, bobs := "'"+rig.UserID("alice")+"'", "'"+rig.UserID("bob")+"'"
+	for _, test := range []struct{ name, before, meanwhile, crud, outcome, after string }{
+		{"BecomesAsExpected", alices, `title = 'seen'`, patch("reject", "1", `"title":"new"`, `"title":"seen"`), "success", "new"},
+		{"BecomesAnother", alices, `title = 'third'`, patch("reject", "1", `"title":"new"`, `"title":"seen"`), "CONFLICT", "third"},
+		{"BecomesHidden", alices, `owner = ` + bobs, patch("reject", "1", `"title":"new"`, `"title":"seen"`), "UNAUTHORIZED", "first"},
+		{"BecomesVisible", bobs, `owner = ` + alices, op("PATCH", "plain", "1", `"title":"new"`), "success", "new"},
+		{"StaysHidden", bobs, `title = 'third'`, op("PATCH", "plain", "1", `"title":"new"`), "UNAUTHORIZED", "third"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ctx := t.Context()
+			b.db.Exec(t, `delete from docs; insert into docs (id, title, owner, secret) values ('1', 'first', `+test.before+`, 'x')`)
+			gate, err := pgx.Connect(ctx, b.db.OwnerURL)
+			require.NoError(t, err)
+			defer gate.Close(context.WithoutCancel(ctx))
+			_, err = gate.Exec(ctx, `select pg_advisory_lock(77)`)
+			require.NoError(t, err)
+			outcome := make(chan string)
+			go func() {
+				result := b.One(t, "alice", test.crud)
+				if result.FailedOperation != nil {
+					require.NotContains(t, fmt.Sprint(result.FailedOperation.Details), "secret:x")
+					result.Status = result.FailedOperation.ErrorCode
+				}
+				outcome <- result.Status
+			}()
+			require.Eventually(t, func() bool {
+				return b.db.Text(t, `select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'advisory'`) == "1"
+			}, 10*time.Second, time.Millisecond)
+			b.db.Exec(t, `update docs set `+test.meanwhile)
+			_, err = gate.Exec(ctx, `select pg_advisory_unlock(77)`)
+			require.NoError(t, err)
+			require.Equal(t, test.outcome, <-outcome)
+			require.Equal(t, test.after, b.db.Text(t, `select title from docs`))
+		})
+	}
+}
+
 func TestOwnership(t *testing.T) {
 	t.Parallel()
 	b := setupSchema(t, `
