@@ -65,6 +65,12 @@ func (r *Rule) onByDefault() []upload.Op {
 	return list
 }
 
+// LooksBack reports whether the rule looks at the row as it was, if only whether
+// there was one.
+func (r *Rule) LooksBack() bool {
+	return slices.ContainsFunc(r.expressions(), func(e *expression) bool { return e.needs.old != nil })
+}
+
 // NeedsStored reports whether the rule can be decided only with the database's
 // help: of what was sent, the row as it will be has just the columns for which
 // known says yes.

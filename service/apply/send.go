@@ -292,6 +292,7 @@ func (s *sender) transactionSteps(steps []step, i int, t *transaction) []step {
 			}
 		}
 		if v := statement.verify; v != nil {
+			read(v.lock)
 			read(v.before)
 			for _, l := range v.lookups {
 				read(l)

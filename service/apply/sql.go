@@ -200,14 +200,9 @@ func (b *builder) orUntouched(sql string) string {
 	if !b.table.RowSecurity && !b.rejectMissing() && len(b.guards) == 0 {
 		return sql
 	}
-	names, keys := make([]string, b.keys), make([]string, b.keys)
-	for i := range b.keys {
-		names[i], keys[i] = b.columns[i].Name, string(b.values[i])
-	}
-	operation, table := b.param(strconv.AppendInt(nil, int64(b.operation), 10)), b.param(strconv.AppendUint(nil, uint64(b.table.OID), 10))
-	key := b.param(catalog.TextArray(names)) + ", " + b.param(catalog.TextArray(keys))
+	operation := b.param(strconv.AppendInt(nil, int64(b.operation), 10))
+	row, key := b.row()
 	rejectMissing := b.param(strconv.AppendBool(nil, b.rejectMissing()))
-	row := table + ", " + key
 	refusal, stored, from := "null", "null", ""
 	if len(b.guards) > 0 {
 		refusal = "case when t." + b.columns[0].SQL() + " is null then null"
@@ -222,6 +217,18 @@ func (b *builder) orUntouched(sql string) string {
 	}
 	return "with touched as (" + sql + " returning 1) select postern.untouched(" + operation + ", " + row + ", " + rejectMissing +
 		", coalesce(postern.place(" + row + "), '(0,0)'), " + refusal + ", " + stored + ")" + from + " where not exists (select from touched)"
+}
+
+// row are the parameters by which schema postern's functions find the row: its
+// table, and the names and values of its key.
+func (b *builder) row() (row, key string) {
+	names := make([]string, b.keys)
+	for i, c := range b.columns[:b.keys] {
+		names[i] = c.Name
+	}
+	table := b.param(strconv.AppendUint(nil, uint64(b.table.OID), 10))
+	key = b.param(catalog.TextArray(names)) + ", " + b.param(catalog.TextArray(texts(b.values[:b.keys])))
+	return table + ", " + key, key
 }
 
 func (b *builder) rejectMissing() bool { return b.policy.RejectMissing && b.sent.Op == upload.Patch }

@@ -28,10 +28,11 @@ type verification struct {
 	table  *catalog.Table
 	policy *policies.Table
 
+	lock          *query // where before cannot lock the row alone
 	before, after *query
 	lookups       []*query          // of all rules
 	key           []*catalog.Column // its values are the arguments of before
-	locks         bool              // before locks the row
+	locks         bool              // its user may lock the row
 	sent          policies.Row      // the new row as far as it was sent or set
 }
 
@@ -58,8 +59,18 @@ func newVerification(w *write) *verification {
 		before, after = append(before, old...), append(after, new...)
 	}
 	v.before = w.read(before)
-	if v.locks = slices.Contains(w.table.Grants[w.who.Role], "update"); v.locks {
+	v.locks = slices.Contains(w.table.Grants[w.who.Role], "update")
+	switch {
+	case w.sent.Op == upload.Delete && w.policy.SoftDelete == "": // its user may have no right to lock it
+		b := &builder{write: w}
+		row, _ := b.row()
+		v.lock = &query{sql: "select postern.lock(" + row + ")", args: b.args}
+	case v.locks:
 		v.before.sql += " for update of t"
+		if w.sent.Op == upload.Put && slices.ContainsFunc(w.rules, (*policies.Rule).LooksBack) { // nor can anyone lock a row that is not there yet
+			name := fmt.Sprintf("postern %d %s", w.table.OID, catalog.TextArray(texts(w.values[:w.keys])))
+			v.lock = &query{sql: "select pg_advisory_xact_lock(hashtextextended($1, 0))", args: [][]byte{[]byte(name)}}
+		}
 	}
 	if w.sent.Op != upload.Delete {
 		v.after = w.read(after)

@@ -694,6 +694,68 @@ tables:
 }
 
 // TestQuota is the README's: a lookup that counts.
+// TestRulesOverRowsTheWriterMayOnlyDelete are deletes by users who may not change,
+// and so not lock, the row: by grants, or by row-level security.
+func TestRulesOverRowsTheWriterMayOnlyDelete(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table bills (id text primary key, state text);
+		alter table bills enable row level security;
+		create policy s on bills for select to authenticated using (true);
+		create policy d on bills for delete to authenticated using (true);
+		grant select, update, delete on bills to authenticated;
+		create table drafts (id text primary key, state text);
+		grant select, delete on drafts to authenticated;`, `
+tables:
+  bills: {allow: [delete], rules: [{name: r, check: old.state != 'paid', code: PAID, message: No}]}
+  drafts: {allow: [delete], rules: [{name: r, check: old.state != 'paid', code: PAID, message: No}]}`)
+	for _, table := range []string{"bills", "drafts"} {
+		t.Run(table, func(t *testing.T) {
+			b.db.Exec(t, `insert into `+table+` values ('1', 'paid'), ('2', 'open'), ('3', 'open')`)
+			require.Equal(t, "PAID", b.One(t, "alice", op("DELETE", table, "1", "")).FailedOperation.ErrorCode)
+			b.succeed(t, "alice", op("DELETE", table, "2", ""))
+
+			ctx := t.Context()
+			other, err := b.db.Owner.Begin(ctx)
+			require.NoError(t, err)
+			defer other.Rollback(context.WithoutCancel(ctx))
+			_, err = other.Exec(ctx, `update `+table+` set state = 'paid' where id = '3'`)
+			require.NoError(t, err)
+			code := make(chan string)
+			go func() { code <- b.One(t, "alice", op("DELETE", table, "3", "")).FailedOperation.ErrorCode }()
+			require.Eventually(t, func() bool {
+				return b.db.Text(t, `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`) != "0"
+			}, 10*time.Second, time.Millisecond)
+			require.NoError(t, other.Commit(ctx))
+			require.Equal(t, "PAID", <-code, "it was paid before the delete could happen")
+		})
+	}
+}
+
+// TestRulesOverRowsThatAppear has 20 writers make one row, which a rule allows the
+// first of them.
+func TestRulesOverRowsThatAppear(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table seats (show int, place text, taken_by int, primary key (show, place));
+		grant select, insert, update, delete on seats to authenticated`, `
+tables:
+  seats: {allow: [put], id: [show, place], rules: [{name: r, check: old == null, code: TAKEN, message: No}]}`)
+	for round := range 10 {
+		var all sync.WaitGroup
+		var taken atomic.Int64
+		for i := range 20 {
+			all.Go(func() {
+				if b.One(t, "alice", op("PUT", "seats", fmt.Sprint(round, ":a"), fmt.Sprintf(`"taken_by":%d`, i))).Status == "success" {
+					taken.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		require.Equal(t, int64(1), taken.Load())
+	}
+}
+
 func TestQuota(t *testing.T) {
 	t.Parallel()
 	b := setupSchema(t, `

@@ -89,6 +89,35 @@ end
 $$;
 -- +goose StatementEnd
 
+-- Locks a row that a rule judges before it is deleted. Postgres lets nobody lock a
+-- row that they may not change; but one who may only delete it must have it judged
+-- as it is when it goes. It works for Postern's login role alone.
+-- +goose StatementBegin
+create function postern.lock(target oid, key_columns text[], keys text[])
+returns void
+language plpgsql volatile security definer
+set search_path = ''
+set row_security = off
+as $$
+declare
+  condition text := (select string_agg(format('%I = %L', c, k), ' and ') from unnest(key_columns, keys) as pair(c, k));
+begin
+  if not has_table_privilege(session_user, 'postern.receipts', 'insert') then
+    raise insufficient_privilege using message = 'postern.lock is for Postern''s login role alone';
+  end if;
+  begin
+    execute format('select from %s where %s for update', target::regclass, condition);
+  exception when insufficient_privilege then
+    raise exception using
+      errcode = 'PN003',
+      message = format('the owner of schema postern may not lock every row of %s', target::regclass),
+      hint = 'Run postern migrate as a role with BYPASSRLS, such as the one that owns your tables.';
+  end;
+end
+$$;
+-- +goose StatementEnd
+
 -- +goose Down
+drop function postern.lock;
 drop function postern.current;
 drop function postern.untouched;
