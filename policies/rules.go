@@ -65,10 +65,15 @@ func (r *Rule) onByDefault() []upload.Op {
 	return list
 }
 
-// LooksBack reports whether the rule looks at the row as it was, if only whether
+// LooksAtOld reports whether the rule looks at the row as it was, if only whether
 // there was one.
-func (r *Rule) LooksBack() bool {
+func (r *Rule) LooksAtOld() bool {
 	return slices.ContainsFunc(r.expressions(), func(e *expression) bool { return e.needs.old != nil })
+}
+
+// LooksAtNew reports whether the rule looks at the row as it will be.
+func (r *Rule) LooksAtNew() bool {
+	return slices.ContainsFunc(r.expressions(), func(e *expression) bool { return e.needs.new != nil })
 }
 
 // NeedsStored reports whether the rule can be decided only with the database's

@@ -28,8 +28,8 @@ type verification struct {
 	table  *catalog.Table
 	policy *policies.Table
 
-	lock          *query // where before cannot lock the row alone
-	before, after *query
+	lock          *query            // where before cannot lock the row alone
+	before, after *query            // nil where no rule looks at them
 	lookups       []*query          // of all rules
 	key           []*catalog.Column // its values are the arguments of before
 	locks         bool              // its user may lock the row
@@ -54,35 +54,40 @@ func newVerification(w *write) *verification {
 	}
 	v := &verification{in: w.in, rules: w.rules, table: w.table, policy: w.policy, key: w.columns[:w.keys], sent: w.in.New}
 	var before, after []string
+	stored := w.sent.Op == upload.Delete // whether the rules depend on the row as it was
+	ahead := w.sent.Op == upload.Patch   // and on the row as it will be: a PATCH may find none
 	for _, rule := range w.rules {
 		old, new := rule.Columns(w.table)
 		before, after = append(before, old...), append(after, new...)
+		stored, ahead = stored || rule.LooksAtOld(), ahead || rule.LooksAtNew()
+		for _, l := range rule.Lookups {
+			q, reads := w.lookup(l)
+			q.rule = rule
+			v.lookups = append(v.lookups, q)
+			stored = stored || reads
+		}
 	}
-	v.before = w.read(before)
+	if stored {
+		v.readBefore(w, before)
+	}
+	if ahead && w.sent.Op != upload.Delete {
+		v.after = w.read(after)
+	}
+	return v
+}
+
+// readBefore has the row locked and read.
+func (v *verification) readBefore(w *write, columns []string) {
+	v.before = w.read(columns)
 	v.locks = slices.Contains(w.table.Grants[w.who.Role], "update")
 	switch {
-	case w.sent.Op == upload.Delete && w.policy.SoftDelete == "": // its user may have no right to lock it
+	case w.sent.Op == upload.Delete && w.policy.SoftDelete == "":
 		b := &builder{write: w}
 		row, _ := b.row()
 		v.lock = &query{sql: "select postern.lock(" + row + ")", args: b.args}
 	case v.locks:
 		v.before.sql += " for update of t"
-		if w.sent.Op == upload.Put && slices.ContainsFunc(w.rules, (*policies.Rule).LooksBack) { // nor can anyone lock a row that is not there yet
-			name := fmt.Sprintf("postern %d %s", w.table.OID, catalog.TextArray(texts(w.values[:w.keys])))
-			v.lock = &query{sql: "select pg_advisory_xact_lock(hashtextextended($1, 0))", args: [][]byte{[]byte(name)}}
-		}
 	}
-	if w.sent.Op != upload.Delete {
-		v.after = w.read(after)
-	}
-	for _, rule := range w.rules {
-		for _, l := range rule.Lookups {
-			q := w.lookup(l)
-			q.rule = rule
-			v.lookups = append(v.lookups, q)
-		}
-	}
-	return v
 }
 
 // read selects columns of the row, in the one form that no setting changes.
@@ -104,9 +109,9 @@ func (w *write) read(names []string) *query {
 var numbered = regexp.MustCompile(`\$([0-9]+)`)
 
 // lookup fills in a lookup's parameters: values where they are known, else the
-// stored row's.
-func (w *write) lookup(l policies.Lookup) *query {
-	q := &query{name: l.Name}
+// stored row's, which it then reads.
+func (w *write) lookup(l policies.Lookup) (q *query, reads bool) {
+	q = &query{name: l.Name}
 	param := func(value []byte) string {
 		q.args = append(q.args, value)
 		return parameter(len(q.args))
@@ -129,6 +134,7 @@ func (w *write) lookup(l policies.Lookup) *query {
 		if at := w.indexOf(column); p.From == "new" && at >= 0 {
 			return param(w.values[at])
 		}
+		reads = true
 		conditions := make([]string, w.keys)
 		for i, c := range w.columns[:w.keys] {
 			conditions[i] = "t." + c.SQL() + " = " + param(w.values[i])
@@ -136,14 +142,16 @@ func (w *write) lookup(l policies.Lookup) *query {
 		return "(select t." + column.SQL() + " from " + w.table.SQL() + " as t where " + strings.Join(conditions, " and ") + ")"
 	})
 	q.sql = "select to_jsonb(q) from (" + sql + ") as q limit 1"
-	return q
+	return q, reads
 }
 
 // check asks the rules, once everything was read.
 func (v *verification) check(ctx context.Context) (*upload.Rejection, error) {
 	var err error
-	if v.in.Old, err = v.before.result(); err != nil {
-		return nil, err
+	if v.before != nil {
+		if v.in.Old, err = v.before.result(); err != nil {
+			return nil, err
+		}
 	}
 	if v.after != nil {
 		if v.in.New, err = v.after.result(); err != nil {
@@ -179,20 +187,31 @@ func (v *verification) unseen() policies.Row {
 
 // lockSteps lock the rows that rules need, table by table and in the order of
 // their keys, so that two requests which need the same rows do not lock them
-// crosswise.
+// crosswise. A row that is not there yet cannot be locked, but its key can, by all
+// who would make it here.
 func lockSteps(transactions []*transaction) (steps []step) {
 	rows := map[*catalog.Table]map[string]*verification{}
+	var keys []string
 	for _, t := range transactions {
 		for _, statement := range t.plan {
 			v := statement.verify
-			if t.Rejection != nil || v == nil || !v.locks {
+			if t.Rejection != nil || v == nil || v.before == nil || !v.locks {
 				continue
 			}
 			if rows[v.table] == nil {
 				rows[v.table] = map[string]*verification{}
 			}
-			rows[v.table][string(catalog.TextArray(texts(v.before.args)))] = v
+			key := string(catalog.TextArray(texts(v.before.args)))
+			rows[v.table][key] = v
+			if v.in.Op == upload.Put {
+				keys = append(keys, fmt.Sprintf("postern %d %s", v.table.OID, key))
+			}
 		}
+	}
+	if len(keys) > 0 {
+		slices.Sort(keys)
+		steps = append(steps, step{kind: reading, transaction: -1, operation: -1, args: [][]byte{catalog.TextArray(slices.Compact(keys))},
+			sql: "select pg_advisory_xact_lock(hashtextextended(key, 0)) from unnest($1::text[]) as key"})
 	}
 	tables := slices.SortedFunc(maps.Keys(rows), func(a, b *catalog.Table) int { return cmp.Compare(a.OID, b.OID) })
 	for _, table := range tables {

@@ -66,6 +66,27 @@ func BenchmarkRules(b *testing.B) {
 	}
 }
 
+// BenchmarkStored is what rules cost an operation that need more than was sent: the
+// row as it was, the row as it will be, and a row of another table.
+func BenchmarkStored(b *testing.B) {
+	me := as(b, ann, nil)
+	var none time.Duration
+	for i, rule := range []struct{ name, yaml string }{
+		{"None", ""},
+		{"Old", "{name: r, check: old == null || old.qty <= new.qty, code: NO, message: No}"},
+		{"New", "{name: r, check: '!new.done', code: NO, message: No}"},
+		{"Lookup", "{name: r, lookup: {other: select qty from todos where id = $id}, check: lookup.other == null, code: NO, message: No}"},
+	} {
+		w := newWorld(b, testdata, rig.Policies(b, "tables: {todos: {allow: all, rules: ["+rule.yaml+"]}}"))
+		b.Run(rule.name, func(b *testing.B) {
+			for b.Loop() {
+				require.Equal(b, upload.Success, w.apply(b, me, batch(b)).Status)
+			}
+			none = report(b, i, none)
+		})
+	}
+}
+
 // report reports the time of an operation and its ratio to the one without rules,
 // which it returns.
 func report(b *testing.B, rules int, none time.Duration) time.Duration {
