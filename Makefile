@@ -14,8 +14,8 @@ tests/e2e/node_modules: tests/e2e/package-lock.json
 	npm ci --prefix tests/e2e
 	touch $@
 
-pooler: ## Run the tests of the write path with PgBouncer between Postern and Postgres
-	POSTERN_TEST_POOLER=1 go test -count=1 ./tests/conformance/ ./tests/faults/ ./tests/model/
+pooler: tests/e2e/node_modules ## Run the tests of the write path with PgBouncer between Postern and Postgres
+	POSTERN_TEST_POOLER=1 go test -count=1 ./tests/conformance/ ./tests/examples/ ./tests/faults/ ./tests/model/ ./tests/e2e/
 	POSTERN_TEST_POOLER=1 go test -count=1 -short ./tests/rejected/
 
 check: ## Formatting, vet, and the race detector on the packages that share state

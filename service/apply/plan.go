@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"postern/policies"
@@ -13,8 +14,9 @@ import (
 // plan is a transaction as SQL.
 type plan []statement
 
-// plans are the orders in which a transaction may go: first that of its foreign
-// keys, then, where it is another one, the client's own.
+// plans are the orders in which a transaction may go: that of its foreign keys
+// and, where it is another one, the client's own. The second is for where the first
+// is rejected.
 type plans []plan
 
 // statement is one operation as SQL.
@@ -61,8 +63,21 @@ func (p *planner) plan(ctx context.Context, t upload.Transaction) (plans, *uploa
 	result := plans{p.statements(ordered)}
 	if moved {
 		result = append(result, p.statements(writes))
+		if p.cascades(writes) {
+			slices.Reverse(result)
+		}
 	}
 	return result, nil, nil
+}
+
+// cascades reports whether a deleted row may take others with it, or change them:
+// then what comes before it and what after makes a difference.
+func (p *planner) cascades(writes []write) bool {
+	return slices.ContainsFunc(writes, func(w write) bool {
+		return w.sent.Op == upload.Delete && slices.ContainsFunc(p.tables.Tables(), func(t *catalog.Table) bool {
+			return slices.ContainsFunc(t.ForeignKeys, func(k catalog.ForeignKey) bool { return k.References == w.table.OID && !k.Restricts })
+		})
+	})
 }
 
 func (p *planner) statements(writes []write) plan {

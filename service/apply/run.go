@@ -61,8 +61,8 @@ func (s *sender) run(ctx context.Context, transactions []*transaction) (goOn boo
 		if t := transactions[at]; t.other != nil && failed.transaction >= 0 {
 			t.plan, t.other, t.no = t.other, nil, out.rejection
 			continue
-		} else if t.no != nil {
-			out.rejection = t.no
+		} else if t.no != nil && (t.no.Code != upload.ForeignKeyViolation || out.rejection.Code == upload.ForeignKeyViolation) {
+			out.rejection = t.no // else it was one of the order
 		}
 		out.rejection.ClientHandling = s.directed(out.rejection, transactions[at].Transaction)
 		transactions[at].Rejection = out.rejection

@@ -70,16 +70,20 @@ func TestTheClientsOrderWhereItWorks(t *testing.T) {
 		create table c (id text primary key, p text references p);
 		create table cc (id text primary key, p text references p on delete cascade, note text);
 		create table d (id text primary key, p text references p deferrable initially deferred);
-		insert into p values ('1', 'groceries'), ('3', 'x'), ('4', 'y'), ('5', 'bread');
+		create table n (id text primary key, p text references p on delete cascade, next text references n on delete set null, note text);
+		insert into p values ('1', 'groceries'), ('3', 'x'), ('4', 'y'), ('5', 'bread'), ('7', 'z');
+		insert into n values ('a', null), ('x', '7');
 		insert into c values ('loose', null);
 		insert into cc values ('x', '3', 'old');
 		insert into d values ('ref', '4');
-		grant select, insert, update, delete on p, c, cc, d to authenticated;`,
-		`tables: {p: {allow: all}, c: {allow: all}, cc: {allow: all}, d: {allow: all}}`)
+		grant select, insert, update, delete on p, c, cc, d, n to authenticated;`,
+		`tables: {p: {allow: all}, c: {allow: all}, cc: {allow: all}, d: {allow: all}, n: {allow: all}}`)
 	b.succeed(t, "alice", op("DELETE", "p", "1", "")+","+op("PUT", "p", "2", `"name":"groceries"`)+","+op("PUT", "c", "t", `"p":"2"`))
 	b.succeed(t, "alice", op("DELETE", "p", "5", "")+","+op("PUT", "p", "6", `"name":"bread"`)+","+op("PATCH", "c", "loose", `"p":"6"`))
 	b.succeed(t, "alice", op("DELETE", "p", "3", "")+","+op("PUT", "cc", "x", `"p":null`))
 	require.Equal(t, "<null>", b.db.Text(t, `select note from cc where id = 'x'`), "the cascade came first")
+	b.succeed(t, "alice", op("PATCH", "n", "a", `"next":"x"`)+","+op("DELETE", "p", "7", "")+","+op("PUT", "n", "x", `"note":"again"`))
+	require.Equal(t, "a x:again", b.db.Text(t, `select string_agg(concat_ws(':', id, p, next, note), ' ' order by id) from n`), "x was made again after the cascade")
 	result := b.One(t, "alice", op("PUT", "d", "z", "")+","+op("DELETE", "p", "4", ""))
 	require.Equal(t, "FOREIGN_KEY_VIOLATION", result.FailedOperation.ErrorCode)
 	require.Equal(t, 1, *result.FailedOperation.OperationIndex)
