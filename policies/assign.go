@@ -28,6 +28,9 @@ func (a *Assignment) Applies(op upload.Op, sent bool) bool {
 	return slices.Contains(a.on, op) && !(a.fallback && sent)
 }
 
+// Fallback reports whether it is a default, which only a new row gets.
+func (a *Assignment) Fallback() bool { return a.fallback }
+
 // Value is what the column is set to, as a client would send it.
 func (a *Assignment) Value(ctx context.Context, in *Input) (jsontext.Value, error) {
 	value, err := a.value.eval(ctx, in)

@@ -90,9 +90,9 @@ func (t *Table) Key(table *catalog.Table) []string {
 }
 
 // Plain reports whether all operations alike on the table are made alike: nothing
-// depends on who makes them or on previous values.
+// depends on who makes them or on previous values, and nothing is kept of them.
 func (t *Table) Plain() bool {
-	return t.Owner == "" && len(t.Immutable) == 0 && t.Conflict.Strategy == NoStrategy
+	return t.Owner == "" && len(t.Immutable) == 0 && t.Conflict.Strategy == NoStrategy && t.History == nil
 }
 
 // Evaluates reports whether any expression looks at the table's operations.

@@ -81,7 +81,7 @@ func (a *Applier) Apply(ctx context.Context, logger *slog.Logger, who identity.I
 	}
 	s := &sender{Applier: a, who: who, clientID: batch.ClientID}
 	if err := s.prepare(ctx, transactions); err != nil {
-		s.retryable(transactions[0], err)
+		s.retryable(transactions[0], err, false)
 	} else {
 		s.run(ctx, s.limited(s.upToEnd(transactions)))
 	}

@@ -37,10 +37,22 @@ func (s *sender) interact(ctx context.Context, conn *pgx.Conn, prologue []step, 
 			failed = verify(ctx, i, asked)
 		}
 		if failed != nil {
-			return failed
+			return failed.ofClient(t)
 		}
 	}
 	return exchange(ctx, conn.PgConn(), append(s.replay.end(nil), end))
+}
+
+// ofClient names no operation where it is one that a rule has added.
+func (f *failure) ofClient(t *transaction) *failure {
+	added := len(t.Transaction.Operations)
+	if f.operation >= added {
+		f.operation = -1
+	}
+	if f.rejection != nil && f.rejection.Operation >= added {
+		f.rejection.Operation = -1
+	}
+	return f
 }
 
 // askCode is the transaction as its rules in Go leave it. The one that was sent
@@ -52,11 +64,8 @@ func (s *sender) askCode(ctx context.Context, conn *pgx.Conn, i int, t *transact
 	}
 	asked := *t
 	p := s.planner()
-	tx := &policies.Tx{Who: s.who, Now: p.now, Operations: slices.Clone(t.Transaction.Operations), DB: conn}
+	tx := &policies.Tx{Who: s.who, Now: p.now, Operations: t.Transaction.Clone().Operations, DB: conn}
 	failed := func(rejection *upload.Rejection, err error) (*transaction, *failure) {
-		if rejection != nil && rejection.Operation >= len(t.Transaction.Operations) {
-			rejection.Operation = -1 // one that a rule has added
-		}
 		return nil, &failure{step: step{kind: rule, transaction: i, operation: -1}, rejection: rejection, err: err}
 	}
 	for _, r := range rules {
@@ -72,6 +81,11 @@ func (s *sender) askCode(ctx context.Context, conn *pgx.Conn, i int, t *transact
 	}
 	orders, rejection, err := p.plan(ctx, upload.Transaction{ID: t.Transaction.ID, Operations: tx.Operations})
 	asked.take(orders)
+	if t.no == nil {
+		t.other = asked.other
+	} else if asked.other != nil {
+		asked.plan = asked.other
+	}
 	if rejection != nil || err != nil {
 		return failed(rejection, err)
 	}

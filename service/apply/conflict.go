@@ -20,6 +20,9 @@ func (w *write) checkConflict() *upload.Rejection {
 		if w.indexOf(w.table.Column(c.Columns[0])) < 0 {
 			return invalid("%s.%s decides which write of a row is the newest: send it with each change", w.table, c.Columns[0])
 		}
+		if at := w.indexOf(w.table.Column(c.Columns[0])); w.values[at] == nil {
+			return invalid("%s.%s decides which write of a row is the newest, and cannot be null", w.table, c.Columns[0])
+		}
 	case w.sent.Op == upload.Put:
 		return nil
 	case c.Strategy == policies.Version:
@@ -28,6 +31,8 @@ func (w *write) checkConflict() *upload.Rejection {
 		switch _, ok := w.previous[column]; {
 		case at < 0 && !ok:
 			return invalid("%s.%s counts the changes of a row: count it up with each change, or track its previous value", w.table, column.Name)
+		case at >= 0 && w.values[at] == nil:
+			return invalid("%s.%s counts the changes of a row, and cannot be null", w.table, column.Name)
 		case at >= 0: // it is counted here
 			w.counted = w.values[at]
 			w.remove(at)
@@ -70,7 +75,7 @@ func (b *builder) guard() {
 	}
 	if b.sent.Op == upload.Put && b.policy.Put != policies.Insert {
 		for _, name := range b.policy.Immutable {
-			if at := b.indexOf(b.table.Column(name)); at >= b.keys {
+			if at := b.indexOf(b.table.Column(name)); at >= b.keys && !b.isAssigned(b.columns[at]) {
 				b.guards = append(b.guards, guard{b.is(b.columns[at], b.values[at]), upload.ImmutableColumn})
 			}
 		}
@@ -79,7 +84,7 @@ func (b *builder) guard() {
 	case policies.Newest:
 		if at := b.indexOf(b.table.Column(c.Columns[0])); at >= 0 {
 			column := "t." + b.columns[at].SQL()
-			b.guards = append(b.guards, guard{"(" + column + " is null or " + column + " <= " + b.param(b.values[at]) + ")", dropped})
+			b.guards = append(b.guards, guard{"(" + column + " is null or " + column + " <= " + b.param(b.values[at]) + rounded(b.columns[at]) + ")", dropped})
 		}
 	case policies.Version:
 		b.guardVersion(b.table.Column(c.Columns[0]))
@@ -87,6 +92,9 @@ func (b *builder) guard() {
 		b.guardUnchanged(dropped)
 	case policies.Reject:
 		b.guardUnchanged(upload.Conflict)
+	}
+	if b.judgesOld() {
+		b.guards = append(b.guards, guard{"current_setting('postern.seen', true) = " + b.param(b.seen()), again})
 	}
 }
 
@@ -135,12 +143,19 @@ func (b *builder) is(column *catalog.Column, value []byte) string {
 	case "json", "xml", "point", "polygon": // which have no equality
 		return "t." + column.SQL() + "::text is not distinct from " + b.param(value) + "::" + column.Type.Name + "::text"
 	}
-	// With a declared scale or precision, in which the stored value was rounded.
-	cast := ""
-	if column.Modifier >= 0 && strings.Contains(column.TypeName, "(") {
-		cast = "::" + column.TypeName
+	if strings.HasPrefix(column.TypeName, "json[") {
+		return "t." + column.SQL() + "::text is not distinct from " + b.param(value) + "::json[]::text"
 	}
-	return "t." + column.SQL() + " is not distinct from " + b.param(value) + cast
+	return "t." + column.SQL() + " is not distinct from " + b.param(value) + rounded(column)
+}
+
+// rounded is the cast to a declared scale or precision, to which the stored value
+// was rounded.
+func rounded(column *catalog.Column) string {
+	if column.Modifier >= 0 && strings.Contains(column.TypeName, "(") {
+		return "::" + column.TypeName
+	}
+	return ""
 }
 
 // stored is what an existing row's column is set to, given the SQL of the value
@@ -155,10 +170,23 @@ func (b *builder) stored(column *catalog.Column, sent string) string {
 		if !tracked {
 			return "t." + column.SQL() // a PUT of a row that exists adds nothing
 		}
+		if b.sentNull(column) {
+			return sent
+		}
 		cast := "::" + column.Type.Name
-		return "t." + column.SQL() + " + (" + sent + cast + " - " + b.param(previous) + cast + ")"
+		difference := sent + cast
+		if previous != nil {
+			difference = "(" + sent + cast + " - " + b.param(previous) + cast + ")"
+		}
+		return "coalesce(t." + column.SQL() + ", 0) + " + difference // what is NULL counts from zero
 	case c.Strategy == policies.Fields && tracked:
 		return "case when " + b.is(column, previous) + " then " + sent + " else t." + column.SQL() + " end"
 	}
 	return sent
+}
+
+// sentNull reports whether the write sets a column to NULL.
+func (w *write) sentNull(column *catalog.Column) bool {
+	at := w.indexOf(column)
+	return at >= 0 && w.values[at] == nil
 }

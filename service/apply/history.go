@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -12,42 +13,58 @@ import (
 
 // history is a row for each column that the client changed, in the table that
 // the policy keeps for it: what it was, where the client tracks that, what it
-// became, and why, where the client says so.
-func (w *write) history(tables *catalog.Snapshot) (statements []statement) {
-	if w.policy.History == nil || w.sent.Op == upload.Delete {
-		return nil
+// became, and why, where the client says so. It is written with the operation, by
+// its statement, if that touches the row. A field that another writer's change
+// keeps from being set (see policies.Fields) has no history of it: returning says
+// of each such field whether it was set.
+func (b *builder) history() (returning, sql string) {
+	if b.policy.History == nil || b.sent.Op == upload.Delete {
+		return "", ""
 	}
-	table := tables.Table(w.policy.History.Schema, w.policy.History.Name)
+	table := b.tables.Table(b.policy.History.Schema, b.policy.History.Name)
 	if table == nil {
-		return nil
+		return "", ""
 	}
 	previous := map[string]jsontext.Value{}
-	for _, m := range w.sent.Previous {
+	for _, m := range b.sent.Previous {
 		previous[m.Name] = m.Value
 	}
-	for _, m := range w.sent.Data {
-		s := statement{operation: w.operation, table: table}
-		add := func(column string, value []byte) {
-			if c := table.Column(column); c != nil {
-				s.columns, s.args = append(s.columns, c), append(s.args, value)
+	var columns []*catalog.Column
+	var rows []string
+	for _, m := range b.sent.Data {
+		changed := b.table.Column(b.policy.Column(m.Name))
+		at := b.indexOf(changed)
+		if at < b.keys || b.isAssigned(changed) {
+			continue // it is the row's id, or the client has no say in it
+		}
+		var values []string
+		columns = columns[:0]
+		add := func(name string, value []byte) {
+			if c := table.Column(name); c != nil {
+				columns, values = append(columns, c), append(values, b.param(value)+"::"+c.TypeName)
 			}
 		}
-		add(policies.HistoryRow, []byte(w.sent.ID))
-		add(policies.HistoryField, []byte(w.policy.Column(m.Name)))
+		add(policies.HistoryRow, []byte(b.sent.ID))
+		add(policies.HistoryField, []byte(changed.Name))
 		add(policies.HistoryPrevious, historic(table.Column(policies.HistoryPrevious), previous[m.Name]))
 		add(policies.HistoryValue, historic(table.Column(policies.HistoryValue), m.Value))
-		if w.sent.Metadata != "" {
-			add(policies.HistoryMetadata, []byte(w.sent.Metadata))
+		if b.sent.Metadata != "" {
+			add(policies.HistoryMetadata, []byte(b.sent.Metadata))
 		}
-		var sql strings.Builder
-		sql.WriteString("insert into " + table.SQL() + " (")
-		list(&sql, s.columns, func(_ int, c *catalog.Column) string { return c.SQL() })
-		sql.WriteString(") values (")
-		list(&sql, s.columns, func(i int, _ *catalog.Column) string { return parameter(i + 1) })
-		s.sql = sql.String() + ")"
-		statements = append(statements, s)
+		set := "true"
+		if _, tracked := b.previous[changed]; tracked && b.policy.Conflict.Strategy == policies.Fields {
+			set = "set" + strconv.Itoa(at)
+			returning += ", " + b.is(changed, b.values[at]) + " as " + set
+		}
+		rows = append(rows, "("+strings.Join(append(values, set), ", ")+")")
 	}
-	return statements
+	if len(rows) == 0 {
+		return "", ""
+	}
+	var names strings.Builder
+	list(&names, columns, func(_ int, c *catalog.Column) string { return c.SQL() })
+	return returning, ", history as (insert into " + table.SQL() + " (" + names.String() + ") select " + names.String() +
+		" from touched cross join lateral (values " + strings.Join(rows, ", ") + ") as change (" + names.String() + `, "was set") where "was set")`
 }
 
 // historic is a value in a column of JSON as it was sent, in one of text as text.

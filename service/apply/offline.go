@@ -261,9 +261,8 @@ func (o *Offline) run(ctx context.Context, now time.Time, p plan) (*Decision, er
 	type moment struct{ before, after row }
 	moments := make([]moment, len(p))
 	for i, s := range p {
-		if s.of == nil {
+		if s.of.policy.History != nil && len(s.of.sent.Data) > 0 {
 			d.note("the history of %s is not written", s.table)
-			continue
 		}
 		if _, given := o.rows[s.of.row()]; o.unknown && !given {
 			if s.verify != nil || s.of.stands() {
@@ -294,7 +293,7 @@ func (o *Offline) run(ctx context.Context, now time.Time, p plan) (*Decision, er
 		}
 	}
 	for i, s := range p {
-		if s.of == nil || s.verify == nil {
+		if s.verify == nil {
 			continue
 		}
 		rejection, err := o.ask(ctx, s.verify, s.of, moments[i].before, moments[i].after)

@@ -55,7 +55,7 @@ func (e *evaluation) guardImmutable(stored row) (answer, error) {
 	for _, name := range e.policy.Immutable {
 		c := e.table.Column(name)
 		at := e.indexOf(c)
-		if at < e.keys {
+		if at < e.keys || e.isAssigned(c) {
 			continue
 		}
 		same, err := e.is(stored, c, e.values[at])
@@ -220,8 +220,8 @@ func compare(c *catalog.Column, a, b []byte) (order int, certain bool) {
 		}
 		return x.Cmp(y), true
 	case slices.Contains([]string{"timestamptz", "timestamp", "date"}, c.Type.Name):
-		x, okX := instant(a)
-		y, okY := instant(b)
+		x, okX := instant(c, a)
+		y, okY := instant(c, b)
 		return x.Compare(y), okX && okY
 	}
 	return 0, false
@@ -245,11 +245,15 @@ func number(c *catalog.Column, text []byte) (*big.Rat, bool) {
 	return r, r != nil
 }
 
-// instant is a moment in the microseconds that Postgres keeps. Infinite ones are
-// not compared here.
-func instant(text []byte) (time.Time, bool) {
+// instant is a moment as precise as its column keeps it, in microseconds at best.
+// Infinite ones are not compared here.
+func instant(c *catalog.Column, text []byte) (time.Time, bool) {
 	at, err := policies.ParseMoment(string(text))
-	return at.Round(time.Microsecond), err == nil && !bytes.HasSuffix(text, []byte("infinity"))
+	precision := time.Microsecond
+	for digits := c.Modifier; digits >= 0 && digits < 6; digits++ {
+		precision *= 10
+	}
+	return at.Round(precision), err == nil && !bytes.HasSuffix(text, []byte("infinity"))
 }
 
 // sameJSON compares jsonb: the order of members, spaces and the spelling of

@@ -91,6 +91,8 @@ func (e *evaluation) do(before row) (after row, rejection *upload.Rejection, err
 		}
 	}
 	switch {
+	case e.idle() && before == nil:
+		return e.missing()
 	case e.idle():
 		e.did = "changes nothing"
 		return before, nil, nil
@@ -188,6 +190,11 @@ func (e *evaluation) remove(before row) (row, *upload.Rejection, error) {
 		return after, rejection, err
 	}
 	return e.change(before, func() error {
+		if c := e.counter(); c != nil {
+			if err := e.assignColumn(before, c, value{}); err != nil {
+				return err
+			}
+		}
 		c := e.table.Column(e.policy.SoftDelete)
 		switch {
 		case c.Type.Name == "bool":
@@ -247,6 +254,17 @@ func (e *evaluation) assignColumn(to row, c *catalog.Column, sent value) error {
 	case conflict.Strategy == policies.Increment && slices.Contains(conflict.Columns, c.Name):
 		if !tracked {
 			return nil
+		}
+		if sent.text == nil {
+			to[c.Name] = value{}
+			return nil
+		}
+		zero := []byte("0") // what is NULL counts from it
+		if stored.unknown == nil && stored.text == nil {
+			stored.text = zero
+		}
+		if previous == nil {
+			previous = zero
 		}
 		return e.add(to, c, stored, sent, value{text: previous})
 	case conflict.Strategy == policies.Fields && tracked:

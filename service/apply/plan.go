@@ -27,7 +27,7 @@ type statement struct {
 	table     *catalog.Table
 	columns   []*catalog.Column // of the first args; the rest are ours
 	verify    *verification     // nil where no rule needs the stored row
-	of        *write            // nil where it is not the operation itself
+	of        *write
 }
 
 // planner turns the transactions of a user into plans.
@@ -88,16 +88,16 @@ func (p *planner) statements(writes []write) plan {
 	)
 	for i := range writes {
 		w := &writes[i]
-		if w.sent.Op == upload.Patch && w.empty() && len(w.rules) == 0 {
+		if w.sent.Op == upload.Patch && w.empty() && len(w.rules) == 0 && !w.policy.RejectMissing {
 			continue // nothing changes
 		}
 		if before != nil && w.alike(before) {
 			last = w.again(last)
 		} else {
-			last = w.statement()
+			last = w.statement(p.tables)
 		}
 		last.of = w
-		before, result = w, append(append(result, last), w.history(p.tables)...)
+		before, result = w, append(result, last)
 	}
 	return result
 }

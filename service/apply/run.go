@@ -47,13 +47,15 @@ func (s *sender) run(ctx context.Context, transactions []*transaction) (goOn boo
 			if at > 0 && !s.run(ctx, transactions[:at]) {
 				return false
 			}
-			if out.rejection = s.retryable(transactions[at], errors.Join(out.again, out.retry)); out.rejection == nil {
+			t := transactions[at]
+			if out.rejection = s.retryable(t, errors.Join(out.again, out.retry), t.Rejection == nil && failed.ofWrite()); out.rejection == nil {
 				return false
 			}
 			transactions, at = transactions[at:], 0
 		}
 		if out.rejection.Code == upload.SchemaMismatch && s.outdated() {
 			if err := s.refresh(ctx, transactions[at:]); err == nil {
+				transactions = s.upToEnd(transactions)
 				continue
 			} // else the database is in no state to judge, and the next try will show
 		}
@@ -81,11 +83,17 @@ func (s *sender) runFailed(ctx context.Context, transactions []*transaction, i i
 		return false
 	}
 	t := transactions[i]
-	if t.Rejection = s.retryable(t, t.failed); t.Rejection == nil {
+	if t.Rejection = s.retryable(t, t.failed, true); t.Rejection == nil {
 		return false
 	}
 	t.failed = nil
-	return s.run(ctx, transactions[i:])
+	return s.run(ctx, s.upToEnd(transactions[i:])) && !s.ends(t.Rejection)
+}
+
+// ofWrite reports whether a step is a transaction's own, and not one of ours that
+// surround it.
+func (s step) ofWrite() bool {
+	return s.kind == operation || s.kind == reading || s.kind == rule || s.kind == constraints || s.kind == commit || s.kind == preRequest
 }
 
 // sendPatiently tries again after clashes, lost connections, and for as long as
@@ -148,7 +156,7 @@ func (s *sender) answered(ctx context.Context, transactions []*transaction) (res
 		err = errors.New("a receipt was there and is gone")
 	}
 	if err != nil {
-		s.retryable(transactions[0], err)
+		s.retryable(transactions[0], err, false)
 		return nil, false
 	}
 	for i, t := range transactions {
@@ -168,7 +176,7 @@ func (s *sender) answered(ctx context.Context, transactions []*transaction) (res
 // complete adds to a rejection what Postgres did not say.
 func (s *sender) complete(r *upload.Rejection, p plan, f *failure) {
 	var pg *pgconn.PgError
-	if errors.As(f.err, &pg) && r.Operation < 0 {
+	if errors.As(f.err, &pg) && r.Operation < 0 && f.kind != operation {
 		r.Operation = blame(s.snapshot, p, pg)
 	}
 	for _, statement := range p {
@@ -188,10 +196,11 @@ func (s *sender) directed(r *upload.Rejection, t upload.Transaction) bool {
 }
 
 // retryable tells the client to come again, and the log why. A transaction that
-// has failed too often with the same database error is to be rejected instead.
-func (s *sender) retryable(t *transaction, err error) *upload.Rejection {
+// has failed too often with the same database error, of its own, is to be rejected
+// instead.
+func (s *sender) retryable(t *transaction, err error, own bool) *upload.Rejection {
 	after, same, failing := s.patience.failed(s.who, t.Digest, err)
-	if same >= giveUpAfter && unrecognised(err) {
+	if own && same >= giveUpAfter && unrecognised(err) {
 		return &upload.Rejection{Code: upload.UnclassifiedError, Message: "the database cannot take this write, and says so each time it is tried", Operation: -1}
 	}
 	t.log().Error("transaction not applied, the client will retry", append(logAttributes(err), "attempt", same)...)

@@ -16,6 +16,7 @@ type builder struct {
 	*write
 	args   [][]byte
 	guards []guard
+	tables *catalog.Snapshot
 }
 
 // guard is a condition on the stored row under which the operation touches it.
@@ -24,25 +25,30 @@ type guard struct {
 	code upload.Code // of the rejection where it does not hold, or dropped
 }
 
-// dropped is the code of a guard that drops the operation without a word.
-const dropped upload.Code = "DROPPED"
+// What a guard may say that is no rejection.
+const (
+	dropped upload.Code = "DROPPED" // the operation is dropped without a word
+	again   upload.Code = "AGAIN"   // the database transaction has to be tried again
+)
 
-func (w *write) statement() statement {
-	b := &builder{write: w, args: w.values[:len(w.values):len(w.values)]}
+func (w *write) statement(tables *catalog.Snapshot) statement {
+	b := &builder{write: w, args: w.values[:len(w.values):len(w.values)], tables: tables}
 	b.guard()
 	s := statement{operation: w.operation, table: w.table, columns: w.columns}
 	switch {
 	case w.sent.Op == upload.Put:
-		s.sql = b.insert()
+		s.sql = b.told(b.insert())
 	case w.sent.Op == upload.Patch && w.empty():
-		s.sql = "select" // nothing changes, and the rules are asked all the same
-		b.args = nil
+		s.sql, s.columns = "select", nil // nothing changes, and the rules are asked all the same
+		if b.args, b.guards = nil, nil; b.rejectMissing() {
+			s.sql += " " + b.untouched()
+		}
 	case w.sent.Op == upload.Patch:
-		s.sql = b.orUntouched(b.update())
+		s.sql = b.told(b.update())
 	case w.policy.SoftDelete != "":
-		s.sql = b.orUntouched(b.softDelete())
+		s.sql = b.told(b.softDelete())
 	default:
-		s.sql = b.orUntouched("delete from " + w.table.SQL() + " as t" + b.where())
+		s.sql = b.told("delete from " + w.table.SQL() + " as t" + b.where())
 	}
 	s.args = b.args
 	s.verify = newVerification(w)
@@ -60,7 +66,7 @@ func (w *write) again(before statement) statement {
 	s := statement{sql: before.sql, operation: w.operation, table: w.table, columns: w.columns, args: w.values}
 	if len(before.args) > len(w.values) {
 		b := &builder{write: w, args: w.values[:len(w.values):len(w.values)]}
-		b.orUntouched("")
+		b.told("")
 		s.args = b.args
 	}
 	return s
@@ -104,13 +110,10 @@ func (b *builder) insert() string {
 	default:
 		sql.WriteString("nothing")
 	}
-	if len(b.guards) == 0 {
-		return sql.String()
-	}
 	for i, g := range b.guards {
 		sql.WriteString([]string{" where ", " and "}[min(i, 1)] + g.sql)
 	}
-	return b.orUntouched(sql.String())
+	return sql.String()
 }
 
 // merged are the columns of an existing row that a PUT sets.
@@ -125,8 +128,14 @@ func (b *builder) merged() []*catalog.Column {
 			}
 		}
 	}
+	columns = slices.DeleteFunc(slices.Clone(columns), func(c *catalog.Column) bool {
+		return slices.Contains(b.initial, c) || b.indexOf(c) < 0 && slices.Contains(b.policy.Immutable, c.Name)
+	})
 	if c := b.counter(); c != nil && !slices.Contains(columns, c) {
-		columns = append(slices.Clone(columns), c)
+		columns = append(columns, c)
+	}
+	if c := b.table.Column(b.policy.SoftDelete); c != nil && !slices.Contains(columns, c) {
+		columns = append(columns, c) // the row is there again
 	}
 	if len(columns) == 0 && !b.columns[0].Identity {
 		return b.columns[:1]
@@ -166,10 +175,17 @@ func (b *builder) update() string {
 func (b *builder) softDelete() string {
 	column := b.table.Column(b.policy.SoftDelete)
 	value := "coalesce(t." + column.SQL() + ", now())"
-	if column.Type.Name == "bool" {
+	switch column.Type.Name {
+	case "bool":
 		value = "true"
+	case "timestamp":
+		value = "coalesce(t." + column.SQL() + ", now() at time zone 'UTC')"
 	}
-	return "update " + b.table.SQL() + " as t set " + column.SQL() + " = " + value + b.where()
+	sql := "update " + b.table.SQL() + " as t set " + column.SQL() + " = " + value
+	if c := b.counter(); c != nil {
+		sql += ", " + c.SQL() + " = " + b.stored(c, "")
+	}
+	return sql + b.where()
 }
 
 func (b *builder) where() string {
@@ -192,31 +208,44 @@ func (w *write) key() string {
 	return sql.String()
 }
 
-// orUntouched asks, in the statement itself, why it touched no row: a guard says
-// no to a row that the user sees, as it is after any writer that the operation
-// waited for; else the row is hidden from the user, or it is not there, which a
-// DELETE is content with (a cascade or another device was faster).
-func (b *builder) orUntouched(sql string) string {
-	if !b.table.RowSecurity && !b.rejectMissing() && len(b.guards) == 0 {
+// told adds to an operation what is to be said of it: where it touched a row, its
+// history; where it did not, why, if that may be of interest.
+func (b *builder) told(sql string) string {
+	asks := len(b.guards) > 0 || b.sent.Op != upload.Put && (b.table.RowSecurity || b.rejectMissing())
+	returning, history := b.history()
+	if !asks && history == "" {
 		return sql
 	}
+	sql = "with touched as (" + sql + " returning 1" + returning + ")" + history + " select"
+	if asks {
+		sql += " " + b.untouched() + " where not exists (select from touched)"
+	}
+	return sql
+}
+
+// untouched asks, in the statement itself, why it touched no row: a guard says no
+// to a row that the user sees, as it is after any writer that the operation waited
+// for; the row is hidden from the user; or it is not there, which a DELETE is
+// content with (a cascade or another device was faster). A row that could be
+// updated and was not, by nobody's no, is one that a trigger has left alone.
+func (b *builder) untouched() string {
 	operation := b.param(strconv.AppendInt(nil, int64(b.operation), 10))
 	row, key := b.row()
 	rejectMissing := b.param(strconv.AppendBool(nil, b.rejectMissing()))
-	refusal, stored, from := "null", "null", ""
-	if len(b.guards) > 0 {
-		refusal = "case when t." + b.columns[0].SQL() + " is null then null"
-		for _, g := range b.guards {
-			refusal += " when (" + g.sql + ") is not true then " + b.param([]byte(g.code))
-			if g.code == upload.Conflict {
-				stored = "to_jsonb(t)"
-			}
+	refusal, stored := "case when t."+b.columns[0].SQL()+" is null then "+b.param([]byte(upload.Unauthorized)), "null"
+	for _, g := range b.guards {
+		refusal += " when (" + g.sql + ") is not true then " + b.param([]byte(g.code))
+		if g.code == upload.Conflict {
+			stored = "to_jsonb(t.*)"
 		}
-		refusal += " end"
-		from = " from (select) one left join lateral postern.current(null::" + b.table.SQL() + ", " + key + ") as t on true"
 	}
-	return "with touched as (" + sql + " returning 1) select postern.untouched(" + operation + ", " + row + ", " + rejectMissing +
-		", coalesce(postern.place(" + row + "), '(0,0)'), " + refusal + ", " + stored + ")" + from + " where not exists (select from touched)"
+	locking, otherwise := "true", dropped
+	if b.sent.Op == upload.Delete && b.policy.SoftDelete == "" {
+		locking, otherwise = "false", upload.Unauthorized
+	}
+	return "postern.untouched(" + operation + ", " + row + ", " + rejectMissing + ", coalesce(postern.place(" + row + "), '(0,0)'), " +
+		refusal + " end, " + b.param([]byte(otherwise)) + ", " + stored + ") from (select) one left join lateral postern.current(null::" +
+		b.table.SQL() + ", " + key + ", " + locking + ") as t on true"
 }
 
 // row are the parameters by which schema postern's functions find the row: its

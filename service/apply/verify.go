@@ -28,12 +28,14 @@ type verification struct {
 	table  *catalog.Table
 	policy *policies.Table
 
-	lock          *query            // where before cannot lock the row alone
-	before, after *query            // nil where no rule looks at them
-	lookups       []*query          // of all rules
-	key           []*catalog.Column // its values are the arguments of before
-	locks         bool              // its user may lock the row
-	sent          policies.Row      // the new row as far as it was sent or set
+	lock          *query   // where before cannot lock the row alone
+	before, after *query   // nil where no rule looks at them
+	lookups       []*query // of all rules
+	name          string   // of the row, see write.seen
+	key           []*catalog.Column
+	values        [][]byte     // of the key
+	locks         bool         // its user may lock the row
+	sent          policies.Row // the new row as far as it was sent or set
 }
 
 // query is a step that reads.
@@ -52,14 +54,14 @@ func newVerification(w *write) *verification {
 	if len(w.rules) == 0 {
 		return nil
 	}
-	v := &verification{in: w.in, rules: w.rules, table: w.table, policy: w.policy, key: w.columns[:w.keys], sent: w.in.New}
+	v := &verification{in: w.in, rules: w.rules, table: w.table, policy: w.policy, name: string(w.seen()), key: w.columns[:w.keys], values: w.values[:w.keys], sent: w.in.New}
 	var before, after []string
-	stored := w.sent.Op == upload.Delete // whether the rules depend on the row as it was
-	ahead := w.sent.Op == upload.Patch   // and on the row as it will be: a PATCH may find none
+	stored := w.judgesOld()            // whether the rules depend on the row as it was
+	ahead := w.sent.Op == upload.Patch // and on the row as it will be: a PATCH may find none
 	for _, rule := range w.rules {
 		old, new := rule.Columns(w.table)
 		before, after = append(before, old...), append(after, new...)
-		stored, ahead = stored || rule.LooksAtOld(), ahead || rule.LooksAtNew()
+		ahead = ahead || rule.LooksAtNew()
 		for _, l := range rule.Lookups {
 			q, reads := w.lookup(l)
 			q.rule = rule
@@ -67,18 +69,21 @@ func newVerification(w *write) *verification {
 			stored = stored || reads
 		}
 	}
+	if w.sent.Op == upload.Patch {
+		before = append(before, after...) // should the user not see the row any more
+	}
 	if stored {
 		v.readBefore(w, before)
 	}
 	if ahead && w.sent.Op != upload.Delete {
-		v.after = w.read(after)
+		v.after = w.read(after, nil)
 	}
 	return v
 }
 
 // readBefore has the row locked and read.
 func (v *verification) readBefore(w *write, columns []string) {
-	v.before = w.read(columns)
+	v.before = w.read(columns, w.seen())
 	v.locks = slices.Contains(w.table.Grants[w.who.Role], "update")
 	switch {
 	case w.sent.Op == upload.Delete && w.policy.SoftDelete == "":
@@ -90,8 +95,9 @@ func (v *verification) readBefore(w *write, columns []string) {
 	}
 }
 
-// read selects columns of the row, in the one form that no setting changes.
-func (w *write) read(names []string) *query {
+// read selects columns of the row, in the one form that no setting changes. seen,
+// unless nil, is kept in the setting postern.seen where there is a row.
+func (w *write) read(names []string, seen []byte) *query {
 	q := &query{args: w.values[:w.keys:w.keys]}
 	var sql strings.Builder
 	sql.WriteString("select ")
@@ -101,6 +107,13 @@ func (w *write) read(names []string) *query {
 		}
 	}
 	list(&sql, q.columns, func(_ int, c *catalog.Column) string { return "to_jsonb(t." + c.SQL() + ")" })
+	if seen != nil {
+		if len(q.columns) > 0 {
+			sql.WriteString(", ")
+		}
+		q.args = append(q.args, seen)
+		sql.WriteString("set_config('postern.seen', " + parameter(len(q.args)) + ", true)")
+	}
 	sql.WriteString(" from " + w.table.SQL() + " as t where " + w.key())
 	q.sql = sql.String()
 	return q
@@ -157,7 +170,7 @@ func (v *verification) check(ctx context.Context) (*upload.Rejection, error) {
 		if v.in.New, err = v.after.result(); err != nil {
 			return nil, err
 		}
-		if v.in.New == nil && v.in.Op == upload.Put {
+		if v.in.New == nil && (v.in.Op == upload.Put || v.in.Old != nil) {
 			v.in.New = v.unseen()
 		}
 	}
@@ -174,12 +187,17 @@ func (v *verification) check(ctx context.Context) (*upload.Rejection, error) {
 }
 
 // unseen is a row that its own writer may not see, as tables are that are only
-// inserted into: what was sent of it, and null for the rest.
+// inserted into, or may not see any more: what was sent of it, and for the rest
+// what it was, or null.
 func (v *verification) unseen() policies.Row {
 	row := maps.Clone(v.sent)
 	for _, c := range v.after.columns {
-		if _, ok := row[c.Name]; !ok {
-			row[c.Name] = types.NullValue
+		if _, ok := row[c.Name]; ok {
+			continue
+		}
+		row[c.Name] = types.NullValue
+		if was, ok := v.in.Old[c.Name]; ok {
+			row[c.Name] = was
 		}
 	}
 	return row
@@ -201,10 +219,9 @@ func lockSteps(transactions []*transaction) (steps []step) {
 			if rows[v.table] == nil {
 				rows[v.table] = map[string]*verification{}
 			}
-			key := string(catalog.TextArray(texts(v.before.args)))
-			rows[v.table][key] = v
+			rows[v.table][v.name] = v
 			if v.in.Op == upload.Put {
-				keys = append(keys, fmt.Sprintf("postern %d %s", v.table.OID, key))
+				keys = append(keys, "postern "+v.name)
 			}
 		}
 	}
@@ -222,21 +239,22 @@ func lockSteps(transactions []*transaction) (steps []step) {
 	return steps
 }
 
+// lockStep has Postgres read the keys as columns of the table, whose types' own
+// names the role may not know.
 func lockStep(table *catalog.Table, rows []*verification) step {
-	key := rows[0].key
-	arrays, names := make([]string, len(key)), make([]string, len(key))
-	s := step{kind: reading, transaction: -1, operation: -1}
-	for i, c := range key {
-		values := make([]string, len(rows))
-		for j, v := range rows {
-			values[j] = string(v.before.args[i])
-		}
-		s.args = append(s.args, catalog.TextArray(values))
-		arrays[i], names[i] = parameter(i+1)+"::"+c.TypeName+"[]", "t."+c.SQL()
+	var keys, names, stored strings.Builder
+	for i, v := range rows {
+		keys.WriteString([]string{"[{", "}, {"}[min(i, 1)])
+		list(&keys, v.key, func(j int, c *catalog.Column) string {
+			return string(quoted(c.Name)) + ": " + string(quoted(string(v.values[j])))
+		})
 	}
-	keys := strings.Join(names, ", ")
-	s.sql = "select from " + table.SQL() + " as t where (" + keys + ") in (select * from unnest(" + strings.Join(arrays, ", ") + ")) order by " + keys + " for update of t"
-	return s
+	keys.WriteString("}]")
+	list(&names, rows[0].key, func(_ int, c *catalog.Column) string { return c.SQL() })
+	list(&stored, rows[0].key, func(_ int, c *catalog.Column) string { return "t." + c.SQL() })
+	return step{kind: reading, transaction: -1, operation: -1, args: [][]byte{[]byte(keys.String())},
+		sql: "select from " + table.SQL() + " as t where (" + stored.String() + ") in (select " + names.String() +
+			" from json_populate_recordset(null::" + table.SQL() + ", $1)) order by " + stored.String() + " for update of t"}
 }
 
 func texts(values [][]byte) []string {

@@ -27,7 +27,9 @@ type write struct {
 	values    [][]byte          // in the order of columns; nil is NULL
 	keys      int               // how many of them are the key
 	previous  map[*catalog.Column][]byte
-	counted   []byte // the version that a PATCH counts up to, where it says so
+	assigned  []*catalog.Column // those that the policy set and the client did not send
+	initial   []*catalog.Column // those of them that only a new row gets
+	counted   []byte            // the version that a PATCH counts up to, where it says so
 
 	in    policies.Input
 	rules []*policies.Rule // those that need the stored row
@@ -60,7 +62,7 @@ func (w *write) locate(set *policies.Set, tables *catalog.Snapshot) (rejection *
 		return rejection
 	}
 	if w.table = tables.Table(w.policy.Schema, w.policy.Name); w.table == nil {
-		return mismatch("there is no table %s.%s", w.policy.Schema, w.policy.Name)
+		return mismatch("there is no table %q", w.policy.Schema+"."+w.policy.Name)
 	}
 	return w.readKey()
 }
@@ -108,7 +110,7 @@ func (w *write) readData() *upload.Rejection {
 			continue
 		case column == nil:
 			return mismatch("table %s has no column %q", w.table, name)
-		case column.Generated:
+		case column.Generated, column.Identity && w.indexOf(column) < 0:
 			continue // the database makes it; a client that has synced the row sends it back
 		case w.policy.Writable != nil && !slices.Contains(w.policy.Writable, name) && w.indexOf(column) < 0:
 			return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s.%s is not a column that clients may write", w.table, name)}
@@ -231,7 +233,8 @@ func (w *write) assign(ctx context.Context) (*upload.Rejection, error) {
 		a := &w.policy.Assignments[i]
 		column := w.table.Column(a.Column)
 		at := w.indexOf(column)
-		if !a.Applies(w.sent.Op, at >= 0) || w.sent.Op == upload.Patch && len(w.sent.Data) == 0 {
+		keeps := slices.Contains(w.policy.Immutable, a.Column)
+		if !a.Applies(w.sent.Op, at >= 0) || w.sent.Op == upload.Patch && (keeps || len(w.sent.Data) == 0) {
 			continue
 		}
 		value, err := a.Value(ctx, &w.in)
@@ -242,6 +245,10 @@ func (w *write) assign(ctx context.Context) (*upload.Rejection, error) {
 			w.remove(at)
 		} else if at >= 0 {
 			return invalid("%s.%s is part of the row's id and cannot be set by the policy", w.table, column.Name), nil
+		}
+		w.assigned = append(w.assigned, column)
+		if w.sent.Op == upload.Put && (keeps || a.Fallback() && w.policy.Put != policies.Replace) {
+			w.initial = append(w.initial, column)
 		}
 		if rejection := w.set(column, value); rejection != nil {
 			return rejection, nil
@@ -289,6 +296,7 @@ func (w *write) decide(ctx context.Context) (*upload.Rejection, error) {
 			w.rules = append(w.rules, rule)
 			continue
 		case rule.NullWhereNotAllowed(w.table, &w.in):
+			w.rules = append(w.rules, rule) // for the database to reject, unless a trigger fills it in
 			continue
 		}
 		if rejection, err := rule.Check(ctx, &w.in); rejection != nil || err != nil {
@@ -298,9 +306,12 @@ func (w *write) decide(ctx context.Context) (*upload.Rejection, error) {
 	return nil, nil
 }
 
-// depends reports whether the table's conflict strategy makes what a column will
-// be depend on the stored row.
+// depends reports whether what a column will be depends on the stored row: by the
+// table's conflict strategy, or because only a new row gets the value.
 func (w *write) depends(column string) bool {
+	if slices.Contains(w.initial, w.table.Column(column)) {
+		return true
+	}
 	c := w.policy.Conflict
 	switch c.Strategy {
 	case policies.Version, policies.Increment:
@@ -314,6 +325,20 @@ func (w *write) depends(column string) bool {
 
 // empty reports whether a PATCH changes nothing.
 func (w *write) empty() bool { return len(w.columns) == w.keys && w.counted == nil }
+
+// isAssigned reports whether the policy set a column.
+func (w *write) isAssigned(column *catalog.Column) bool { return slices.Contains(w.assigned, column) }
+
+// judgesOld reports whether a rule is asked about the row as it was.
+func (w *write) judgesOld() bool {
+	return len(w.rules) > 0 && (w.sent.Op != upload.Put || slices.ContainsFunc(w.rules, (*policies.Rule).LooksAtOld))
+}
+
+// seen names the row for postern.seen, the setting that says which row rules have
+// seen.
+func (w *write) seen() []byte {
+	return fmt.Appendf(nil, "%d %s", w.table.OID, catalog.TextArray(texts(w.values[:w.keys])))
+}
 
 func (w *write) indexOf(column *catalog.Column) int {
 	return slices.Index(w.columns, column)

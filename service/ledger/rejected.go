@@ -78,7 +78,7 @@ func (l *Ledger) Rejected(who identity.Identity, clientID, policySHA256 string, 
 		Args: [][]byte{
 			[]byte(hexBytes(e.Digest)), []byte(who.Issuer), []byte(who.Subject), []byte(clientID), []byte(device(who, clientID)), id,
 			transaction, catalog.TextArray(tables(e.Transaction)),
-			[]byte(e.Rejection.Code), []byte(e.Rejection.Message), details, index,
+			[]byte(e.Rejection.Code), []byte(text(e.Rejection.Message)), details, index,
 			strconv.AppendBool(nil, e.Rejection.ClientHandling), []byte(e.Rejection.Rule), []byte(policySHA256),
 			[]byte(who.Role), claims,
 		},
@@ -93,13 +93,16 @@ func (l *Ledger) Rejected(who identity.Identity, clientID, policySHA256 string, 
 // tables are the client's names of the tables of a transaction, each once.
 func tables(t upload.Transaction) (names []string) {
 	for _, op := range t.Operations {
-		// Any text may be sent as a table's name, and Postgres has no text with NUL.
-		if name := strings.ReplaceAll(op.Table, "\x00", "\uFFFD"); !slices.Contains(names, name) {
+		if name := text(op.Table); !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
 	return names
 }
+
+// text is what a client sent, or words that quote it, as Postgres can keep it: it
+// has no text with U+0000.
+func text(s string) string { return strings.ReplaceAll(s, "\x00", "\uFFFD") }
 
 // MayHold says that the database may have held writes left of policies that no
 // longer hold any. It learns of them within the hour.

@@ -111,7 +111,9 @@ func DecodeBatch(body []byte) (Batch, error) {
 	}
 	batch := Batch{Transactions: make([]Transaction, 0, len(*wire.Transactions))}
 	if wire.ClientID != nil {
-		batch.ClientID = *wire.ClientID
+		if batch.ClientID = *wire.ClientID; strings.Contains(batch.ClientID, "\x00") {
+			return Batch{}, &Malformed{"client_id", "must not contain U+0000"}
+		}
 	}
 	for i, w := range *wire.Transactions {
 		transaction, err := w.transaction(fmt.Sprintf("transactions[%d]", i))

@@ -65,6 +65,7 @@ func TestDecodeBatch(t *testing.T) {
 		{"Trailing", `{"transactions":[{"crud":[]}]}{}`, "after top-level value"},
 		{"Truncated", `{"transactions":[{"crud":[{"id":"1"`, "transactions[0].crud[0]"},
 		{"Deep", `{"transactions":[{"crud":[{"id":"1","op":"PUT","table":"t","op_data":{"a":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}}]}]}`, "transactions[0].crud[0].op_data.a"},
+		{"ClientIDWithNUL", `{"client_id":"a\u0000","transactions":[{"crud":[]}]}`, "client_id: must not contain U+0000"},
 		{"Deepest", strings.Repeat("[", 1<<20), "nest deeper than 64 levels"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

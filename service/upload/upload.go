@@ -8,7 +8,11 @@
 // https://docs.powersync.com/handling-writes/write-path/build-your-own-write-endpoint.
 package upload
 
-import "github.com/go-json-experiment/json/jsontext"
+import (
+	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
 
 // Op is what a client did to one row.
 type Op string
@@ -31,6 +35,23 @@ type Batch struct {
 type Transaction struct {
 	ID         string // decimal; empty when not sent. Unique and rising per device database, with gaps
 	Operations []Operation
+}
+
+// Clone shares nothing with the transaction.
+func (t Transaction) Clone() Transaction {
+	members := func(list []Member) []Member {
+		list = slices.Clone(list)
+		for i := range list {
+			list[i].Value = list[i].Value.Clone()
+		}
+		return list
+	}
+	t.Operations = slices.Clone(t.Operations)
+	for i := range t.Operations {
+		op := &t.Operations[i]
+		op.Data, op.Previous = members(op.Data), members(op.Previous)
+	}
+	return t
 }
 
 // Operation is one write to one row.

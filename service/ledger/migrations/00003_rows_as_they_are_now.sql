@@ -5,10 +5,10 @@
 -- statement began. Volatile functions look anew.
 
 -- The row as it is now and as the user sees it, with NULL in the columns that they
--- may not read. It runs as the user, with their search_path, which their policies
--- may need.
+-- may not read; with locking, as far as they may change it. It runs as the user,
+-- with their search_path, which their policies may need.
 -- +goose StatementBegin
-create function postern.current(shape anyelement, key_columns text[], keys text[])
+create function postern.current(shape anyelement, key_columns text[], keys text[], locking boolean)
 returns setof anyelement
 language plpgsql volatile
 as $$
@@ -20,7 +20,7 @@ declare
                            else 'null::' || format_type(atttypid, atttypmod) end, ', ' order by attnum)
       from pg_catalog.pg_attribute where attrelid = target and attnum > 0 and not attisdropped);
 begin
-  return query execute format('select %s from %s where %s', visible, target, condition);
+  return query execute format('select %s from %s where %s', visible, target, condition) || case when locking then ' for update' else '' end;
 end
 $$;
 -- +goose StatementEnd
@@ -29,10 +29,10 @@ drop function postern.untouched;
 drop function postern.decline;
 
 -- Called in the statement of an UPDATE or DELETE that touched no row, to say why.
--- refusal is the code of the policy's condition that the current row does not meet,
--- 'DROPPED' where such an operation is dropped without a word, and stored that row.
--- Without a refusal the row is hidden: under row-level security, touching nothing is
--- all one sees of a row that exists.
+-- refusal is the code of what speaks against touching the row as it is now and the
+-- user sees it, and stored that row; 'DROPPED' where such an operation is dropped
+-- without a word, 'AGAIN' where it has to be tried again. Where nothing does, and
+-- nothing has changed meanwhile, otherwise holds.
 --
 -- A row that is not where it was when the statement began (place, see postern.place)
 -- has changed meanwhile. If this transaction did it, a trigger has taken the
@@ -45,7 +45,7 @@ drop function postern.decline;
 -- Postern's login role, whatever role that has taken: it must not tell the
 -- application's users which ids exist.
 -- +goose StatementBegin
-create function postern.untouched(operation integer, target oid, key_columns text[], keys text[], reject_missing boolean, place tid, refusal text, stored jsonb)
+create function postern.untouched(operation integer, target oid, key_columns text[], keys text[], reject_missing boolean, place tid, refusal text, otherwise text, stored jsonb)
 returns void
 language plpgsql volatile security definer
 set search_path = ''
@@ -76,13 +76,14 @@ begin
     when now_at is distinct from place then
       if pg_xact_status((pg_current_xact_id()::text::bigint - age(writer))::text::xid8) = 'in progress' then
         return;
-      elsif refusal is null then
-        raise serialization_failure using message = 'another transaction has changed the row meanwhile';
       end if;
+      refusal := coalesce(refusal, 'AGAIN');
     else
-      refusal := coalesce(refusal, 'UNAUTHORIZED');
+      refusal := coalesce(refusal, otherwise);
   end case;
-  if refusal <> 'DROPPED' then
+  if refusal = 'AGAIN' then
+    raise serialization_failure using message = 'another transaction has changed the row meanwhile';
+  elsif refusal <> 'DROPPED' then
     raise exception using errcode = 'PN006', message = refusal, detail = operation::text, hint = coalesce(stored::text, '');
   end if;
 end
