@@ -48,6 +48,7 @@ func classify(f *failure) outcome {
 		pg.Code == "57P01", pg.Code == "57P02", pg.Code == "57P03", // the server went away, or comes back
 		strings.HasPrefix(pg.Code, "08"):
 		return outcome{again: f.err}
+	case f.kind == reading && f.readValue(pg): // the write's own values, before it comes to writing them
 	case f.kind == receipts, f.kind == record, f.kind == reading, f.kind == rule, f.kind == session && f.transaction < 0:
 		return outcome{retry: f.err} // our own statements: the setup's fault, not the write's
 	}
@@ -55,6 +56,14 @@ func classify(f *failure) outcome {
 		return outcome{rejection: rejection}
 	}
 	return outcome{retry: f.err}
+}
+
+// readValue reports whether a step that reads failed on a value that was sent: of
+// the row's key, or one that a lookup's error quotes.
+func (f *failure) readValue(pg *pgconn.PgError) bool {
+	return strings.HasPrefix(pg.Code, "22") && (f.query == nil || f.query.name == "" || slices.ContainsFunc(f.query.args, func(arg []byte) bool {
+		return arg != nil && strings.Contains(pg.Message, strconv.Quote(string(arg)))
+	}))
 }
 
 // rejectionOf is nil for an error that is not known to be the write's own fault.

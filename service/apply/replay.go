@@ -148,7 +148,7 @@ func StoredRow(ctx context.Context, db *pgxpool.Pool, set *policies.Set, tables 
 	if _, err := tx.Exec(ctx, `set local row_security = off`); err != nil {
 		return nil, nil, fmt.Errorf("reading a row of %s: %w", w.table, err)
 	}
-	result := tx.Conn().PgConn().ExecParams(ctx, "select to_json(t) from "+w.table.SQL()+" as t where "+w.key(), w.values[:w.keys], nil, nil, nil).Read()
+	result := tx.Conn().PgConn().ExecParams(ctx, "select to_json(t.*) from "+w.table.SQL()+" as t where "+w.key(), w.values[:w.keys], nil, nil, nil).Read()
 	var pg *pgconn.PgError
 	if errors.As(result.Err, &pg) && pg.Code == "42501" {
 		return w.table, nil, ErrCannotRead

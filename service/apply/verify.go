@@ -28,9 +28,10 @@ type verification struct {
 	table  *catalog.Table
 	policy *policies.Table
 
-	lock          *query   // where before cannot lock the row alone
+	lock          *query   // of a row to be deleted, which its user may have no right to lock
 	before, after *query   // nil where no rule looks at them
 	lookups       []*query // of all rules
+	counts        []string // names of what lookups count of the table that is written
 	name          string   // of the row, see write.seen
 	key           []*catalog.Column
 	values        [][]byte     // of the key
@@ -67,6 +68,9 @@ func newVerification(w *write) *verification {
 			q.rule = rule
 			v.lookups = append(v.lookups, q)
 			stored = stored || reads
+			if name, ok := w.counts(l); ok {
+				v.counts = append(v.counts, name)
+			}
 		}
 	}
 	if w.sent.Op == upload.Patch {
@@ -121,6 +125,20 @@ func (w *write) read(names []string, seen []byte) *query {
 
 var numbered = regexp.MustCompile(`\$([0-9]+)`)
 
+// counts names what a lookup may count: rows of the table that is written, of one
+// user where it asks for them. A row that another request is about to write is
+// seen by nobody yet, so such requests have to wait for each other.
+func (w *write) counts(l policies.Lookup) (name string, ok bool) {
+	own := slices.Contains(words.FindAllString(strings.ToLower(l.SQL), -1), strings.ToLower(w.table.Name))
+	name = fmt.Sprintf("postern %d %s", w.table.OID, l.SQL)
+	if slices.ContainsFunc(l.Parameters, func(p policies.Parameter) bool { return p.From == "auth" && p.Column == "sub" }) {
+		name += " " + w.who.Subject
+	}
+	return name, own
+}
+
+var words = regexp.MustCompile(`[\pL_][\pL\pN_$]*`)
+
 // lookup fills in a lookup's parameters: values where they are known, else the
 // stored row's, which it then reads.
 func (w *write) lookup(l policies.Lookup) (q *query, reads bool) {
@@ -154,7 +172,7 @@ func (w *write) lookup(l policies.Lookup) (q *query, reads bool) {
 		}
 		return "(select t." + column.SQL() + " from " + w.table.SQL() + " as t where " + strings.Join(conditions, " and ") + ")"
 	})
-	q.sql = "select to_jsonb(q) from (" + sql + ") as q limit 1"
+	q.sql = "select to_jsonb(q.*) from (" + sql + ") as q limit 1"
 	return q, reads
 }
 
@@ -206,14 +224,18 @@ func (v *verification) unseen() policies.Row {
 // lockSteps lock the rows that rules need, table by table and in the order of
 // their keys, so that two requests which need the same rows do not lock them
 // crosswise. A row that is not there yet cannot be locked, but its key can, by all
-// who would make it here.
+// who would make it here, and so can what is counted.
 func lockSteps(transactions []*transaction) (steps []step) {
 	rows := map[*catalog.Table]map[string]*verification{}
 	var keys []string
 	for _, t := range transactions {
 		for _, statement := range t.plan {
 			v := statement.verify
-			if t.Rejection != nil || v == nil || v.before == nil || !v.locks {
+			if t.Rejection != nil || v == nil {
+				continue
+			}
+			keys = append(keys, v.counts...)
+			if v.before == nil || !v.locks {
 				continue
 			}
 			if rows[v.table] == nil {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"cel.dev/cel-go/common/types"
 	"github.com/go-json-experiment/json/jsontext"
@@ -258,19 +260,50 @@ func (w *write) assign(ctx context.Context) (*upload.Rejection, error) {
 	return nil, nil
 }
 
-// known are the values of the row as it will be, as far as they are sent or set.
+// known are the values of the row as it will be, as far as they are sent or set
+// and Postgres keeps them as they are.
 func (w *write) known() policies.Row {
 	if w.sent.Op == upload.Delete || !w.policy.Evaluates() {
 		return nil
 	}
 	row := make(policies.Row, len(w.columns))
+	if w.sent.Op == upload.Patch && w.table.Intercepts("UPDATE") || w.sent.Op == upload.Put && (w.table.Intercepts("INSERT") || w.table.Intercepts("UPDATE")) {
+		return row // a trigger may set anything
+	}
 	for i, column := range w.columns {
-		// Structures are known only as the database gives them back.
+		if !kept(column, w.values[i]) {
+			continue
+		}
 		if value, err := policies.FromText(column.Type, w.values[i]); err == nil {
 			row[column.Name] = value
 		}
 	}
 	return row
+}
+
+// kept reports whether a value comes back from its column as it was sent, as far
+// as expressions can tell. Structures, and types with many spellings, do not; nor
+// does what is cut or rounded to a column's size.
+func kept(c *catalog.Column, text []byte) bool {
+	switch {
+	case text == nil, c.Type.Kind == catalog.Enum:
+		return true
+	case c.Type.Kind != catalog.Base:
+		return false
+	}
+	switch c.Type.Name {
+	case "bool", "int2", "int4", "int8", "float4", "float8", "uuid", "text", "json", "jsonb", "date":
+		return true
+	case "varchar":
+		return c.Modifier < modifierOffset || utf8.RuneCount(text) <= int(c.Modifier-modifierOffset)
+	case "numeric":
+		sent, ok := new(big.Rat).SetString(string(text))
+		stored, _ := new(big.Rat).SetString(string(normal(c, text)))
+		return !ok || sent.Cmp(stored) == 0
+	case "timestamp", "timestamptz":
+		return c.Modifier < 0 || c.Modifier == 6
+	}
+	return false
 }
 
 // decide asks the rules that what was sent is enough for, and keeps the others

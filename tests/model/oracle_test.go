@@ -341,10 +341,10 @@ func (m *model) finish(t *transaction, ops []int) outcome {
 	return codeOf(pg, suspect)
 }
 
-// effective are the operations that write something.
+// effective are the operations that write something, or ask for a row.
 func (t *transaction) effective() (ops []int) {
 	for j := range t.ops {
-		if t.ops[j].verb != "PATCH" || len(t.ops[j].written()) > 0 {
+		if t.ops[j].verb != "PATCH" || len(t.ops[j].written()) > 0 || t.ops[j].table.strict {
 			ops = append(ops, j)
 		}
 	}
@@ -354,6 +354,8 @@ func (t *transaction) effective() (ops []int) {
 func (o *operation) sql() string {
 	t, members := o.table, o.written()
 	switch {
+	case o.verb == "PATCH" && len(members) == 0:
+		return "select from " + t.name + o.where() + " for update"
 	case o.verb == "PATCH":
 		var sets []string
 		for _, m := range members {
@@ -376,7 +378,7 @@ func (o *operation) sql() string {
 		columns, values, sets = append(columns, name), append(values, m.value.literal()), append(sets, name+" = excluded."+name)
 	}
 	for _, c := range t.columns {
-		if t.put == "replace" && !sent[c.name] && !c.generated {
+		if (t.put == "replace" || c.name == t.soft) && !sent[c.name] && !c.generated {
 			sets = append(sets, quote(c.name)+" = default")
 		}
 	}
