@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,9 @@ func tokenCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := local.CheckUserName(user); err != nil {
 				return fmt.Errorf("--user: %w", err)
+			}
+			if _, err := os.Stat(data); err != nil {
+				return fmt.Errorf("%s: postern dev has not run here: start it first, or give its folder with --data", data)
 			}
 			issuer, err := local.OpenIssuer(data)
 			if err != nil {

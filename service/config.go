@@ -82,20 +82,38 @@ func LoadConfig(file string) (Config, error) {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return Config{}, fmt.Errorf("reading the configuration: %w", err)
 	}
-	if err := env.Parse(&cfg); err != nil {
-		var wrong env.ParseError
-		if errors.As(err, &wrong) {
-			field, _ := reflect.TypeFor[Config]().FieldByName(wrong.Name)
-			return Config{}, fmt.Errorf("%s=%q is not of type %s", field.Tag.Get("env"), os.Getenv(field.Tag.Get("env")), wrong.Type)
-		}
-		return Config{}, fmt.Errorf("reading the environment: %w", err)
+	wrong, err := cfg.readEnvironment()
+	if err != nil {
+		return Config{}, err
 	}
 	for _, list := range [][]string{cfg.Audience, cfg.PowerSyncAudience, cfg.AllowedOrigins} {
 		for i, value := range list {
 			list[i] = strings.TrimSpace(value) // a, b as well as a,b
 		}
 	}
+	if len(wrong) > 0 {
+		return Config{}, errors.Join(append(wrong, cfg.Validate())...)
+	}
 	return cfg, nil
+}
+
+// readEnvironment lists the variables whose value is not of the type it has to be.
+func (c *Config) readEnvironment() (wrong []error, err error) {
+	err = env.Parse(c)
+	var all env.AggregateError
+	if err == nil || !errors.As(err, &all) {
+		return nil, err
+	}
+	for _, one := range all.Errors {
+		var parse env.ParseError
+		if !errors.As(one, &parse) {
+			return nil, fmt.Errorf("reading the environment: %w", one)
+		}
+		field, _ := reflect.TypeFor[Config]().FieldByName(parse.Name)
+		name := field.Tag.Get("env")
+		wrong = append(wrong, fmt.Errorf("%s=%q is not of type %s", name, os.Getenv(name), parse.Type))
+	}
+	return wrong, nil
 }
 
 // Validate reports every problem at once, each with key, value and remedy.

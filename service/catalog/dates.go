@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/big"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -64,7 +65,39 @@ func parseMoment(kind jsontext.Kind, text string) (date, clock, zone string, err
 	if kind != '"' || match == nil {
 		return "", "", "", errors.New("send a date and time like 2026-11-23T15:50:30.960Z")
 	}
+	if !isDate(match[1]) || match[2] != "" && !isClock(match[2]) || !isZone(match[3]) {
+		return "", "", "", errors.New("there is no such date or time")
+	}
 	return match[1], strings.Replace(match[2], ",", ".", 1), match[3], nil
+}
+
+// isDate reports whether a date's month has such a day.
+func isDate(text string) bool {
+	parts := strings.Split(text, "-")
+	year, month, day := digits(parts[0]), digits(parts[1]), digits(parts[2])
+	return month >= 1 && month <= 12 && day >= 1 && day <= time.Date(year, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
+}
+
+// isClock knows the end of a day, 24:00, and the leap second, as Postgres does.
+func isClock(text string) bool {
+	hour, minute, second := digits(text[:2]), digits(text[3:5]), 0
+	if len(text) > 5 {
+		second = digits(text[6:8])
+	}
+	return minute < 60 && (hour < 24 && second <= 60 || hour == 24 && strings.Trim(text[2:], ":0.,") == "")
+}
+
+// isZone knows offsets of less than 16 hours, as Postgres does.
+func isZone(text string) bool {
+	if len(text) < len("+05") {
+		return true // none, or Z
+	}
+	return digits(text[1:3]) < 16 && (len(text) == len("+05") || digits(text[len(text)-2:]) < 60)
+}
+
+func digits(text string) int {
+	n, _ := strconv.Atoi(text) // a few digits, by the patterns
+	return n
 }
 
 // timestamptzText reads a time without a zone as UTC, whatever the zone of the
@@ -131,7 +164,7 @@ func dateText(kind jsontext.Kind, text string) (string, error) {
 }
 
 func timeText(kind jsontext.Kind, text string) (string, error) {
-	if kind != '"' || !clock.MatchString(text) {
+	if kind != '"' || !clock.MatchString(text) || !isClock(text) {
 		return "", errors.New("send a time of day like 15:50:30")
 	}
 	return strings.Replace(text, ",", ".", 1), nil

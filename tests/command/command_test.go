@@ -93,6 +93,9 @@ func TestDev(t *testing.T) {
 	// The other ways to a token.
 	token, err := exec.Command(rig.Command(t), "token", "--user", "bob", "--data", dir).Output()
 	require.NoError(t, err)
+	output, err := exec.Command(rig.Command(t), "token", "--data", filepath.Join(dir, "elsewhere")).CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(output), "postern dev has not run here")
 	require.Contains(t, paste(t, bearer.ReplaceAllString(curl, "Bearer "+strings.TrimSpace(string(token)))), `"error_code":"UNAUTHORIZED"`, "bob PUTs alice's list")
 	require.Equal(t, 1, count(t, url, `select count(*) from postern.rejected_writes where subject = $1`, local.UserID("bob")))
 	tokens := first.await(t, `tokens +(http\S+)`)

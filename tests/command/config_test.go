@@ -52,7 +52,9 @@ func TestConfigurationRefused(t *testing.T) {
 
 	t.Run("NotANumber", func(t *testing.T) {
 		t.Parallel()
-		require.Contains(t, refuse(t, "", []string{"POSTERN_BODY_LIMIT=8MB"}), `POSTERN_BODY_LIMIT="8MB" is not of type int`)
+		said := refuse(t, "", []string{"POSTERN_BODY_LIMIT=8MB", "POSTERN_ON_REJECT=drop"})
+		require.Contains(t, said, `POSTERN_BODY_LIMIT="8MB" is not of type int`)
+		require.Contains(t, said, `POSTERN_ON_REJECT="drop" is neither skip nor stop`, "all problems at once")
 	})
 
 	t.Run("EveryIssuer", func(t *testing.T) {

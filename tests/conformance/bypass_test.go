@@ -67,6 +67,7 @@ tables:
   reject: {table: d, allow: all, conflict: reject}
   missing: {table: d, allow: all, on_missing: reject}
   rounds: {table: d, allow: all, rules: [{name: r, on: [put, patch], check: "new.amount == null || new.amount < 100.0", code: NO, message: No}]}
+  dates: {table: d, allow: all, rules: [{name: r, when: has(data.at0), check: "data.at0 == null || data.at0 < now", code: NO, message: No}]}
   cuts: {table: d, allow: all, rules: [{name: r, on: [put, patch], check: new.role != 'admin' && new.fixed != 'admin', code: NO, message: No}]}
   stamped: {allow: all, rules: [{name: r, on: [put, patch], check: "new.updated_at <= now + duration('5m') && size(new.title) < 6 && (new.qty == null || new.qty <= 50)", code: NO, message: No}]}
   odd: {table: odd, allow: all, conflict: reject, rules: [{name: r, on: [put], lookup: {l: select 5 as q}, check: lookup.l.q == 5, code: NO, message: No}]}
@@ -116,6 +117,7 @@ tables:
 			`select title from d where id = 'v'`, "x"},
 		{"NothingOfARowThatIsMissing", []sent{{"alice", op("PATCH", "missing", "nowhere", ""), "ROW_NOT_FOUND"}}, `select count(*) from d where id = 'nowhere'`, "0"},
 		{"RoundedUp", []sent{{"alice", op("PUT", "rounds", "z", `"amount":99.9`), "NO"}, {"alice", op("PUT", "rounds", "z", `"amount":99`), "success"}}, `select amount::text from d where id = 'z'`, "99"},
+		{"NoSuchDate", []sent{{"alice", op("PUT", "dates", "z3", `"at0":"2023-02-29T00:00:00Z"`), "INVALID_DATA"}, {"alice", op("PUT", "dates", "z3", `"at0":"2099-01-01"`), "NO"}}, `select count(*) from d where id = 'z3'`, "0"},
 		{"CutOff", []sent{{"alice", op("PUT", "cuts", "z2", `"role":"admin "`), "NO"}, {"alice", op("PUT", "cuts", "z2", `"fixed":"admin"`), "success"}}, `select role from d where id = 'z2'`, "<null>"},
 		{"NullThatATriggerFillsIn", []sent{{"alice", op("PUT", "stamped", "1", `"title":"too long","updated_at":null`), "NO"}, {"alice", op("PUT", "stamped", "1", `"title":"short","updated_at":null`), "success"}}, `select title from stamped where id = '1'`, "short"},
 		{"WhatATriggerSets", []sent{{"alice", op("PUT", "stamped", "2", `"title":"x","qty":6`), "NO"}, {"alice", op("PUT", "stamped", "2", `"title":"x","qty":5`), "success"}}, `select qty from stamped where id = '2'`, "50"},
