@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"time"
@@ -111,19 +112,23 @@ func (s *Shared) prepare() {
 	if s.auth != nil {
 		return
 	}
-	claims, err := fromJSON(s.Who.Claims)
-	if err != nil {
-		claims = types.NewDynamicMap(types.DefaultTypeAdapter, map[string]any{})
-	}
-	s.auth = map[string]any{"sub": s.Who.Subject, "role": s.Who.Role, "issuer": s.Who.Issuer, "session_id": s.Who.SessionID, "claims": claims}
+	s.auth = map[string]any{"sub": s.Who.Subject, "role": s.Who.Role, "issuer": s.Who.Issuer, "session_id": s.Who.SessionID, "claims": seenJSON("claims", s.Who.Claims)}
 	s.tx = make([]any, len(s.Tx))
 	for i, op := range s.Tx {
 		data := map[string]any{}
 		for _, m := range op.Data {
-			if value, err := fromJSON(m.Value); err == nil {
-				data[m.Name] = value
-			}
+			data[m.Name] = seenJSON(m.Name, m.Value)
 		}
 		s.tx[i] = map[string]any{"op": strings.ToLower(string(op.Op)), "table": op.Table, "id": op.ID, "metadata": op.Metadata, "data": data}
 	}
+}
+
+// seenJSON is JSON that may be beyond what CEL can hold, so that looking at it
+// fails: were it missing, a rule that asks has() first would let it through.
+func seenJSON(name string, value []byte) ref.Val {
+	seen, err := fromJSON(value)
+	if err != nil {
+		return types.WrapErr(fmt.Errorf("%s: %w", name, err))
+	}
+	return seen
 }

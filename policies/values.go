@@ -85,10 +85,7 @@ func fromPlain(t *types.Type, text string) (ref.Val, error) {
 		n, err := strconv.ParseInt(text, 10, 64)
 		return types.Int(n), err
 	case types.DoubleKind:
-		f, err := strconv.ParseFloat(text, 64)
-		if errors.Is(err, strconv.ErrRange) && math.IsInf(f, 0) {
-			err = nil // a numeric beyond any float is larger than all of them
-		}
+		f, err := parseFloat(text)
 		return types.Double(f), err
 	case types.TimestampKind:
 		at, err := ParseMoment(text)
@@ -97,10 +94,28 @@ func fromPlain(t *types.Type, text string) (ref.Val, error) {
 	return types.String(text), nil
 }
 
-// FromSent is the CEL value of a structure as a client sent it: JSON, or JSON in
-// a string; text in Postgres' own form stays text.
+// parseFloat takes a number beyond any float for an infinite one, which is larger
+// than all of them.
+func parseFloat(text string) (float64, error) {
+	f, err := strconv.ParseFloat(text, 64)
+	if errors.Is(err, strconv.ErrRange) && math.IsInf(f, 0) {
+		err = nil
+	}
+	return f, err
+}
+
+// FromSent is the CEL value of what FromText does not show, as a client sent it:
+// JSON, JSON in a string, or Postgres' own text form, of which an array is read
+// and the others stay text.
 func FromSent(t *catalog.Type, value jsontext.Value) (ref.Val, error) {
-	if value.Kind() != '"' {
+	switch {
+	case t.Kind == catalog.Array && value.Kind() != 'n':
+		text, err := convert(t, value)
+		if err != nil {
+			return nil, err
+		}
+		return fromArray(t.Of, text)
+	case t.Kind == catalog.Base, t.Kind == catalog.Enum, value.Kind() != '"':
 		return FromJSON(t, value)
 	}
 	text, err := jsontext.AppendUnquote(nil, value)
@@ -148,7 +163,7 @@ func fromJSON(value []byte) (ref.Val, error) {
 				*v = n
 				return nil
 			}
-			f, err := strconv.ParseFloat(string(raw), 64)
+			f, err := parseFloat(string(raw))
 			*v = f
 			return err
 		})))
@@ -209,7 +224,8 @@ func toJSON(value ref.Val) (jsontext.Value, error) {
 	return native.(*structpb.Value).MarshalJSON()
 }
 
-// RowFromJSON reads a JSON object, as a lookup gives it.
+// RowFromJSON reads a JSON object, as a lookup gives it. Looking at a member that
+// CEL cannot hold fails; the others can be looked at.
 func RowFromJSON(object []byte) (Row, error) {
 	var members map[string]jsontext.Value
 	if err := json.Unmarshal(object, &members); err != nil {
@@ -219,7 +235,7 @@ func RowFromJSON(object []byte) (Row, error) {
 	for name, raw := range members {
 		value, err := fromJSON(raw)
 		if err != nil {
-			return nil, err
+			value = types.WrapErr(fmt.Errorf("%s: %w", name, err))
 		}
 		row[name] = value
 	}

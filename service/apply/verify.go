@@ -307,19 +307,25 @@ func (v *verification) ask(ctx context.Context, lookups map[*policies.Rule]map[s
 	return nil, nil
 }
 
-// result is the row as expressions see it; nil where there is none.
+// result is the row as expressions see it; nil where there is none. Looking at a
+// value that CEL cannot hold fails, and looking at the others does not: whoever
+// stored it must not keep all others from writing.
 func (q *query) result() (policies.Row, error) {
 	if !q.found {
 		return nil, nil
 	}
 	if q.name != "" {
-		return policies.RowFromJSON(q.row[0])
+		row, err := policies.RowFromJSON(q.row[0])
+		if err != nil {
+			return nil, &policies.Failed{Rule: q.rule.Position() + " " + q.rule.Name, Err: fmt.Errorf("lookup %s: %w", q.name, err)}
+		}
+		return row, nil
 	}
 	row := make(policies.Row, len(q.columns))
 	for i, c := range q.columns {
 		value, err := policies.FromJSON(c.Type, jsontext.Value(q.row[i]))
 		if err != nil {
-			return nil, fmt.Errorf("reading column %s for a rule: %w", c.Name, err)
+			value = types.WrapErr(fmt.Errorf("%s: %w", c.Name, err))
 		}
 		row[c.Name] = value
 	}

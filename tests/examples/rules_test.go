@@ -55,3 +55,35 @@ tables:
 	require.Equal(t, "success", outcome(op("PATCH", "counted", first, `"qty":-2`, `"qty":-1`)))
 	require.Equal(t, "1", w.Text(t, `select qty from todos where id = $1`, first))
 }
+
+// TestBeyondCEL has somebody store values that CEL cannot hold. Rules that look at
+// them fail, which comes to an end; what looks at other values goes on.
+func TestBeyondCEL(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testdata, rig.Policies(t, `
+tables:
+  todos:
+    allow: all
+    rules:
+      - {name: due, on: [patch], when: has(data.title), check: old.due == null || old.due > timestamp('2000-01-01T00:00:00Z'), code: DUE, message: No}
+      - {name: meta, on: [patch], when: has(data.note), check: old.meta == null || !has(old.meta.locked), code: META, message: No}
+      - {name: all, on: [patch], when: has(data.qty), lookup: {l: select * from todos where id = $id}, check: lookup.l.title == 'a' && old != null, code: ALL, message: No}
+      - {name: tags, on: [patch], when: has(data.tags), check: "!('admin' in data.tags) && size(data.tags) < 3", code: TAGS, message: No}`))
+	me := as(t, ann, nil)
+	patch := func(data string) string {
+		code, _ := w.upload(t, me, op("PATCH", "todos", first, data, ""))
+		return code
+	}
+	code, _ := w.upload(t, me, op("PUT", "todos", first, `"title":"a","due":"10000-01-01T00:00:00Z","meta":{"a":1e400}`, ""))
+	require.Equal(t, "success", code)
+	require.Equal(t, "success", patch(`"note":"b"`), "a number beyond any float is an infinite one")
+	require.Equal(t, "success", patch(`"qty":1`))
+	for range 49 {
+		require.Equal(t, "retryable_error", patch(`"title":"b"`))
+	}
+	require.Equal(t, "UNCLASSIFIED_ERROR", patch(`"title":"b"`), "no queue is frozen for ever")
+
+	require.Equal(t, "TAGS", patch(`"tags":"{user,admin}"`), "arrays come as PowerSync sends them down: as text")
+	require.Equal(t, "TAGS", patch(`"tags":["admin"]`))
+	require.Equal(t, "success", patch(`"tags":"{administrator}"`))
+}

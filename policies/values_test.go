@@ -1,0 +1,93 @@
+package policies_test
+
+import (
+	"testing"
+	"time"
+
+	"cel.dev/cel-go/common/types"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stretchr/testify/require"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/identity"
+	"postern/service/upload"
+)
+
+// ask asks the rules over a whole transaction: true is yes.
+func ask(t testing.TB, check string, operations ...upload.Operation) (bool, error) {
+	t.Helper()
+	set := compile(t, "tables: {todos: {allow: all}}\ntransaction:\n  rules:\n    - {name: r, check: \""+check+"\", code: NO, message: No}\n")
+	who := identity.Identity{Subject: "u", Claims: []byte(`{"large": 1e400}`)}
+	rejection, err := set.Transaction(t.Context(), &policies.Shared{Who: who, Now: time.Now(), Tx: operations})
+	return rejection == nil, err
+}
+
+func sent(name, value string) upload.Operation {
+	return upload.Operation{Op: upload.Put, Table: "todos", ID: "1", Data: []upload.Member{{Name: name, Value: jsontext.Value(value)}}}
+}
+
+// TestBeyondCEL has values that CEL cannot hold: none is taken for one that is not
+// there.
+func TestBeyondCEL(t *testing.T) {
+	t.Parallel()
+	for check, want := range map[string]bool{
+		"tx.all(o, !has(o.data.price) || o.data.price <= 100)": false,
+		"tx.all(o, o.data.price > 100)":                        true,
+		"auth.claims.large > 1":                                true,
+	} {
+		yes, err := ask(t, check, sent("price", "1e400"))
+		require.NoError(t, err, check)
+		require.Equal(t, want, yes, check)
+	}
+	_, err := ask(t, "tx.all(o, !has(o.data.price) || o.data.price <= 100)", sent("price", "{"))
+	var failed *policies.Failed
+	require.ErrorAs(t, err, &failed)
+
+	row, err := policies.RowFromJSON([]byte(`{"large":-1e400,"whole":7,"nested":{"a":1e999}}`))
+	require.NoError(t, err)
+	require.Equal(t, "-Inf", row["large"].ConvertToType(types.StringType).Value())
+	require.Equal(t, types.Int(7), row["whole"])
+	require.False(t, types.IsError(row["nested"]))
+}
+
+func TestArrays(t *testing.T) {
+	t.Parallel()
+	base := func(name string) *catalog.Type { return &catalog.Type{Name: name, Kind: catalog.Base} }
+	for _, c := range []struct{ of, sent, want string }{
+		{"text", `["a","b"]`, `["a","b"]`},
+		{"text", `"[\"a\"]"`, `["a"]`},
+		{"text", `"{}"`, `[]`},
+		{"text", `" { a , \"b, \\\"c\" ,NULL,\"null\"} "`, `["a","b, \"c",null,"null"]`},
+		{"text", `"{ad\\min,x y}"`, `["admin","x y"]`},
+		{"text", `"{{a,b},{c,d}}"`, `[["a","b"],["c","d"]]`},
+		{"text", `"[1:2]={a,b}"`, `["a","b"]`},
+		{"int4", `"{1,2}"`, `[1,2]`},
+		{"int4", `["1",2]`, `[1,2]`},
+		{"bool", `"{t,f}"`, `[true,false]`},
+		{"bool", `[1,0]`, `[true,false]`},
+		{"numeric", `"{1.5,NULL}"`, `[1.5,null]`},
+		{"uuid", `"{9A1F0F4E-0B1D-4C59-8F0E-2F1F2F0A0001}"`, `["9a1f0f4e-0b1d-4c59-8f0e-2f1f2f0a0001"]`},
+		{"jsonb", `"{\"{\\\"a\\\": 1}\"}"`, `[{"a":1}]`},
+		{"box", `"{(1,1),(0,0);(2,2),(0,0)}"`, `["(1,1),(0,0)","(2,2),(0,0)"]`},
+		{"text", `"{a"`, ``}, {"text", `"{a,}"`, ``}, {"text", `"{\"a\"b}"`, ``}, {"text", `"{a}b"`, ``}, {"text", `"{a\\ }"`, ``}, {"text", `"a"`, ``},
+		{"int4", `"{a}"`, ``},
+	} {
+		list, err := policies.FromSent(&catalog.Type{Name: "_" + c.of, Kind: catalog.Array, Of: base(c.of)}, jsontext.Value(c.sent))
+		if c.want == "" {
+			require.Error(t, err, c.sent)
+			continue
+		}
+		require.NoError(t, err, c.sent)
+		json, err := list.ConvertToNative(types.JSONValueType)
+		require.NoError(t, err)
+		require.JSONEq(t, c.want, marshalled(t, json), c.sent)
+	}
+}
+
+func marshalled(t testing.TB, value any) string {
+	t.Helper()
+	text, err := value.(interface{ MarshalJSON() ([]byte, error) }).MarshalJSON()
+	require.NoError(t, err)
+	return string(text)
+}
