@@ -61,10 +61,17 @@ const (
 	Insert  PutMode = "insert"  // is rejected as a UNIQUE_VIOLATION
 )
 
-// Column is the database's name of a client's column.
+// Column is the database's name of a client's column. One that has another name
+// to clients has no second one: rules over transactions look at the client's
+// names, and would not see it. What is returned then is no column.
 func (t *Table) Column(client string) string {
 	if name, ok := t.Columns[client]; ok {
 		return name
+	}
+	for name, column := range t.Columns {
+		if column == client {
+			return client + " (" + name + " to clients)"
+		}
 	}
 	return client
 }

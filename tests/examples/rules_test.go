@@ -87,3 +87,28 @@ tables:
 	require.Equal(t, "TAGS", patch(`"tags":["admin"]`))
 	require.Equal(t, "success", patch(`"tags":"{administrator}"`))
 }
+
+// TestOtherName has a client send a column by the name that it has in the database
+// only, which no rule over the transaction would look for.
+func TestOtherName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testdata, rig.Policies(t, `
+tables:
+  todos: {allow: all, columns: {heading: title}}
+  swapped: {table: todos, allow: all, columns: {title: note, note: title}}
+  lax: {table: todos, allow: all, columns: {heading: title}, unknown_columns: ignore}
+transaction:
+  rules:
+    - {name: short, check: "tx.all(o, !has(o.data.heading) || size(o.data.heading) < 5)", code: TOO_LONG, message: No}`))
+	me := as(t, ann, nil)
+	code, _ := w.upload(t, me, op("PUT", "todos", first, `"heading":"long title"`, ""))
+	require.Equal(t, "TOO_LONG", code)
+	code, result := w.upload(t, me, op("PUT", "todos", first, `"title":"long title"`, ""))
+	require.Equal(t, "SCHEMA_MISMATCH", code)
+	require.Equal(t, `table public.todos has no column "title (heading to clients)"`, result.FailedOperation.Message)
+	code, _ = w.upload(t, me, op("PUT", "swapped", first, `"title":"a note","note":"a title"`, ""))
+	require.Equal(t, "success", code)
+	code, _ = w.upload(t, me, op("PATCH", "lax", first, `"title":"long title"`, ""))
+	require.Equal(t, "success", code)
+	require.Equal(t, "a title", w.Text(t, `select title from todos`))
+}
