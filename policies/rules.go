@@ -30,20 +30,6 @@ type Rule struct {
 	place   place
 }
 
-// Lookup is a query that a rule needs the first row of.
-type Lookup struct {
-	Name       string
-	SQL        string // its parameters are $1, $2, …
-	Parameters []Parameter
-}
-
-// Parameter is where a lookup's parameter comes from: a column of the row as it
-// will be, of the row as it was, or the user.
-type Parameter struct {
-	From   string // new, old, auth or id
-	Column string // of new and old; for auth sub or role
-}
-
 // On reports whether the rule is for an operation.
 func (r *Rule) On(op upload.Op) bool { return slices.Contains(r.on, op) }
 
@@ -228,13 +214,7 @@ func (s *Set) Transaction(ctx context.Context, shared *Shared) (*upload.Rejectio
 	return nil, nil
 }
 
-var (
-	codeForm = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,63}$`)
-	// What is no parameter, outside of quoted text.
-	unknownParameter = regexp.MustCompile(`\$[A-Za-z0-9_.]+`)
-	quotedText       = regexp.MustCompile(`'[^']*'|"[^"]*"`)
-	parameter        = regexp.MustCompile(`\$(new|old|auth)\.([a-z_][a-z0-9_]*)|\$(id)\b`)
-)
+var codeForm = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,63}$`)
 
 // rules compiles the rules of a table; nil is those over whole transactions.
 func (c *compiler) rules(list []ruleRule, table *catalog.Table, at place) (rules []*Rule) {
@@ -307,35 +287,3 @@ func (c *compiler) rule(r ruleRule, s scope, at place) *Rule {
 }
 
 type detail = expression
-
-// lookup replaces the named parameters of a query by numbered ones.
-func (c *compiler) lookup(name, sql string, table *catalog.Table, at place) Lookup {
-	l := Lookup{Name: name}
-	if table == nil {
-		c.add(at.problem("rules over a whole transaction have no row to look up by"))
-		return l
-	}
-	l.SQL = parameter.ReplaceAllStringFunc(sql, func(found string) string {
-		from, column, _ := strings.Cut(found[1:], ".")
-		p := Parameter{from, column}
-		switch {
-		case from == "auth" && column != "sub" && column != "role":
-			c.add(at.problem("$auth has sub and role, and no %q", column))
-		case (from == "new" || from == "old") && table.Column(column) == nil:
-			c.add(at.problem("%s has no column %q%s", table, column, didYouMean(column, columnNames(table))))
-		}
-		n := slices.Index(l.Parameters, p)
-		if n < 0 {
-			n, l.Parameters = len(l.Parameters), append(l.Parameters, p)
-		}
-		return fmt.Sprintf("$%d", n+1)
-	})
-	if other := unknownParameter.FindString(quotedText.ReplaceAllString(parameter.ReplaceAllString(sql, ""), "")); other != "" {
-		c.add(at.problem("%s is no parameter: write $new.column, $old.column, $id, $auth.sub or $auth.role", other))
-	}
-	first, _, _ := strings.Cut(strings.TrimSpace(strings.ToLower(sql)), " ")
-	if first != "select" && first != "with" || strings.Contains(sql, ";") {
-		c.add(at.problem("a lookup is one SELECT, without a semicolon"))
-	}
-	return l
-}

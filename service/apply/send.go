@@ -295,12 +295,19 @@ func (s *sender) transactionSteps(steps []step, i int, t *transaction) []step {
 			read(v.lock)
 			read(v.before)
 			for _, l := range v.lookups {
-				read(l)
+				if !l.late {
+					read(l)
+				}
 			}
 		}
 		steps = append(steps, step{kind: operation, transaction: i, operation: statement.operation, sql: statement.sql, args: statement.args})
 		if v := statement.verify; v != nil {
 			read(v.after)
+			for _, l := range v.lookups {
+				if l.late {
+					read(l)
+				}
+			}
 		}
 	}
 	if s.snapshot.Deferred {

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"cel.dev/cel-go/common/types"
@@ -46,6 +45,7 @@ type query struct {
 	columns []*catalog.Column // of the result; nil where it is one JSON object
 	name    string            // of a lookup
 	rule    *policies.Rule    // whose lookup it is
+	late    bool              // it comes after the operation
 
 	row   [][]byte // the first one, once read
 	found bool
@@ -123,36 +123,31 @@ func (w *write) read(names []string, seen []byte) *query {
 	return q
 }
 
-var numbered = regexp.MustCompile(`\$([0-9]+)`)
-
 // counts names what a lookup may count: rows of the table that is written, of one
 // user where it asks for them. A row that another request is about to write is
 // seen by nobody yet, so such requests have to wait for each other.
 func (w *write) counts(l policies.Lookup) (name string, ok bool) {
-	own := slices.Contains(words.FindAllString(strings.ToLower(l.SQL), -1), strings.ToLower(w.table.Name))
-	name = fmt.Sprintf("postern %d %s", w.table.OID, l.SQL)
-	if slices.ContainsFunc(l.Parameters, func(p policies.Parameter) bool { return p.From == "auth" && p.Column == "sub" }) {
-		name += " " + w.who.Subject
+	whose := ""
+	if l.Asks(func(p policies.Parameter) bool { return p.From == "auth" && p.Column == "sub" }) {
+		whose = w.who.Subject
 	}
-	return name, own
+	sql := l.SQL(func(policies.Parameter) string { return "$" })
+	return fmt.Sprintf("postern %d %s %s", w.table.OID, whose, sql), slices.Contains(words.FindAllString(strings.ToLower(sql), -1), strings.ToLower(w.table.Name))
 }
 
 var words = regexp.MustCompile(`[\pL_][\pL\pN_$]*`)
 
 // lookup fills in a lookup's parameters: values where they are known, else the
-// stored row's, which it then reads.
+// stored row's, which it then reads. Where what a column will be shows only after
+// the operation, the lookup comes late, unless it asks for what it was, too.
 func (w *write) lookup(l policies.Lookup) (q *query, reads bool) {
 	q = &query{name: l.Name}
 	param := func(value []byte) string {
 		q.args = append(q.args, value)
 		return parameter(len(q.args))
 	}
-	sql := numbered.ReplaceAllStringFunc(l.SQL, func(found string) string {
-		n, _ := strconv.Atoi(found[1:]) // digits, by the pattern
-		if n < 1 || n > len(l.Parameters) {
-			return found
-		}
-		p := l.Parameters[n-1]
+	old := l.Asks(func(p policies.Parameter) bool { return p.From == "old" })
+	q.sql = l.SQL(func(p policies.Parameter) string {
 		switch {
 		case p.From == "id":
 			return param([]byte(w.sent.ID))
@@ -162,17 +157,27 @@ func (w *write) lookup(l policies.Lookup) (q *query, reads bool) {
 			return param([]byte(w.who.Subject))
 		}
 		column := w.table.Column(p.Column)
-		if at := w.indexOf(column); p.From == "new" && at >= 0 {
-			return param(w.values[at])
+		at := w.indexOf(column)
+		initial := slices.Contains(w.initial, column)
+		if p.From == "new" && at >= 0 && !w.depends(column.Name) {
+			return p.Typed(param(w.values[at]))
 		}
-		reads = true
 		conditions := make([]string, w.keys)
 		for i, c := range w.columns[:w.keys] {
 			conditions[i] = "t." + c.SQL() + " = " + param(w.values[i])
 		}
-		return "(select t." + column.SQL() + " from " + w.table.SQL() + " as t where " + strings.Join(conditions, " and ") + ")"
+		row := " from " + w.table.SQL() + " as t where " + strings.Join(conditions, " and ")
+		switch {
+		case p.From == "new" && initial:
+			reads = true
+			return "(case when exists (select" + row + ") then (select " + p.Of("t") + row + ") else " + p.Typed(param(w.values[at])) + " end)"
+		case p.From == "new" && !old && (at >= 0 || w.sent.Op == upload.Put && (column.HasDefault || w.policy.Put == policies.Replace)):
+			q.late = true
+		default:
+			reads = true
+		}
+		return "(select " + p.Of("t") + row + ")"
 	})
-	q.sql = "select to_jsonb(q.*) from (" + sql + ") as q limit 1"
 	return q, reads
 }
 

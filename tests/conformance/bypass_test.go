@@ -40,6 +40,10 @@ func TestNoWayAround(t *testing.T) {
 		create function stamp() returns trigger language plpgsql as $$ begin new.updated_at := now(); new.qty := new.qty * 10; return new; end $$;
 		create trigger stamp before insert or update on stamped for each row execute function stamp();
 		create table "odd" (id text primary key, t text, q text);
+		create table places (id text primary key, open boolean);
+		insert into places values ('open', true), ('closed', false);
+		create table visits (id text primary key, place text default 'closed', title text);
+		insert into visits values ('1', 'closed'), ('2', 'open');
 		create table members (id text primary key, role text, hidden boolean not null default false);
 		create function seen(which text) returns boolean language sql stable security definer as $$ select not hidden from members where id = which $$;
 		alter table members enable row level security;
@@ -71,6 +75,9 @@ tables:
   cuts: {table: d, allow: all, rules: [{name: r, on: [put, patch], check: new.role != 'admin' && new.fixed != 'admin', code: NO, message: No}]}
   stamped: {allow: all, rules: [{name: r, on: [put, patch], check: "new.updated_at <= now + duration('5m') && size(new.title) < 6 && (new.qty == null || new.qty <= 50)", code: NO, message: No}]}
   odd: {table: odd, allow: all, conflict: reject, rules: [{name: r, on: [put], lookup: {l: select 5 as q}, check: lookup.l.q == 5, code: NO, message: No}]}
+  visits: {allow: all, conflict: fields, rules: &open [{name: r, on: [put, patch], lookup: {p: select open from places where id = $new.place}, check: lookup.p != null && lookup.p.open, code: CLOSED, message: No}]}
+  replaced: {table: visits, allow: all, put: replace, rules: *open}
+  made: {table: visits, allow: all, defaults: {place: "'open'"}, rules: *open}
   members: {allow: [patch], rules: [{name: r, check: old.role == new.role, code: ROLE, message: No}]}
   late: {allow: all}
   dated: {allow: all, rules: [{name: r, check: old == null || old.n != 1, code: NO, message: No}]}
@@ -122,6 +129,9 @@ tables:
 		{"NullThatATriggerFillsIn", []sent{{"alice", op("PUT", "stamped", "1", `"title":"too long","updated_at":null`), "NO"}, {"alice", op("PUT", "stamped", "1", `"title":"short","updated_at":null`), "success"}}, `select title from stamped where id = '1'`, "short"},
 		{"WhatATriggerSets", []sent{{"alice", op("PUT", "stamped", "2", `"title":"x","qty":6`), "NO"}, {"alice", op("PUT", "stamped", "2", `"title":"x","qty":5`), "success"}}, `select qty from stamped where id = '2'`, "50"},
 		{"OddNames", []sent{{"alice", op("PUT", "odd", "1", `"t":"tee"`), "success"}, {"alice", patch("odd", "1", `"q":"x"`, `"t":"other","q":null`), "CONFLICT"}}, `select (details ->> 'row')::jsonb::text from postern.rejected_writes where code = 'CONFLICT' and tables = '{odd}'`, `{"q": null, "t": "tee", "id": "1"}`},
+		{"LookupOfWhatIsStored", []sent{{"alice", patch("visits", "1", `"title":"x"`, `"title":null`), "CLOSED"}, {"alice", patch("visits", "1", `"title":"x","place":"open"`, `"title":null,"place":"other"`), "CLOSED"},
+			{"alice", patch("visits", "1", `"title":"x","place":"open"`, `"title":null,"place":"closed"`), "success"}, {"alice", op("PUT", "replaced", "2", `"title":"x"`), "CLOSED"}, {"alice", op("PUT", "visits", "3", ""), "CLOSED"},
+			{"alice", op("PUT", "made", "4", `"title":"x"`), "success"}}, `select string_agg(concat_ws(' ', place, title), ', ' order by id) from visits`, "open x, open, open x"},
 		{"HidesItself", []sent{{"alice", op("PATCH", "members", "1", `"role":"admin"`), "ROLE"}, {"alice", op("PATCH", "members", "1", `"role":"admin","hidden":true`), "ROLE"}, {"alice", op("PATCH", "members", "2", `"hidden":true`), "success"}},
 			`select string_agg(role || hidden, ' ' order by id) from members`, "userfalse usertrue"},
 		{"CancelledByATrigger", []sent{{"alice", op("PUT", "late", "1", `"at":2,"title":"x"`), "success"}, {"alice", op("PATCH", "late", "1", `"at":1,"title":"y"`), "success"}}, `select title from late`, "x"},

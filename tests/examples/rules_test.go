@@ -1,10 +1,14 @@
 package examples_test
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"postern/policies"
+	"postern/service/apply"
 	"postern/tests/rig"
 )
 
@@ -111,4 +115,73 @@ transaction:
 	code, _ = w.upload(t, me, op("PATCH", "lax", first, `"title":"long title"`, ""))
 	require.Equal(t, "success", code)
 	require.Equal(t, "a title", w.Text(t, `select title from todos`))
+}
+
+// lookup is a policy of a rule with one lookup.
+func lookup(sql, check string) string {
+	return `
+tables:
+  todos:
+    allow: all
+    rules:
+      - {name: r, on: [put, patch], check: ` + strconv.Quote(check) + `, code: "NO", message: No, lookup: {l: ` + strconv.Quote(sql) + `}}`
+}
+
+func (w *world) prepare(t testing.TB, live *policies.Live) error {
+	t.Helper()
+	w.applier.Policies = live
+	set, err := live.For(w.applier.Catalog.Snapshot())
+	require.NoError(t, err)
+	problems, err := apply.PrepareLookups(t.Context(), w.applier.DB, "authenticated", set)
+	require.NoError(t, err)
+	return problems
+}
+
+// TestLookups has lookups of all sorts: what Postgres takes when the policies are
+// checked, it runs.
+func TestLookups(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testdata, rig.Policies(t, "tables: {}"))
+	w.Exec(t, `create schema kinds; grant usage on schema kinds to authenticated; create type kinds.mood as enum ('fine', 'bad');
+		create table things (id uuid primary key, "listId" uuid, mood kinds.mood, spot inet, price numeric(10,2));
+		create table moods (mood kinds.mood primary key, "q" text); insert into moods values ('bad', 'no');
+		grant all on things, moods to authenticated; alter role authenticated in database `+w.Text(t, `select quote_ident(current_database())`)+` set search_path = public`)
+	w.Exec(t, `insert into lists (id, name, owner_id) values ($1, 'ok', $1)`, first)
+	require.NoError(t, w.applier.Catalog.Refresh(t.Context()))
+	me := as(t, ann, nil)
+	for _, c := range []struct{ name, sql, check, table, data, want string }{
+		{"numbers are compared as numbers", "select $new.qty > $new.price as v", "!lookup.l.v", "todos", `"qty":9,"price":10`, "success"},
+		{"numbers are compared as numbers", "select $new.qty > $new.price as v", "!lookup.l.v", "todos", `"qty":10,"price":9`, "NO"},
+		{"arithmetic", "select $new.price * 2 as v", "lookup.l.v == 5.0", "todos", `"price":2.5`, "success"},
+		{"a null", "select $new.price is null as v", "lookup.l.v == true", "todos", `"price":null`, "success"},
+		{"the stored row", "select $old.qty + $new.qty as v", "lookup.l.v == null", "todos", ``, "success"},
+		{"times", "select $new.due < $new.updated_at as v", "lookup.l.v == true", "todos", `"due":"2026-02-10","updated_at":"2026-11-01T00:00:00Z"`, "success"},
+		{"the user and the id", "select $auth.sub as sub, $auth.role as role, $id as id from lists where $id <> owner_id", "lookup.l.sub == auth.sub && lookup.l.role == 'authenticated' && lookup.l.id == id", "todos", ``, "success"},
+		{"a comment at the end", "select name from lists where id = $new.list_id -- the task's, of $new.nothing", "lookup.l.name == 'ok'", "todos", `"list_id":"` + first + `"`, "success"},
+		{"a comment within", "select /* of /* $new.nothing; */ ' */ name from lists", "lookup.l.name == 'ok'", "todos", ``, "success"},
+		{"quoted text", "select 'costs $new.price; or''$1' as a, $q$it's $id;$q$ as b, E'\\' $id' as c, 1 as \"$id;\"", "lookup.l.a == 'costs $new.price; or\\'$1' && lookup.l.b == 'it\\'s $id;' && lookup.l.c == '\\' $id'", "todos", ``, "success"},
+		{"lines", "\n  select\n\tname\n  from lists\n", "lookup.l.name == 'ok'", "todos", ``, "success"},
+		{"with", "with\n\tl as (select * from lists) select name from l", "lookup.l.name == 'ok'", "todos", ``, "success"},
+		{"a column named q", "select 'x' as q", "lookup.l.q == 'x'", "todos", ``, "success"},
+		{"no column", "select from lists", "lookup.l != null", "todos", ``, "success"},
+		{"a type of another schema", "select q from moods where mood = $new.mood", "lookup.l.q != 'no'", "things", `"mood":"bad"`, "NO"},
+		{"a column in capitals", "select name from lists where id = $new.listId", "lookup.l.name == 'ok'", "things", `"listId":"` + first + `"`, "success"},
+	} {
+		live := rig.Policies(t, strings.Replace(lookup(c.sql, c.check), "todos:", c.table+":", 1))
+		require.NoError(t, w.prepare(t, live), c.name)
+		data := c.data
+		if c.table == "todos" {
+			data = strings.TrimSuffix(`"title":"x",`+data, ",")
+		}
+		code, result := w.upload(t, me, op("PUT", c.table, second, data, ""))
+		require.Equal(t, c.want, code, "%s: %s\n%s", c.name, result.Message, w.logs)
+		w.Exec(t, `delete from todos; delete from things`)
+	}
+	for sql, want := range map[string]string{
+		"with x as (insert into lists values (gen_random_uuid(), 'x', gen_random_uuid()) returning 1) select 1 as n from x": "WITH clause containing a data-modifying statement must be at the top level",
+		"select 1 as n into temp table t":    "SELECT ... INTO is not allowed here",
+		"select 1 as n where $new.qty = 'x'": "invalid input syntax for type integer",
+	} {
+		require.ErrorContains(t, w.prepare(t, rig.Policies(t, lookup(sql, "lookup.l != null"))), want)
+	}
 }
