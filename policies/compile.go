@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ type Set struct {
 
 	tables      map[string]*Table // by the client's name
 	rest        *Table            // the table named "*"; nil when there is none
+	taken       map[string]string // the tables of schema public that rest does not open, and why
 	transaction []*Rule
 	code        []CodeRule
 	rate        *Rate
@@ -138,7 +140,7 @@ func (s *Source) Compile(snapshot *catalog.Snapshot) (*Set, error) {
 			set.rate = c.rate(f.content.Rate, f.place("rate"))
 		}
 	}
-	set.rest = set.tables["*"]
+	set.rest, set.taken = set.tables["*"], set.named()
 	set.code = s.code
 	for _, r := range s.code {
 		for _, name := range r.Tables {
@@ -152,6 +154,26 @@ func (s *Source) Compile(snapshot *catalog.Snapshot) (*Set, error) {
 		set.rated = set.rated || t.Rate != nil
 	}
 	return set, errors.Join(inOrder(c.problems)...)
+}
+
+// named are the tables of schema public that named policies stand for or keep
+// their history in, each with what a client is told that sends that name. Were
+// they open under "*" as well, it would be a way around those policies.
+func (s *Set) named() map[string]string {
+	taken, clients := map[string]string{}, map[string][]string{}
+	for _, name := range sortedKeys(s.tables) {
+		t := s.tables[name]
+		if name != "*" && t.Schema == "public" {
+			clients[t.Name] = append(clients[t.Name], strconv.Quote(name))
+		}
+		if t.History != nil && t.History.Schema == "public" {
+			taken[t.History.Name] = fmt.Sprintf("table %q keeps the history of %q, and is not open to clients", t.History.Name, name)
+		}
+	}
+	for table, names := range clients {
+		taken[table] = fmt.Sprintf("table %q is open to clients as %s", table, strings.Join(names, " and "))
+	}
+	return taken
 }
 
 func (c *compiler) add(err error) { c.problems = append(c.problems, err) }

@@ -40,7 +40,7 @@ type sourceFile struct {
 
 // file is the form of a policy file.
 type file struct {
-	// The tables that clients may write, by the client's name. "*" is every other table of schema public.
+	// The tables that clients may write, by the client's name. "*" is every other table of schema public, but for those that the others stand for or keep their history in.
 	Tables map[string]tableRule `yaml:"tables"`
 	// Rules over whole transactions.
 	Transaction transactionRule `yaml:"transaction"`

@@ -25,6 +25,9 @@ func (s *Set) Decide(op upload.Operation) (*Table, *upload.Rejection) {
 		table = nil
 	}
 	if table == nil && s.rest != nil {
+		if why, taken := s.taken[op.Table]; taken {
+			return nil, &upload.Rejection{Code: upload.Unauthorized, Message: why}
+		}
 		open := *s.rest
 		open.Name = op.Table
 		table = &open
@@ -55,9 +58,6 @@ func (s *Set) Holds() bool {
 // MissingGrants lists what the policies open to clients and the database keeps
 // from a role, each with the statement that grants it.
 func (s *Set) MissingGrants(snapshot *catalog.Snapshot, role string) (missing []string) {
-	needs := map[upload.Op][]string{
-		upload.Put: {"select", "insert", "update"}, upload.Patch: {"select", "update"}, upload.Delete: {"select", "delete"},
-	}
 	for _, name := range sortedKeys(s.tables) {
 		policy := s.tables[name]
 		table := snapshot.Table(policy.Schema, policy.Name)
@@ -66,10 +66,7 @@ func (s *Set) MissingGrants(snapshot *catalog.Snapshot, role string) (missing []
 		}
 		var wanted []string
 		for _, op := range policy.allow {
-			if op == upload.Delete && policy.SoftDelete != "" {
-				op = upload.Patch
-			}
-			for _, privilege := range needs[op] {
+			for _, privilege := range policy.privileges(op) {
 				if !slices.Contains(table.Grants[role], privilege) && !slices.Contains(wanted, privilege) {
 					wanted = append(wanted, privilege)
 				}
@@ -80,4 +77,24 @@ func (s *Set) MissingGrants(snapshot *catalog.Snapshot, role string) (missing []
 		}
 	}
 	return missing
+}
+
+// privileges are those that an operation takes. A row that is only inserted need
+// not be read, unless a rule looks at it.
+func (t *Table) privileges(op upload.Op) []string {
+	ofRow := func(p Parameter) bool { return p.From == "new" || p.From == "old" }
+	reads := func(r *Rule) bool {
+		return r.On(op) && (r.LooksAtOld() || r.LooksAtNew() || slices.ContainsFunc(r.Lookups, func(l Lookup) bool { return slices.ContainsFunc(l.Parameters, ofRow) }))
+	}
+	switch {
+	case op == upload.Put && t.Put == Insert && !slices.ContainsFunc(t.Rules, reads):
+		return []string{"insert"}
+	case op == upload.Put && t.Put == Insert:
+		return []string{"select", "insert"}
+	case op == upload.Put:
+		return []string{"select", "insert", "update"}
+	case op == upload.Patch || t.SoftDelete != "":
+		return []string{"select", "update"}
+	}
+	return []string{"select", "delete"}
 }

@@ -1,0 +1,75 @@
+package policies_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"postern/service/upload"
+)
+
+// TestEveryTable is that "*" is no way around the policy of a table.
+func TestEveryTable(t *testing.T) {
+	t.Parallel()
+	set := compile(t, `
+tables:
+  things: {table: todos, allow: [patch], history: changes}
+  stuff: {table: public.todos, allow: [patch]}
+  lists: {allow: [put]}
+  "*": {allow: all, because: RLS decides}`)
+	for _, test := range []struct{ table, refused string }{
+		{"things", ""},
+		{"members", ""},
+		{"lists", `the policy of table "lists" does not allow PATCH`},
+		{"todos", `table "todos" is open to clients as "stuff" and "things"`},
+		{"changes", `table "changes" keeps the history of "things", and is not open to clients`},
+	} {
+		_, rejection := set.Decide(upload.Operation{Op: upload.Patch, Table: test.table})
+		if test.refused == "" {
+			require.Nil(t, rejection, test.table)
+			continue
+		}
+		require.NotNil(t, rejection, test.table)
+		require.Equal(t, upload.Unauthorized, rejection.Code)
+		require.Equal(t, test.refused, rejection.Message)
+	}
+}
+
+// TestHistoryThatIsNamed is that a history table may have a policy of its own.
+func TestHistoryThatIsNamed(t *testing.T) {
+	t.Parallel()
+	set := compile(t, `
+tables:
+  lists: {allow: all, history: changes}
+  log: {table: changes, id: [row_id, field], allow: [put], put: insert}
+  "*": {allow: all, because: RLS decides}`)
+	_, rejection := set.Decide(upload.Operation{Op: upload.Put, Table: "log"})
+	require.Nil(t, rejection)
+	_, rejection = set.Decide(upload.Operation{Op: upload.Put, Table: "changes"})
+	require.Equal(t, `table "changes" is open to clients as "log"`, rejection.Message)
+}
+
+func TestMissingGrants(t *testing.T) {
+	t.Parallel()
+	rule := func(check string) string {
+		return "{allow: [put], put: insert, rules: [{name: r, check: " + check + ", code: R, message: m}]}"
+	}
+	for _, test := range []struct{ policy, granted, missing string }{
+		{"{allow: all}", "select, insert, update, delete", ""},
+		{"{allow: [put]}", "", "select, insert, update"},
+		{"{allow: [put], put: insert}", "", "insert"},
+		{"{allow: [put, patch], put: insert}", "insert", "select, update"},
+		{"{allow: [delete], soft_delete: deleted}", "select, delete", "update"},
+		{rule("data.qty > 0"), "insert", ""},
+		{rule("new.qty > 0"), "insert", "select"},
+	} {
+		snapshot := tables(t)
+		snapshot.Table("public", "todos").Grants = map[string][]string{"authenticated": strings.Split(test.granted, ", ")}
+		var want []string
+		if test.missing != "" {
+			want = []string{"grant " + test.missing + ` on "public"."todos" to authenticated`}
+		}
+		require.Equal(t, want, compile(t, "tables: {todos: "+test.policy+"}").MissingGrants(snapshot, "authenticated"), test.policy)
+	}
+}
