@@ -14,7 +14,8 @@ import (
 )
 
 // Set is a folder of policies, compiled against the tables of a database. It does
-// not change and may be shared.
+// not change, but for what Wait takes out of its users' allowances, and may be
+// shared.
 type Set struct {
 	SHA256 string
 
@@ -25,6 +26,7 @@ type Set struct {
 	code        []CodeRule
 	rate        *Rate
 	rated       bool // some table has a rate, or all together have
+	charges     charges
 }
 
 // Table is the policy of one table.

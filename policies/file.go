@@ -87,7 +87,7 @@ type tableRule struct {
 	History string `yaml:"history"`
 	// Codes of rejections that are the app's to decide about (requires_client_handling).
 	Client []string `yaml:"client"`
-	// Bounds each user's operations on the table, as one instance sees them.
+	// Bounds each user's operations on the table, as one instance sees them; that of "*" on all of its tables together.
 	Rate *rateRule `yaml:"rate"`
 	// What has to hold for a write to happen.
 	Rules []ruleRule `yaml:"rules"`

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"time"
@@ -167,7 +168,11 @@ func (t *transaction) take(orders plans) {
 func (s *sender) limited(transactions []*transaction) []*transaction {
 	now := time.Now()
 	for i, t := range transactions {
-		if wait := s.set.Wait(s.who, t.Transaction, now); wait > 0 {
+		var digest [sha256.Size]byte
+		if t.Digest.Receipt {
+			digest = t.Digest.Sum
+		}
+		if wait := s.set.Wait(s.who, t.Transaction, digest, now); wait > 0 {
 			t.result = &upload.Result{Status: upload.RetryableError, Message: "that was a lot at once; the rest will be accepted a little later", RetryAfterMS: int(wait.Milliseconds()) + 1}
 			return transactions[:i]
 		}

@@ -478,6 +478,13 @@ rate: {most: 100, per: 1h}`)
 	require.Greater(t, fourth.RetryAfterMS, 60_000)
 	require.Equal(t, "success", one("bob", "pings", "5").Status)
 	require.Equal(t, "success", one("alice", "free", "6").Status)
+	again := `{"client_id":"a phone","transactions":[{"transaction_id":1,"crud":[` + op("PUT", "pings", "7", "") + `]}]}`
+	for range 3 {
+		require.Equal(t, "success", b.Upload(t, "carol", again).Results(t)[0].Status)
+	}
+	require.Equal(t, "success", b.Upload(t, "carol", `{"transactions":[{"crud":[`+op("PUT", "pings", "8", "")+`,`+op("PUT", "pings", "9", "")+`]}]}`).Results(t)[0].Status,
+		"what is sent again is charged once")
+	require.Equal(t, "retryable_error", one("carol", "pings", "10").Status)
 	require.Equal(t, "0", b.db.Text(t, `select count(*) from postern.rejected_writes`))
 }
 

@@ -1,0 +1,124 @@
+package policies_test
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"postern/service/identity"
+	"postern/service/upload"
+)
+
+func puts(tables ...string) (t upload.Transaction) {
+	for _, table := range tables {
+		t.Operations = append(t.Operations, upload.Operation{Op: upload.Put, Table: table})
+	}
+	return t
+}
+
+// TestRate has transactions come one after the other, and says how long each has
+// to wait.
+func TestRate(t *testing.T) {
+	t.Parallel()
+	type sent struct {
+		user   string
+		tables []string
+		digest byte // 0: it cannot be told from others
+		at     time.Duration
+		wait   time.Duration
+	}
+	const star = `
+tables:
+  lists: {allow: all}
+  "*": {allow: all, because: x, rate: {most: 2, per: 2h}}`
+	const both = `
+rate: {most: 3, per: 3h}
+tables:
+  lists: {allow: all}
+  todos: {allow: all, rate: {most: 1, per: 1h}}`
+	for _, test := range []struct {
+		name, yaml string
+		sent       []sent
+	}{
+		{"ComesBackEvenly", both, []sent{
+			{"ann", []string{"lists", "lists", "lists"}, 0, 0, 0},
+			{"ann", []string{"lists"}, 0, 15 * time.Minute, 45 * time.Minute},
+			{"ann", []string{"lists"}, 0, time.Hour, 0},
+			{"ann", []string{"lists"}, 0, time.Hour, time.Hour},
+			{"ben", []string{"lists"}, 0, time.Hour, 0},
+		}},
+		{"MoreThanAllEmptiesIt", both, []sent{
+			{"ann", []string{"lists", "lists", "lists", "lists", "lists"}, 0, 0, 0},
+			{"ann", []string{"lists"}, 0, 0, time.Hour},
+		}},
+		{"ARefusalTakesNothing", both, []sent{
+			{"ann", []string{"todos"}, 0, 0, 0},
+			{"ann", []string{"todos"}, 0, 0, time.Hour},
+			{"ann", []string{"todos", "lists"}, 0, 0, time.Hour},
+			{"ann", []string{"lists", "lists"}, 0, 0, 0},
+			{"ann", []string{"lists"}, 0, 0, time.Hour},
+		}},
+		{"SentAgain", both, []sent{
+			{"ann", []string{"todos"}, 1, 0, 0},
+			{"ann", []string{"todos"}, 1, 0, 0},
+			{"ann", []string{"todos"}, 2, 0, time.Hour},
+			{"ann", []string{"todos"}, 2, 0, time.Hour},
+			{"ann", []string{"todos"}, 2, time.Hour, 0},
+			{"ann", []string{"todos"}, 2, time.Hour, 0},
+		}},
+		{"EveryOtherTable", star, []sent{
+			{"ann", []string{"members"}, 0, 0, 0},
+			{"ann", []string{"todos"}, 0, 0, 0},
+			{"ann", []string{"changes"}, 0, 0, time.Hour},
+			{"ann", []string{"lists"}, 0, 0, 0},
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			set, start := compile(t, test.yaml), time.Now()
+			for i, s := range test.sent {
+				wait := set.Wait(identity.Identity{Subject: s.user}, puts(s.tables...), [32]byte{s.digest}, start.Add(s.at))
+				require.InDelta(t, s.wait, wait, float64(time.Microsecond), "transaction %d waits %s", i, wait)
+			}
+		})
+	}
+}
+
+// TestRateInParallel is that what is refused costs nothing, however many ask at
+// the same moment.
+func TestRateInParallel(t *testing.T) {
+	t.Parallel()
+	set, now := compile(t, "rate: {most: 100, per: 100h}\ntables: {lists: {allow: all}}"), time.Now()
+	who := identity.Identity{Subject: "ann"}
+	var taken atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 500 {
+				if set.Wait(who, puts("lists"), [32]byte{}, now) == 0 {
+					taken.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	require.EqualValues(t, 100, taken.Load())
+	require.InDelta(t, time.Hour, set.Wait(who, puts("lists"), [32]byte{}, now), float64(time.Microsecond))
+}
+
+// TestRateForgets is that what a rate remembers has a bound.
+func TestRateForgets(t *testing.T) {
+	t.Parallel()
+	set, now := compile(t, "rate: {most: 1, per: 1h}\ntables: {lists: {allow: all}}"), time.Now()
+	charge := func(n int) time.Duration {
+		return set.Wait(identity.Identity{Subject: fmt.Sprint(n)}, puts("lists"), [32]byte{1, byte(n), byte(n >> 8), byte(n >> 16)}, now)
+	}
+	for n := range 30_000 {
+		require.Zero(t, charge(n))
+	}
+	require.Zero(t, charge(29_999), "it is still known")
+}
