@@ -160,8 +160,8 @@ func (a *allowed) UnmarshalYAML(unmarshal func(any) error) error {
 // opList are operations as a file spells them: put, patch and delete.
 type opList []string
 
-// Read reads every *.yaml and *.yml file of a folder but the *_test.yaml ones.
-// The error lists all problems found, with file, line and column.
+// Read reads every *.yaml and *.yml file of a folder but the *_test.yaml ones, and
+// those whose name begins with a dot, such as editors leave. The error lists all problems found, with file, line and column.
 func Read(dir string) (*Source, error) { return ReadFS(os.DirFS(dir), dir) }
 
 // ReadFS is Read on a file system; dir stands before the file names in messages.
@@ -222,7 +222,7 @@ func policyFiles(files fs.FS) ([]string, error) {
 	var names []string
 	for _, entry := range entries {
 		name, extension := entry.Name(), filepath.Ext(entry.Name())
-		if entry.IsDir() || extension != ".yaml" && extension != ".yml" || strings.HasSuffix(strings.TrimSuffix(name, extension), "_test") {
+		if entry.IsDir() || strings.HasPrefix(name, ".") || extension != ".yaml" && extension != ".yml" || strings.HasSuffix(strings.TrimSuffix(name, extension), "_test") {
 			continue
 		}
 		names = append(names, name)

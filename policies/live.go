@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"errors"
 	"io/fs"
 	"slices"
 	"sync"
@@ -16,11 +17,21 @@ type Live struct {
 	dir  string
 	read func() (*Source, error)
 	code []CodeRule
+	bare bool
 
-	mu     sync.Mutex // for all that follows
+	reloading sync.Mutex // held by Reload and Retry, which may take a while
+	refused   atomic.Pointer[refusal]
+
+	mu     sync.Mutex // for what follows
 	source *Source
-	bare   bool
 	bound  atomic.Pointer[binding]
+}
+
+// refusal is why what was read last is not in force. The source is nil where it
+// could not be read.
+type refusal struct {
+	source *Source
+	err    error
 }
 
 // binding is a set and the tables it was compiled for.
@@ -101,22 +112,31 @@ func (b *binding) usable() (*Set, error) {
 }
 
 func (l *Live) compile(source *Source, snapshot *catalog.Snapshot) *binding {
-	set, err := source.Compile(snapshot)
-	if err == nil {
-		if l.bare {
-			set = set.WithoutRules()
-		}
-		return &binding{set: set, schema: snapshot.Schema}
-	}
-	b := &binding{schema: snapshot.Schema, err: err}
-	if before := l.bound.Load(); before != nil {
+	set, err := l.fit(source, snapshot)
+	b := &binding{set: set, schema: snapshot.Schema, err: err}
+	if before := l.bound.Load(); err != nil && before != nil {
 		b.set = before.set
 	}
 	return b
 }
 
+// fit compiles a source as this Live uses it; nil where it does not fit.
+func (l *Live) fit(source *Source, snapshot *catalog.Snapshot) (*Set, error) {
+	set, err := source.Compile(snapshot)
+	switch {
+	case err != nil:
+		return nil, err
+	case l.bare:
+		return set.WithoutRules(), nil
+	}
+	return set, nil
+}
+
 // Problem is what is wrong with the policies or the tables now; nil when nothing.
 func (l *Live) Problem() error {
+	if r := l.refused.Load(); r != nil {
+		return r.err
+	}
 	if b := l.bound.Load(); b != nil {
 		return b.err
 	}
@@ -124,27 +144,65 @@ func (l *Live) Problem() error {
 }
 
 // Reload reads the policies again and puts them in force, if they are good; else
-// those in force stay, and the error says why. changed is false where the files
-// are the same.
-func (l *Live) Reload(snapshot *catalog.Snapshot) (changed bool, err error) {
+// those in force stay, and the error says why. Good is what fits the tables, and
+// what check finds nothing wrong with. Where none are in force yet there is nothing
+// to keep, and the new ones are taken as they are. changed is false where the files
+// are the same, or nothing was taken.
+func (l *Live) Reload(snapshot *catalog.Snapshot, check func(*Set) error) (changed bool, err error) {
+	l.reloading.Lock()
+	defer l.reloading.Unlock()
 	source, err := l.readAll()
 	if err != nil {
+		l.refused.Store(&refusal{nil, err})
 		return false, err
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if source.SHA256 == l.source.SHA256 {
+	same := source.SHA256 == l.source.SHA256
+	l.mu.Unlock()
+	if same {
+		l.refused.Store(nil)
 		return false, nil
 	}
+	return l.take(source, snapshot, check)
+}
+
+// Retry tries what Reload did not take once more: policies may come before the
+// migration that they are for.
+func (l *Live) Retry(snapshot *catalog.Snapshot, check func(*Set) error) (changed bool, err error) {
+	l.reloading.Lock()
+	defer l.reloading.Unlock()
+	if r := l.refused.Load(); r != nil && r.source != nil {
+		return l.take(r.source, snapshot, check)
+	}
+	return false, nil
+}
+
+// Refused reports whether there is something to Retry.
+func (l *Live) Refused() bool {
+	r := l.refused.Load()
+	return r != nil && r.source != nil
+}
+
+func (l *Live) take(source *Source, snapshot *catalog.Snapshot, check func(*Set) error) (changed bool, err error) {
+	var next *binding
 	if snapshot != nil {
-		set, err := source.Compile(snapshot)
-		if err != nil {
+		next = &binding{schema: snapshot.Schema}
+		if next.set, next.err = l.fit(source, snapshot); next.err == nil {
+			err = check(next.set)
+		}
+		err = errors.Join(next.err, err)
+		if before := l.bound.Load(); err != nil && before != nil && before.set != nil {
+			l.refused.Store(&refusal{source, err})
 			return false, err
 		}
-		l.bound.Store(&binding{set: set, schema: snapshot.Schema})
 	}
-	l.source = source
-	return true, nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.source = source; next != nil {
+		l.bound.Store(next)
+	}
+	l.refused.Store(nil)
+	return true, err
 }
 
 // SHA256 is that of the files in force.

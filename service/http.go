@@ -79,6 +79,9 @@ func (s *Service) data(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	if s.policies.Refused() {
+		s.catalog.Renew(retryAfter) // the migration that they wait for may have come
+	}
 	results := s.applier.Apply(ctx, requestLogger(c), who, batch)
 	s.counted(batch, results)
 	return c.JSON(fiber.Map{"results": results})

@@ -128,9 +128,12 @@ func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
 		return
 	}
 	s.checkSchema(snapshot)
+	if changed, _ := s.policies.Retry(snapshot, s.checkLookups); changed {
+		s.policiesTaken()
+	}
 	set, err := s.policies.For(snapshot)
 	if problem := s.policies.Problem(); problem != nil {
-		s.logger.Error("the policies do not fit the database", "error", problem)
+		s.logger.Error("something is wrong with the policies", "error", problem)
 	}
 	if err != nil {
 		return
@@ -156,35 +159,6 @@ func (s *Service) checkSchema(snapshot *catalog.Snapshot) {
 		return
 	}
 	s.outdated.Store(outdated || snapshot.Table("postern", "river_job") == nil)
-}
-
-// lookups is what Postgres said of a set's lookups.
-type lookups struct {
-	set      *policies.Set
-	problems error
-}
-
-// prepareLookups has Postgres read the lookups of a set that it has not seen.
-func (s *Service) prepareLookups(set *policies.Set) {
-	if seen := s.lookups.Load(); seen != nil && seen.set == set {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	var problems []error
-	for _, role := range s.roles {
-		found, err := apply.PrepareLookups(ctx, s.db, role, set)
-		if err != nil {
-			s.logger.Warn("cannot check the policies' lookups, will try again", "error", err)
-			return
-		}
-		problems = append(problems, found)
-	}
-	seen := &lookups{set, errors.Join(problems...)}
-	if seen.problems != nil {
-		s.logger.Error("the policies' lookups do not fit the database", "error", seen.problems)
-	}
-	s.lookups.Store(seen)
 }
 
 // rolesOf are the roles that users write as.
@@ -239,10 +213,11 @@ func (s *Service) ready() error {
 	if s.outdated.Load() {
 		return errors.New("the database's schema postern is of an older version: run `postern migrate` as the owner of the tables")
 	}
-	if _, err := s.policies.For(snapshot); err != nil {
+	set, err := s.policies.For(snapshot)
+	if err != nil {
 		return err
 	}
-	if seen := s.lookups.Load(); seen != nil {
+	if seen := s.lookups.Load(); seen != nil && seen.set == set {
 		return seen.problems
 	}
 	return nil

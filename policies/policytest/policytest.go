@@ -123,7 +123,7 @@ func Run(ctx context.Context, dir string) (*Report, error) {
 
 func testFiles(dir string) ([]string, error) {
 	var paths []string
-	for _, pattern := range []string{"*_test.yaml", "*_test.yml"} {
+	for _, pattern := range []string{"[^.]*_test.yaml", "[^.]*_test.yml"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return nil, err

@@ -488,28 +488,39 @@ rate: {most: 100, per: 1h}`)
 	require.Equal(t, "0", b.db.Text(t, `select count(*) from postern.rejected_writes`))
 }
 
-func TestReload(t *testing.T) {
-	t.Parallel()
-	database := rig.NewDatabase(t)
+// folderOfPolicies is a folder that is written as editors do it, and its policies.
+func folderOfPolicies(t *testing.T, yaml string) (write func(yaml string), live *policies.Live) {
+	t.Helper()
 	dir := t.TempDir()
-	write := func(yaml string) {
-		// As editors do: beside it, and then in its place.
+	write = func(yaml string) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "app.tmp"), []byte(yaml), 0o600))
 		require.NoError(t, os.Rename(filepath.Join(dir, "app.tmp"), filepath.Join(dir, "app.yaml")))
 	}
-	write(`tables: {lists: {allow: [put]}}`)
+	write(yaml)
 	live, err := policies.Load(dir)
 	require.NoError(t, err)
-	s := rig.NewServiceOn(t, database, live)
+	return write, live
+}
+
+func TestReload(t *testing.T) {
+	t.Parallel()
+	write, live := folderOfPolicies(t, `tables: {lists: {allow: [put]}}`)
+	s := rig.NewServiceOn(t, rig.NewDatabase(t), live)
 	const id = "8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10"
 	require.Equal(t, "success", s.One(t, "alice", op("PUT", "lists", id, `"name":"x"`)).Status)
 	first := live.SHA256()
 
-	write(`tables: {lists: {allow: [put, delete], columns: {name: nmae}}}`)
-	require.Eventually(t, func() bool { return strings.Contains(s.Logs.String(), "the new policies are not taken") }, 10*time.Second, 10*time.Millisecond)
-	require.Contains(t, s.Logs.String(), `did you mean \"name\"?`)
-	require.Equal(t, first, live.SHA256())
-	require.Equal(t, "UNAUTHORIZED", s.One(t, "alice", op("DELETE", "lists", id, "")).FailedOperation.ErrorCode)
+	for _, bad := range []struct{ yaml, why string }{
+		{`tables: {lists: {allow: [put, delete], columns: {name: nmae}}}`, `did you mean \"name\"?`},
+		{`tables: {lists: {allow: [put, delete], rules: [{name: r, lookup: {l: "select nmae from lists where id = $id"}, check: lookup.l == null, code: NO, message: No}]}}`, `column \"nmae\" does not exist`},
+	} {
+		write(bad.yaml)
+		require.Eventually(t, func() bool { return strings.Contains(s.Logs.String(), bad.why) }, 10*time.Second, 10*time.Millisecond)
+		require.Contains(t, s.Logs.String(), "the new policies are not taken")
+		require.Equal(t, first, live.SHA256())
+		require.Equal(t, "UNAUTHORIZED", s.One(t, "alice", op("DELETE", "lists", id, "")).FailedOperation.ErrorCode)
+		require.Equal(t, http.StatusOK, s.Send(t, http.MethodGet, "/readyz", "").Status)
+	}
 
 	write(`tables: {lists: {allow: [put, delete]}}`)
 	require.Eventually(t, func() bool { return live.SHA256() != first }, 10*time.Second, 10*time.Millisecond)
@@ -518,6 +529,31 @@ func TestReload(t *testing.T) {
 	metrics := httptest.NewRecorder()
 	s.Metrics.ServeHTTP(metrics, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	require.Contains(t, metrics.Body.String(), `postern_policies_info{sha256="`+live.SHA256()+`"} 1`)
+}
+
+// TestReloadWithAMigration is that policies are taken whether they come just after
+// the migration that they are for, or before it.
+func TestReloadWithAMigration(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	write, live := folderOfPolicies(t, `tables: {lists: {allow: all}}`)
+	s := rig.NewServiceOn(t, database, live)
+	taken := func(table string) {
+		require.Eventually(t, func() bool {
+			result := s.One(t, "alice", op("PUT", table, "8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10", ""))
+			return result.Status == "success"
+		}, 20*time.Second, 20*time.Millisecond, table)
+		require.NoError(t, live.Problem())
+	}
+
+	database.Exec(t, `create table fresh (id uuid primary key); grant select, insert, update, delete on fresh to authenticated`)
+	write(`tables: {fresh: {allow: all}}`)
+	taken("fresh")
+
+	write(`tables: {fresher: {allow: all}}`)
+	require.Eventually(t, func() bool { return live.Problem() != nil }, 10*time.Second, 10*time.Millisecond)
+	database.Exec(t, `create table fresher (id uuid primary key); grant select, insert, update, delete on fresher to authenticated`)
+	taken("fresher")
 }
 
 func TestLookupsThatCannotRun(t *testing.T) {
@@ -530,6 +566,23 @@ tables:
 	require.Eventually(t, func() bool {
 		return strings.Contains(s.Send(t, http.MethodGet, "/readyz", "").Body, `column \"nmae\" does not exist`)
 	}, 10*time.Second, 10*time.Millisecond)
+}
+
+// TestLookupsPutRight is that what a lookup lacked may come without a change of
+// policies or tables.
+func TestLookupsPutRight(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	s := rig.NewServiceUnready(t, database, rig.Policies(t, `
+tables:
+  lists:
+    allow: all
+    rules: [{name: r, lookup: {l: "select name from archive where id = $id"}, check: lookup.l == null, code: NO, message: No}]`))
+	require.Eventually(t, func() bool {
+		return strings.Contains(s.Send(t, http.MethodGet, "/readyz", "").Body, `relation \"archive\" does not exist`)
+	}, 10*time.Second, 10*time.Millisecond)
+	database.Exec(t, `create view archive as select * from lists where false; grant select on archive to authenticated`)
+	require.Eventually(t, func() bool { return s.Send(t, http.MethodGet, "/readyz", "").Status == http.StatusOK }, 10*time.Second, 50*time.Millisecond)
 }
 
 // sell is the example of a rule in Go: a sale takes stock under a lock, is refused
