@@ -67,15 +67,15 @@ type tableRule struct {
 	Separator string `yaml:"separator"`
 	// What a PUT does to a row that exists: merge (default) sets the columns that were sent, replace sets all others to their defaults, insert rejects it with UNIQUE_VIOLATION.
 	Put PutMode `yaml:"put"`
-	// The column that a DELETE sets instead of deleting the row: a boolean to true, a time to now.
+	// The column that a DELETE sets instead of deleting the row: a boolean to true, a time to now. A PUT of the row sets it to its default again.
 	SoftDelete string `yaml:"soft_delete"`
 	// Columns whose numbers are times since 1970, in s or ms.
 	Epoch map[string]string `yaml:"epoch"`
 	// The column that holds the user's sub: set on insert, fixed afterwards, and required to match on patch and delete.
 	Owner string `yaml:"owner"`
-	// Columns that the policy sets, whatever the client sends: an expression, or one with the operations it is for (default put and patch).
+	// Columns that the policy sets, whatever the client sends: an expression, or one with the operations it is for (default put and patch). One that is immutable too is set in new rows alone.
 	Set map[string]assignment `yaml:"set"`
-	// Columns that the policy sets on PUT where the client sends nothing: an expression.
+	// Columns of a new row that the policy sets where the client sends nothing: an expression. A row that exists keeps what it has.
 	Defaults map[string]string `yaml:"defaults"`
 	// Columns that keep their first value; a write that changes one is rejected with IMMUTABLE_COLUMN.
 	Immutable []string `yaml:"immutable"`
@@ -83,7 +83,7 @@ type tableRule struct {
 	Writable []string `yaml:"writable"`
 	// What happens to a write of a row that has changed since the client saw it; see the strategies.
 	Conflict conflictRule `yaml:"conflict"`
-	// A table that gets a row for each column a client changes: row_id, field, previous, value, and metadata where it has that.
+	// A table that gets a row for each column a client changes: row_id, field, previous, value, and metadata where it has that. What is dropped, or kept from being set by a conflict, changes nothing.
 	History string `yaml:"history"`
 	// Codes of rejections that are the app's to decide about (requires_client_handling).
 	Client []string `yaml:"client"`
