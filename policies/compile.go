@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"postern/service/catalog"
 	"postern/service/upload"
@@ -355,17 +354,6 @@ func columnNames(table *catalog.Table) []string {
 		names[i] = table.Columns[i].Name
 	}
 	return names
-}
-
-func (c *compiler) rate(r *rateRule, at place) *Rate {
-	per, err := time.ParseDuration(r.Per)
-	if err != nil || per <= 0 {
-		c.add(at.in("per").problem("%q is not a time like 30s, 1m or 1h", r.Per))
-	}
-	if r.Most < 1 {
-		c.add(at.in("most").problem("%d operations are none: write at least 1", r.Most))
-	}
-	return newRate(r.Most, per)
 }
 
 // didYouMean suggests the nearest of some names.

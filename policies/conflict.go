@@ -64,15 +64,17 @@ func (c *compiler) conflict(r conflictRule, t *Table, table *catalog.Table, at p
 	}
 	for word, columns := range r.with {
 		conflict.Strategy = Strategy(word)
-		switch list := columns.(type) {
-		case string:
-			conflict.Columns = []string{list}
-		case []any:
-			for _, column := range list {
-				if name, ok := column.(string); ok {
-					conflict.Columns = append(conflict.Columns, name)
+		if list, ok := columns.([]any); ok && conflict.Strategy == Increment {
+			for i, column := range list {
+				name, ok := column.(string)
+				if !ok {
+					c.add(at.in(word, i).problem("%v is no column's name", column))
+					continue
 				}
+				conflict.Columns = append(conflict.Columns, name)
 			}
+		} else if name, ok := columns.(string); ok && conflict.Strategy != Increment {
+			conflict.Columns = []string{name}
 		}
 	}
 	needed := map[Strategy]string{Newest: "a time or a number", Version: "a number", Increment: "numbers"}
@@ -81,7 +83,7 @@ func (c *compiler) conflict(r conflictRule, t *Table, table *catalog.Table, at p
 		Version:   func(c *catalog.Column) bool { return isNumber(c) },
 		Increment: isNumber,
 	}[conflict.Strategy]
-	if wanted == nil || len(conflict.Columns) == 0 || conflict.Strategy != Increment && len(conflict.Columns) != 1 {
+	if wanted == nil || len(conflict.Columns) == 0 {
 		c.add(at.problem("write one of %s", forms))
 		return Conflict{}
 	}

@@ -1,12 +1,14 @@
 package policies
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,7 +16,9 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
 // Source is a folder of policy files, read and of the right form, but not yet
@@ -123,9 +127,23 @@ type ruleRule struct {
 // what may come at once.
 type rateRule struct {
 	// How many operations.
-	Most int `yaml:"most"`
+	Most count `yaml:"most"`
 	// In which time, like 30s, 1m or 1h.
 	Per string `yaml:"per"`
+}
+
+// count is a whole number; 0 is what was none, which compiling says.
+type count int
+
+func (c *count) UnmarshalYAML(unmarshal func(any) error) error {
+	var value any
+	if err := unmarshal(&value); err != nil {
+		return err
+	}
+	if n, ok := value.(uint64); ok && n <= math.MaxInt32 {
+		*c = count(n)
+	}
+	return nil
 }
 
 // assignment is an expression, or one with the operations it is for.
@@ -193,25 +211,56 @@ func ReadFS(files fs.FS, dir string) (*Source, error) {
 	return source, nil
 }
 
+const bom = "\ufeff" // which some editors begin a file with
+
 func readFile(path string, content []byte) (f sourceFile, err error) {
-	f = sourceFile{path: path, lines: strings.Split(string(content), "\n")}
+	f = sourceFile{path: path, lines: strings.Split(strings.TrimPrefix(string(content), bom), "\n")}
+	f.at, err = Decode(path, content, &f.content)
+	return f, err
+}
+
+// Decode reads a file of one YAML document into a form, and refuses keys that the
+// form does not have. body is the document as it is written; nil where there is
+// nothing. The error has file, line and column.
+func Decode(path string, content []byte, form any) (body ast.Node, err error) {
+	content = bytes.TrimPrefix(content, []byte(bom))
+	lines := strings.Split(string(content), "\n")
 	// The YAML library panics on some malformed files.
 	defer func() {
 		if trouble := recover(); trouble != nil {
-			err = fmt.Errorf("%s: this is not YAML as policies are written: %v", path, trouble)
+			body, err = nil, fmt.Errorf("%s: this is not YAML that can be read (%v)", path, trouble)
 		}
 	}()
-	if err := yaml.UnmarshalWithOptions(content, &f.content, yaml.Strict()); err != nil {
-		return f, formProblem(path, f.lines, err)
+	if second := secondDocument(content); second != nil {
+		return nil, newProblem(path, lines, second.Position, "a second document begins here: write one in each file")
+	}
+	if err := yaml.UnmarshalWithOptions(content, form, yaml.Strict()); err != nil {
+		return nil, formProblem(path, lines, err, form)
 	}
 	parsed, err := parser.ParseBytes(content, 0)
 	if err != nil {
-		return f, formProblem(path, f.lines, err)
+		return nil, formProblem(path, lines, err, form)
 	}
 	if len(parsed.Docs) > 0 {
-		f.at = parsed.Docs[0].Body
+		body = parsed.Docs[0].Body
 	}
-	return f, nil
+	return body, nil
+}
+
+// secondDocument is where one begins, which the YAML library would leave out
+// without a word; nil where there is none.
+func secondDocument(content []byte) *token.Token {
+	begun, ended := false, false
+	for _, t := range lexer.Tokenize(string(content)) {
+		switch {
+		case t.Type == token.CommentType:
+		case ended || begun && t.Type == token.DocumentHeaderType:
+			return t
+		default:
+			begun, ended = true, t.Type == token.DocumentEndType
+		}
+	}
+	return nil
 }
 
 func policyFiles(files fs.FS) ([]string, error) {

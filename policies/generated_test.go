@@ -6,6 +6,8 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
+	"math"
 	"os"
 	"reflect"
 	"strings"
@@ -91,24 +93,33 @@ func comments(t *testing.T, files ...string) map[string]string {
 var (
 	operations = map[string]any{"type": "array", "items": map[string]any{"enum": []string{"put", "patch", "delete"}}}
 	text       = map[string]any{"type": "string"}
+	code       = map[string]any{"type": "string", "pattern": codeForm.String()}
 	// What the types do not say.
 	special = map[string]map[string]any{
-		"tableRule.Allow":          {"oneOf": []any{map[string]any{"const": "all"}, operations}},
+		"tableRule.Allow":          {"oneOf": []any{map[string]any{"const": "all"}, some(operations)}},
 		"tableRule.UnknownColumns": {"enum": []string{"reject", "ignore"}},
 		"tableRule.OnMissing":      {"enum": []string{"ignore", "reject"}},
 		"tableRule.Put":            {"enum": []string{"merge", "replace", "insert"}},
 		"tableRule.Epoch":          {"type": "object", "additionalProperties": map[string]any{"enum": []string{"s", "ms"}}},
-		"ruleRule.Code":            {"type": "string", "pattern": codeForm.String()},
+		"tableRule.Client":         {"type": "array", "items": code},
+		"ruleRule.Code":            code,
 		"ruleRule.On":              operations,
 		"assignment.On":            operations,
 		"tableRule.Conflict": {"oneOf": []any{
 			map[string]any{"enum": []string{"fields", "server", "reject"}},
 			object(map[string]any{"newest": text}), object(map[string]any{"version": text}),
-			object(map[string]any{"increment": map[string]any{"type": "array", "items": text}}),
+			object(map[string]any{"increment": some(map[string]any{"type": "array", "items": text})}),
 		}},
 	}
 	required = map[string][]string{"ruleRule": {"name", "check", "code", "message"}, "rateRule": {"most", "per"}, "assignment": {"value"}, "tableRule": {"allow"}}
 )
+
+// some is a list that is not empty.
+func some(list map[string]any) map[string]any {
+	list = maps.Clone(list)
+	list["minItems"] = 1
+	return list
+}
 
 func object(properties map[string]any) map[string]any {
 	return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
@@ -121,7 +132,7 @@ func schemaOf(t reflect.Type, docs map[string]string, top bool) map[string]any {
 	case reflect.Bool:
 		return map[string]any{"type": "boolean"}
 	case reflect.Int:
-		return map[string]any{"type": "integer", "minimum": 1}
+		return map[string]any{"type": "integer", "minimum": 1, "maximum": math.MaxInt32}
 	case reflect.Slice:
 		return map[string]any{"type": "array", "items": schemaOf(t.Elem(), docs, false)}
 	case reflect.Map:

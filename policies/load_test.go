@@ -29,6 +29,20 @@ func TestEverything(t *testing.T) {
 	require.Equal(t, "3 tables, 4 rules", compile(t, string(content)).String())
 }
 
+// TestForms is that a file may begin and end as YAML files do.
+func TestForms(t *testing.T) {
+	t.Parallel()
+	for _, yaml := range []string{
+		"\ufefftables:\n  lists: {allow: all}\n",
+		"# about\n---\n# more\ntables:\n  lists: {allow: all}\n...\n# the end\n",
+		"tables:\r\n  lists: {allow: all}\r\n",
+	} {
+		require.Equal(t, "1 table, 0 rules", compile(t, yaml).String(), yaml)
+	}
+	_, err := policies.ReadFS(fstest.MapFS{"app.yaml": {Data: []byte("\ufefftable:\n  lists: {allow: all}\n")}}, "policies")
+	require.EqualError(t, err, "policies/app.yaml:1:1: unknown field \"table\": did you mean \"tables\"?\n    table:\n    ^")
+}
+
 // FuzzRead has any bytes be a policy file: they are read and compiled, or refused
 // with a message, and never bring anything down.
 func FuzzRead(f *testing.F) {

@@ -110,18 +110,24 @@ func inOrder(problems []error) []error {
 	return problems
 }
 
-// formProblem is an error of the YAML parser, or of a key that is not one.
-func formProblem(path string, lines []string, err error) error {
+// formProblem is an error of the YAML parser, or of a key that a form does not have.
+func formProblem(path string, lines []string, err error, form any) error {
 	var at yaml.Error
 	if !errors.As(err, &at) || at.GetToken() == nil || at.GetToken().Position == nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	position := at.GetToken().Position
-	p := &problem{file: path, line: max(position.Line, 1), column: max(position.Column, 1), text: at.GetMessage()}
+	text := at.GetMessage()
 	var unknown *yaml.UnknownFieldError
 	if errors.As(err, &unknown) {
-		p.text += didYouMean(at.GetToken().Value, yamlKeys(reflect.TypeFor[file]()))
+		key := at.GetToken().Value // it may be one in another place
+		text += didYouMean(key, slices.DeleteFunc(yamlKeys(reflect.TypeOf(form)), func(other string) bool { return other == key }))
 	}
+	return newProblem(path, lines, at.GetToken().Position, text)
+}
+
+// newProblem is an error at a position, with the line it is on and a caret.
+func newProblem(path string, lines []string, position *token.Position, text string) error {
+	p := &problem{file: path, line: max(position.Line, 1), column: max(position.Column, 1), text: text}
 	if p.line <= len(lines) {
 		p.shown, p.caret = strings.TrimRight(lines[p.line-1], "\r"), p.column
 		if indent := indent(lines, p.line); indent < p.caret {

@@ -39,6 +39,17 @@ func newRate(most int, per time.Duration) *Rate {
 	return &Rate{most: most, per: per, users: map[user]allowance{}}
 }
 
+func (c *compiler) rate(r *rateRule, at place) *Rate {
+	per, err := time.ParseDuration(r.Per)
+	if err != nil || per <= 0 {
+		c.add(at.in("per").problem("%q is not a time like 30s, 1m or 1h", r.Per))
+	}
+	if r.Most < 1 {
+		c.add(at.in("most").problem("write a whole number of operations, from 1 to %d", math.MaxInt32))
+	}
+	return newRate(int(r.Most), per)
+}
+
 // left is what a user may write now.
 func (r *Rate) left(who user, now time.Time) float64 {
 	a, ok := r.users[who]
