@@ -112,7 +112,7 @@ func (t *tables) decider(live *policies.Live, set *policies.Set, who identity.Id
 	offline := apply.NewOffline(set, t.Snapshot)
 	if given == "" {
 		offline.AssumeNothing()
-	} else if err := policytest.Give(offline, given); err != nil {
+	} else if err := policytest.Give(offline, set, given); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context, transaction upload.Transaction) (notes []string, err error) {

@@ -98,3 +98,21 @@ func (t *Table) privileges(op upload.Op) []string {
 	}
 	return []string{"select", "delete"}
 }
+
+// KnowsLookup checks that some rule has a lookup of this name: its own, its
+// rule's, or both with a dot between them.
+func (s *Set) KnowsLookup(name string) error {
+	var names []string
+	for _, t := range s.tables {
+		for _, r := range t.Rules {
+			for _, l := range r.Lookups {
+				names = append(names, l.Name, r.Name, r.Name+"."+l.Name)
+			}
+		}
+	}
+	if slices.Contains(names, name) {
+		return nil
+	}
+	slices.Sort(names)
+	return fmt.Errorf("no rule has a lookup %q%s", name, didYouMean(name, names))
+}

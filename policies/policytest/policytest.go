@@ -106,7 +106,7 @@ func Run(ctx context.Context, dir string) (*Report, error) {
 	}
 	report := &Report{}
 	for _, path := range paths {
-		suite, err := readSuite(path)
+		suite, err := readSuite(path, set)
 		if err != nil {
 			return nil, err
 		}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/goccy/go-yaml"
 
 	"postern/policies"
 	"postern/service/apply"
@@ -68,9 +67,9 @@ func (s *suite) run(ctx context.Context, t *test, set *policies.Set, snapshot *c
 	return result
 }
 
-// Give gives an Offline what a file has under rows, defaults and lookups, spelled
+// Give gives an Offline of a set what a file has under rows, defaults and lookups, spelled
 // as in tests.
-func Give(offline *apply.Offline, path string) error {
+func Give(offline *apply.Offline, set *policies.Set, path string) error {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -80,8 +79,13 @@ func Give(offline *apply.Offline, path string) error {
 		Defaults map[string]map[string]any `yaml:"defaults"`
 		Lookups  map[string]any            `yaml:"lookups"`
 	}
-	if err := yaml.UnmarshalWithOptions(content, &given, yaml.Strict()); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	if _, err := policies.Decode(path, content, &given); err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(given.Lookups) {
+		if err := set.KnowsLookup(name); err != nil {
+			return fmt.Errorf("%s: lookups: %w", path, err)
+		}
 	}
 	s := suite{Rows: given.Rows, Defaults: given.Defaults}
 	if err := s.give(offline, &test{Lookups: given.Lookups}); err != nil {

@@ -10,10 +10,9 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
+	"postern/policies"
 	"postern/service/identity"
 	"postern/service/upload"
 )
@@ -71,34 +70,33 @@ type expectation struct {
 	Rows      rows           `yaml:"rows"` // afterwards: the columns named here, and null where there is no row
 }
 
+// ofRejection reports whether something is expected that only rejections have.
+func (e *expectation) ofRejection() bool {
+	return e.Operation != nil || e.Rule != nil || e.Message != nil || e.Client != nil || e.Details != nil
+}
+
 // accepted is the outcome of a transaction that is applied.
 const accepted = "accepted"
 
-func readSuite(path string) (*suite, error) {
+func readSuite(path string, set *policies.Set) (*suite, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &suite{path: path}
-	if err := yaml.UnmarshalWithOptions(content, s, yaml.Strict()); err != nil {
-		var at yaml.Error
-		if errors.As(err, &at) && at.GetToken() != nil {
-			return nil, fmt.Errorf("%s:%d:%d: %s", path, at.GetToken().Position.Line, at.GetToken().Position.Column, at.GetMessage())
-		}
-		return nil, fmt.Errorf("%s: %w", path, err)
+	s := &suite{}
+	body, err := policies.Decode(path, content, s)
+	if err != nil {
+		return nil, err
 	}
-	s.findLines(content)
-	return s, s.validate()
+	s.path = path
+	s.findLines(body)
+	return s, s.validate(set)
 }
 
 // findLines finds where each test begins.
-func (s *suite) findLines(content []byte) {
-	parsed, err := parser.ParseBytes(content, 0)
-	if err != nil || len(parsed.Docs) == 0 {
-		return
-	}
+func (s *suite) findLines(body ast.Node) {
 	var pairs []*ast.MappingValueNode
-	switch body := parsed.Docs[0].Body.(type) {
+	switch body := body.(type) {
 	case *ast.MappingNode:
 		pairs = body.Values
 	case *ast.MappingValueNode:
@@ -122,7 +120,7 @@ func firstLine(node ast.Node) int {
 	return node.GetToken().Position.Line
 }
 
-func (s *suite) validate() error {
+func (s *suite) validate(set *policies.Set) error {
 	var problems []error
 	add := func(line int, format string, args ...any) {
 		problems = append(problems, fmt.Errorf("%s:%d: %s", s.path, max(line, 1), fmt.Sprintf(format, args...)))
@@ -143,8 +141,15 @@ func (s *suite) validate() error {
 			add(t.line, "operations are missing")
 		case t.Expect.Outcome == "":
 			add(t.line, "expect: outcome: is missing: %s, or a code", accepted)
+		case t.Expect.Outcome == accepted && t.Expect.ofRejection():
+			add(t.line, "expect: operation, rule, message, client and details are of a rejection, and outcome is %s", accepted)
 		}
 		names[t.Name] = true
+		for _, name := range sortedKeys(t.Lookups) {
+			if err := set.KnowsLookup(name); err != nil {
+				add(t.line, "lookups: %v", err)
+			}
+		}
 		for i, op := range t.Operations {
 			if !slices.Contains([]string{"PUT", "PATCH", "DELETE"}, op.Op) {
 				add(t.line, "operations[%d]: op is PUT, PATCH or DELETE, not %q", i, op.Op)

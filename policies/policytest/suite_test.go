@@ -1,0 +1,47 @@
+package policytest_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"postern/policies/policytest"
+)
+
+// TestBusted has ways in which a test file can be wrong, and what its author
+// reads, after the file's name.
+func TestBusted(t *testing.T) {
+	t.Parallel()
+	const (
+		head = "now: 2026-11-24T12:00:00Z\nusers: {ann: {sub: 9a1f0f4e-0b1d-4c59-8f0e-2f1f2f0a0001}}\n"
+		put  = "as: ann, operations: [{op: PUT, table: tasks, id: 22222222-0000-4000-8000-000000000001, op_data: {title: x}}]"
+	)
+	for _, test := range []struct{ name, content, want string }{
+		{"Nothing", "", ":1: tests are missing"},
+		{"UnknownKey", "userss: {}\n", ":1:1: unknown field \"userss\": did you mean \"users\"?\n    userss: {}\n    ^"},
+		{"SecondDocument", head + "tests:\n  - {name: a, " + put + ", expect: {outcome: accepted}}\n---\ntests: []\n",
+			":5:1: a second document begins here: write one in each file\n    ---\n    ^"},
+		{"PanicOfTheLibrary", "tests:\n  !00\n00000000000:\n        0000: 0\n        00-000: 0\n", ": this is not YAML that can be read ("},
+		{"AcceptedByARule", head + "tests:\n  - {name: a, " + put + ", expect: {outcome: accepted, rule: title-length}}\n",
+			":4: expect: operation, rule, message, client and details are of a rejection, and outcome is accepted"},
+		{"AcceptedWithDetails", head + "tests:\n  - {name: a, " + put + ", expect: {outcome: accepted, details: {}}}\n", ":4: expect: operation, rule"},
+		{"AcceptedByTheClient", head + "tests:\n  - {name: a, " + put + ", expect: {outcome: accepted, client: true}}\n", ":4: expect: operation, rule"},
+		{"CodeOfNoKey", head + "tests:\n  - {name: a, " + put + ", expect: {outcome: accepted, code: X}}\n", ":4:"},
+		{"UnknownLookup", head + "tests:\n  - {name: a, " + put + ", lookups: {open-list.lst: null}, expect: {outcome: accepted}}\n",
+			`:4: lookups: no rule has a lookup "open-list.lst": did you mean "open-list.list"?`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			require.NoError(t, os.CopyFS(dir, os.DirFS("../examples/lists")))
+			path := filepath.Join(dir, "app_test.yaml")
+			require.NoError(t, os.WriteFile(path, []byte(test.content), 0o600))
+			_, err := policytest.Run(t.Context(), dir)
+			require.Error(t, err)
+			require.True(t, strings.HasPrefix(err.Error(), path+test.want), err.Error())
+		})
+	}
+}
