@@ -29,13 +29,16 @@ func TestEverything(t *testing.T) {
 	require.Equal(t, "3 tables, 4 rules", compile(t, string(content)).String())
 }
 
-// TestForms is that a file may begin and end as YAML files do.
+// TestForms is that a file may begin and end as YAML files do, and what looks odd
+// and has a meaning.
 func TestForms(t *testing.T) {
 	t.Parallel()
 	for _, yaml := range []string{
 		"\ufefftables:\n  lists: {allow: all}\n",
 		"# about\n---\n# more\ntables:\n  lists: {allow: all}\n...\n# the end\n",
 		"tables:\r\n  lists: {allow: all}\r\n",
+		"tables:\n  todos: {allow: all, immutable: [title, owner_id], set: {title: \"'x'\"}, defaults: {owner_id: auth.sub}}\n",
+		"tables:\n  todos: {allow: all, owner: title, set: {note: \"null\"}}\n",
 	} {
 		require.Equal(t, "1 table, 0 rules", compile(t, yaml).String(), yaml)
 	}
