@@ -223,3 +223,41 @@ func indent(lines []string, line int) int {
 	}
 	return len(lines[line-1]) - len(strings.TrimLeft(lines[line-1], " "))
 }
+
+// didYouMean suggests the nearest of some names.
+func didYouMean(name string, names []string) string {
+	best, distance := "", 3
+	for _, candidate := range names {
+		if len(name) > 2 && len(candidate) > 2 && distance > 2 && (strings.HasPrefix(candidate, name+"_") || strings.HasPrefix(name, candidate+"_")) {
+			best = candidate // owner for owner_id; a nearer one is better
+		}
+		if d := editDistance(strings.ToLower(name), strings.ToLower(candidate)); d < distance && d < len(name) {
+			best, distance = candidate, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return `: did you mean "` + best + `"?`
+}
+
+// editDistance counts the letters to insert, remove or change.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			change := diagonal
+			if a[i-1] != b[j-1] {
+				change++
+			}
+			diagonal = row[j]
+			row[j] = min(change, row[j]+1, row[j-1]+1)
+		}
+	}
+	return row[len(b)]
+}
