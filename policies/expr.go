@@ -160,6 +160,9 @@ func (s scope) compile(text string, want *types.Type, at place) (*expression, er
 	if want != nil && !want.IsAssignableType(output) && output.Kind() != types.DynKind {
 		return nil, at.expressionProblem(text, 1, 1, fmt.Sprintf("it gives %s, where %s is needed", output, want))
 	}
+	if problem := s.problem(ast.NativeRep(), text, at); problem != nil {
+		return nil, problem
+	}
 	cost, err := s.env.EstimateCost(ast, costs{})
 	if err != nil {
 		return nil, at.problem("%v", err)
@@ -174,6 +177,56 @@ func (s scope) compile(text string, want *types.Type, at place) (*expression, er
 	e := &expression{program: program, text: text, output: output}
 	e.needs.find(ast.NativeRep().Expr())
 	return e, nil
+}
+
+// problem is what the checker lets through although it cannot work: a message,
+// which has no fields that could be set, and an op that no operation has.
+func (s scope) problem(ast *celast.AST, text string, at place) (problem error) {
+	add := func(e celast.Expr, message string) {
+		if problem == nil {
+			where := ast.SourceInfo().GetStartLocation(e.ID())
+			problem = at.expressionProblem(text, where.Line(), where.Column()+1, message)
+		}
+	}
+	isOp := func(e celast.Expr) bool {
+		switch e.Kind() {
+		case celast.IdentKind:
+			return s.table != nil && e.AsIdent() == "op"
+		case celast.SelectKind:
+			return e.AsSelect().FieldName() == "op" && ast.GetType(e.AsSelect().Operand().ID()).TypeName() == sharedType
+		}
+		return false
+	}
+	var compared func(e celast.Expr)
+	compared = func(e celast.Expr) {
+		switch e.Kind() {
+		case celast.LiteralKind:
+			if op, ok := e.AsLiteral().(types.String); ok && !slices.Contains([]types.String{"put", "patch", "delete"}, op) {
+				add(e, fmt.Sprintf("op is put, patch or delete, and never %q", string(op)))
+			}
+		case celast.ListKind:
+			for _, element := range e.AsList().Elements() {
+				compared(element)
+			}
+		}
+	}
+	celast.PreOrderVisit(ast.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		switch e.Kind() {
+		case celast.StructKind:
+			add(e, "an expression cannot make a "+e.AsStruct().TypeName())
+		case celast.CallKind:
+			call := e.AsCall()
+			if !slices.Contains([]string{operators.Equals, operators.NotEquals, operators.In}, call.FunctionName()) {
+				return
+			}
+			for i, arg := range call.Args() {
+				if isOp(arg) {
+					compared(call.Args()[1-i])
+				}
+			}
+		}
+	}))
+	return problem
 }
 
 func steps(n uint64) string {
@@ -276,6 +329,11 @@ func (n *needs) findCall(call celast.CallExpr) {
 	args := call.Args()
 	if call.IsMemberFunction() {
 		args = append([]celast.Expr{call.Target()}, args...)
+	}
+	if call.FunctionName() == operators.Index && args[0].Kind() == celast.IdentKind && args[0].AsIdent() == "lookup" && args[1].Kind() == celast.LiteralKind {
+		if name, ok := args[1].AsLiteral().(types.String); ok {
+			n.lookup, n.lookups = true, touched(n.lookups, string(name))
+		}
 	}
 	// old == null asks only whether the row is there.
 	if f := call.FunctionName(); (f == operators.Equals || f == operators.NotEquals) && slices.ContainsFunc(args, isNull) {

@@ -170,8 +170,12 @@ func (r *Rule) rejection(ctx context.Context, in *Input) (*upload.Rejection, err
 			if err == nil {
 				details[name], err = toJSON(value)
 			}
-			if err != nil {
-				return nil, r.failed(err)
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err != nil { // the rule has said no all the same
+				details[name] = jsontext.Value("null")
+				r.traceDetail(in, name, err)
 			}
 		}
 		rejection.Details = details
@@ -257,7 +261,7 @@ func (c *compiler) rule(r ruleRule, s scope, at place) *Rule {
 		}
 		for _, name := range sortedKeys(e.needs.lookups) {
 			if _, ok := r.Lookup[name]; !ok {
-				column := strings.Index(text, "lookup."+name) + 1
+				column := 1 + max(strings.Index(text, "lookup."+name), strings.Index(text, "lookup["))
 				c.add(at.in(path...).expressionProblem(text, 1, column, fmt.Sprintf("the rule has no lookup %q%s", name, didYouMean(name, sortedKeys(r.Lookup)))))
 			}
 		}

@@ -63,6 +63,13 @@ func (r *Rule) traced(ctx context.Context, in *Input) (*upload.Rejection, error)
 	return no, err
 }
 
+// traceDetail tells of a detail that could not be found out.
+func (r *Rule) traceDetail(in *Input, name string, err error) {
+	if in.trace != nil {
+		in.trace(Said{Operation: in.Operation, Rule: r.Name, Position: r.place.in("details", name).position(), Verdict: Broken, Because: "details." + name + ": " + err.Error()})
+	}
+}
+
 // Position is file:line:column of the rule.
 func (r *Rule) Position() string { return r.place.position() }
 
