@@ -2,6 +2,7 @@ package policies
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -15,6 +16,7 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
+	"cel.dev/cel-go/interpreter"
 
 	"postern/service/catalog"
 )
@@ -26,9 +28,15 @@ const (
 	maxCost = 200_000
 	// assumedSize is what the estimate takes for the length of texts and lists.
 	assumedSize = 1000
-	// interruptEvery is how many steps of a loop may pass before the request's
+	// maxSteps bounds the steps that one evaluation really takes: texts and
+	// transactions may be longer than is assumed. A step is some 100 ns.
+	maxSteps = 25 * maxCost
+	// maxStepsOfAll bounds those of a whole transaction: an expression that goes
+	// through tx is quadratic where it is asked about each operation.
+	maxStepsOfAll = 20 * maxSteps
+	// interruptEvery is how many rounds of a loop may pass before the request's
 	// deadline is looked at.
-	interruptEvery = 1000
+	interruptEvery = 10
 )
 
 // The names of the object types in expressions; those of rows are their tables'.
@@ -170,7 +178,7 @@ func (s scope) compile(text string, want *types.Type, at place) (*expression, er
 	if cost.Max > maxCost {
 		return nil, at.expressionProblem(text, 1, 1, fmt.Sprintf("it may take %s steps, more than %d: take a loop out of it", steps(cost.Max), maxCost))
 	}
-	program, err := s.env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(interruptEvery))
+	program, err := s.env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(interruptEvery), cel.CostLimit(maxSteps))
 	if err != nil {
 		return nil, at.problem("%v", err)
 	}
@@ -364,9 +372,27 @@ func touched(columns map[string]bool, more ...string) map[string]bool {
 	return columns
 }
 
-// eval runs the expression.
+// eval runs the expression. Where the request's time is up the error is that of
+// ctx, whatever came out: CEL's || takes an evaluation that was cut off for one
+// side that failed.
 func (e *expression) eval(ctx context.Context, in *Input) (ref.Val, error) {
-	value, _, err := e.program.ContextEval(ctx, in)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if in.steps > maxStepsOfAll {
+		return nil, fmt.Errorf("%s: the rules take more than %d steps on this transaction", e.text, maxStepsOfAll)
+	}
+	value, details, err := e.program.ContextEval(ctx, in)
+	if details != nil && details.ActualCost() != nil {
+		in.steps += *details.ActualCost()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", e.text, err)
+	}
+	var cut interpreter.EvalCancelledError
+	if errors.As(err, &cut) && cut.Cause == interpreter.CostLimitExceeded {
+		err = fmt.Errorf("it takes more than %d steps on this transaction", maxSteps)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", e.text, err)
 	}

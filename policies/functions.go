@@ -5,6 +5,7 @@ import (
 	"net/url"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"github.com/go-json-experiment/json"
@@ -22,9 +23,12 @@ var ownFunctions = []function{
 	{"length(text)", "The characters of a text as people count them: a flag or a family is one. `size(text)` counts code points.",
 		unary("length", cel.IntType, func(s string) ref.Val { return types.Int(uniseg.GraphemeClusterCount(s)) })},
 	{"isUuid(text)", "Whether a text is a UUID, with hyphens.",
-		unary("isUuid", cel.BoolType, func(s string) ref.Val { _, err := uuid.Parse(s); return types.Bool(err == nil && len(s) == 36) })},
+		unary("isUuid", cel.BoolType, func(s string) ref.Val { return types.Bool(len(s) == 36 && uuid.Validate(s) == nil) })},
 	{"isEmail(text)", "Whether a text has the form of an email address.",
 		unary("isEmail", cel.BoolType, func(s string) ref.Val {
+			if len(s) > maxEmail {
+				return types.False
+			}
 			a, err := mail.ParseAddress(s)
 			return types.Bool(err == nil && a.Address == s)
 		})},
@@ -37,9 +41,22 @@ var ownFunctions = []function{
 		unary("parseJson", cel.DynType, parseJSON)},
 }
 
+// maxEmail is the bytes of the longest address, by RFC 5321 section 4.5.3.1.
+const maxEmail = 64 + 1 + 255
+
+// unary is a function that goes through a text, which costs as much as it is long.
 func unary(name string, result *cel.Type, of func(string) ref.Val) cel.EnvOption {
-	return cel.Function(name, cel.Overload(name+"_string", []*cel.Type{cel.StringType}, result,
+	const suffix = "_string"
+	declared := cel.Function(name, cel.Overload(name+suffix, []*cel.Type{cel.StringType}, result,
 		cel.UnaryBinding(func(v ref.Val) ref.Val { return of(string(v.(types.String))) })))
+	costs := cel.CostModel(cost.Overload(name+suffix, cost.EvalCost(cost.Sum(cost.Const(cost.CallCost), cost.StringScan(cost.Length(cost.Arg(0)))))))
+	return func(env *cel.Env) (*cel.Env, error) {
+		env, err := declared(env)
+		if err != nil {
+			return nil, err
+		}
+		return costs(env)
+	}
 }
 
 func parseJSON(text string) ref.Val {

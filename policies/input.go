@@ -39,6 +39,7 @@ type Shared struct {
 	Tx  []upload.Operation
 
 	trace Trace
+	steps uint64         // that expressions have taken
 	auth  map[string]any // made when first needed
 	tx    []any
 }

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -205,7 +206,13 @@ func (f *Failed) Error() string { return f.Rule + ": " + f.Err.Error() }
 
 func (f *Failed) Unwrap() error { return f.Err }
 
-func (r *Rule) failed(err error) error { return &Failed{r.place.position() + " " + r.Name, err} }
+// failed is nothing that a request whose time is up says of the rule.
+func (r *Rule) failed(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &Failed{r.place.position() + " " + r.Name, err}
+}
 
 // Transaction decides the rules over a whole transaction.
 func (s *Set) Transaction(ctx context.Context, shared *Shared) (*upload.Rejection, error) {
