@@ -171,7 +171,7 @@ func (w *write) lookup(l policies.Lookup) (q *query, reads bool) {
 		case p.From == "new" && initial:
 			reads = true
 			return "(case when exists (select" + row + ") then (select " + p.Of("t") + row + ") else " + p.Typed(param(w.values[at])) + " end)"
-		case p.From == "new" && !old && (at >= 0 || w.sent.Op == upload.Put && (column.HasDefault || w.policy.Put == policies.Replace)):
+		case p.From == "new" && !old && (at >= 0 || w.sent.Op == upload.Put && (column == nil || column.HasDefault || w.policy.Put == policies.Replace)):
 			q.late = true
 		default:
 			reads = true

@@ -185,3 +185,19 @@ func TestLookups(t *testing.T) {
 		require.ErrorContains(t, w.prepare(t, rig.Policies(t, lookup(sql, "lookup.l != null"))), want)
 	}
 }
+
+// TestLookupOfAColumnThatIsGone has a migration take a column away that a lookup
+// asks for, while the policies stay in force.
+func TestLookupOfAColumnThatIsGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testdata, rig.Policies(t, lookup("select $new.mood as mood", "lookup.l.mood == null")))
+	me := as(t, ann, nil)
+	code, _ := w.upload(t, me, op("PUT", "todos", first, `"title":"x"`, ""))
+	require.Equal(t, "success", code)
+	w.Exec(t, `alter table todos drop column mood`)
+	require.NoError(t, w.applier.Catalog.Refresh(t.Context()))
+	for _, o := range []string{"PUT", "PATCH"} {
+		code, _ = w.upload(t, me, op(o, "todos", first, `"title":"x"`, ""))
+		require.Equal(t, "retryable_error", code, o)
+	}
+}
