@@ -43,7 +43,7 @@ func (a *Assignment) Value(ctx context.Context, in *Input) (jsontext.Value, erro
 			return json, nil
 		}
 	}
-	return nil, &Failed{a.place.position() + " " + a.place.String(), err}
+	return nil, failed(a.place.position()+" "+a.place.String(), err)
 }
 
 // assignable reports whether values of a type in CEL can be a column's.

@@ -206,13 +206,16 @@ func (f *Failed) Error() string { return f.Rule + ": " + f.Err.Error() }
 
 func (f *Failed) Unwrap() error { return f.Err }
 
-// failed is nothing that a request whose time is up says of the rule.
-func (r *Rule) failed(err error) error {
+// failed is the failure of the rule, or whatever else it names, unless the
+// request's time was up, which says nothing of it.
+func failed(rule string, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return &Failed{r.place.position() + " " + r.Name, err}
+	return &Failed{rule, err}
 }
+
+func (r *Rule) failed(err error) error { return failed(r.place.position()+" "+r.Name, err) }
 
 // Transaction decides the rules over a whole transaction.
 func (s *Set) Transaction(ctx context.Context, shared *Shared) (*upload.Rejection, error) {

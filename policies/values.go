@@ -173,29 +173,36 @@ func fromJSON(value []byte) (ref.Val, error) {
 	return types.DefaultTypeAdapter.NativeToValue(native), nil
 }
 
-// The infinite moments, as far as a timestamp of CEL goes.
+// The infinite moments, and those beyond, as far as a timestamp of CEL goes.
 var (
 	farPast   = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
 	farFuture = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 )
 
 // ParseMoment reads a date or a time as Postgres prints it, and as catalog spells
-// what clients send. One without a zone is UTC; infinite ones are as far as a
-// timestamp of CEL goes.
+// what clients send. One without a zone is UTC; infinite ones, and years before 1
+// and after 9999, are as far as a timestamp of CEL goes.
 func ParseMoment(text string) (time.Time, error) {
-	switch text {
-	case "infinity":
+	switch {
+	case text == "infinity", strings.IndexByte(text, '-') > len("9999"):
 		return farFuture, nil
-	case "-infinity":
+	case text == "-infinity", strings.HasSuffix(text, " BC"):
 		return farPast, nil
 	}
 	text = strings.Replace(text, " ", "T", 1)
+	// What Postgres reads as the start of the next day, or minute.
+	var later time.Duration
+	if strings.Contains(text, "T24:00") {
+		text, later = strings.Replace(text, "T24:00", "T00:00", 1), 24*time.Hour
+	} else if at := len("2006-01-02T15:04"); len(text) >= at+3 && text[at:at+3] == ":60" {
+		text, later = text[:at]+":59"+text[at+3:], time.Second
+	}
 	for _, layout := range []string{
 		"2006-01-02", "2006-01-02T15:04:05.999999999", "2006-01-02T15:04:05.999999999Z07:00", "2006-01-02T15:04:05.999999999-07", "2006-01-02T15:04:05.999999999-0700",
 		"2006-01-02T15:04", "2006-01-02T15:04Z07:00", "2006-01-02T15:04-07", "2006-01-02T15:04-0700",
 	} {
 		if at, err := time.Parse(layout, text); err == nil {
-			return at, nil
+			return at.Add(later), nil
 		}
 	}
 	return time.Time{}, errNoValue

@@ -91,3 +91,16 @@ func marshalled(t testing.TB, value any) string {
 	require.NoError(t, err)
 	return string(text)
 }
+
+// TestMoments are those that Postgres takes and time.Parse does not.
+func TestMoments(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"2026-11-23 24:00:00+00": "2026-11-24T00:00:00Z", "2016-12-31 23:59:60+00": "2017-01-01T00:00:00Z", "2026-11-23": "2026-11-23T00:00:00Z",
+		"10000-01-01T00:00:00+00:00": "9999-12-31T23:59:59Z", "infinity": "9999-12-31T23:59:59Z", "0044-03-15T00:00:00+00:00 BC": "0001-01-01T00:00:00Z",
+	} {
+		at, err := policies.ParseMoment(text)
+		require.NoError(t, err, text)
+		require.Equal(t, want, at.UTC().Format(time.RFC3339), text)
+	}
+}

@@ -60,8 +60,8 @@ tables:
 	require.Equal(t, "1", w.Text(t, `select qty from todos where id = $1`, first))
 }
 
-// TestBeyondCEL has somebody store values that CEL cannot hold. Rules that look at
-// them fail, which comes to an end; what looks at other values goes on.
+// TestBeyondCEL has somebody store values beyond those of CEL. They are as far as it
+// goes, for rules that look at them. A rule that fails all the same comes to an end.
 func TestBeyondCEL(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testdata, rig.Policies(t, `
@@ -72,6 +72,7 @@ tables:
       - {name: due, on: [patch], when: has(data.title), check: old.due == null || old.due > timestamp('2000-01-01T00:00:00Z'), code: DUE, message: No}
       - {name: meta, on: [patch], when: has(data.note), check: old.meta == null || !has(old.meta.locked), code: META, message: No}
       - {name: all, on: [patch], when: has(data.qty), lookup: {l: select * from todos where id = $id}, check: lookup.l.title == 'a' && old != null, code: ALL, message: No}
+      - {name: fails, on: [patch], when: has(data.weight), check: old.meta.nothing == 1, code: FAILS, message: No}
       - {name: tags, on: [patch], when: has(data.tags), check: "!('admin' in data.tags) && size(data.tags) < 3", code: TAGS, message: No}`))
 	me := as(t, ann, nil)
 	patch := func(data string) string {
@@ -82,10 +83,11 @@ tables:
 	require.Equal(t, "success", code)
 	require.Equal(t, "success", patch(`"note":"b"`), "a number beyond any float is an infinite one")
 	require.Equal(t, "success", patch(`"qty":1`))
+	require.Equal(t, "success", patch(`"title":"a"`), "a year beyond any of CEL's is the last one")
 	for range 49 {
-		require.Equal(t, "retryable_error", patch(`"title":"b"`))
+		require.Equal(t, "retryable_error", patch(`"weight":1`))
 	}
-	require.Equal(t, "UNCLASSIFIED_ERROR", patch(`"title":"b"`), "no queue is frozen for ever")
+	require.Equal(t, "UNCLASSIFIED_ERROR", patch(`"weight":1`), "no queue is frozen for ever")
 
 	require.Equal(t, "TAGS", patch(`"tags":"{user,admin}"`), "arrays come as PowerSync sends them down: as text")
 	require.Equal(t, "TAGS", patch(`"tags":["admin"]`))
