@@ -231,8 +231,12 @@ func Decode(path string, content []byte, form any) (body ast.Node, err error) {
 			body, err = nil, fmt.Errorf("%s: this is not YAML that can be read (%v)", path, trouble)
 		}
 	}()
-	if second := secondDocument(content); second != nil {
+	tokens := lexer.Tokenize(string(content))
+	if second := secondDocument(tokens); second != nil {
 		return nil, newProblem(path, lines, second.Position, "a second document begins here: write one in each file")
+	}
+	if at := slices.IndexFunc(tokens, func(t *token.Token) bool { return t.Type == token.TagType }); at >= 0 {
+		return nil, newProblem(path, lines, tokens[at].Position, "to YAML this is a tag, and not part of the value: put an expression that begins with ! in quotes")
 	}
 	if err := yaml.UnmarshalWithOptions(content, form, yaml.Strict()); err != nil {
 		return nil, formProblem(path, lines, err, form)
@@ -249,9 +253,9 @@ func Decode(path string, content []byte, form any) (body ast.Node, err error) {
 
 // secondDocument is where one begins, which the YAML library would leave out
 // without a word; nil where there is none.
-func secondDocument(content []byte) *token.Token {
+func secondDocument(tokens token.Tokens) *token.Token {
 	begun, ended := false, false
-	for _, t := range lexer.Tokenize(string(content)) {
+	for _, t := range tokens {
 		switch {
 		case t.Type == token.CommentType:
 		case ended || begun && t.Type == token.DocumentHeaderType:

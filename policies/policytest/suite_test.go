@@ -24,7 +24,7 @@ func TestBusted(t *testing.T) {
 		{"UnknownKey", "userss: {}\n", ":1:1: unknown field \"userss\": did you mean \"users\"?\n    userss: {}\n    ^"},
 		{"SecondDocument", head + "tests:\n  - {name: a, " + put + ", expect: {outcome: accepted}}\n---\ntests: []\n",
 			":5:1: a second document begins here: write one in each file\n    ---\n    ^"},
-		{"PanicOfTheLibrary", "tests:\n  !00\n00000000000:\n        0000: 0\n        00-000: 0\n", ": this is not YAML that can be read ("},
+		{"Tag", "tests:\n  !00\n00000000000:\n        0000: 0\n        00-000: 0\n", ":2:3: to YAML this is a tag"},
 		{"AcceptedByARule", head + "tests:\n  - {name: a, " + put + ", expect: {outcome: accepted, rule: title-length}}\n",
 			":4: expect: operation, rule, message, client and details are of a rejection, and outcome is accepted"},
 		{"AcceptedWithDetails", head + "tests:\n  - {name: a, " + put + ", expect: {outcome: accepted, details: {}}}\n", ":4: expect: operation, rule"},
