@@ -59,6 +59,7 @@ func TestNoWayAround(t *testing.T) {
 tables:
   replace: {table: d, allow: all, put: replace, immutable: [parent]}
   defaults: {table: d, allow: all, defaults: {author: auth.sub, state: "'new'"}}
+  stated: {table: d, allow: all, defaults: {state: "'new'"}}
   keeps: {table: d, allow: all, defaults: {author: auth.sub}, immutable: [author]}
   sets: {table: d, allow: all, set: {author: auth.sub}, immutable: [author]}
   states: {table: d, allow: all, defaults: {state: "'new'"}, rules: [{name: r, check: new.state != 'done', code: DONE, message: No}]}
@@ -95,6 +96,8 @@ tables:
 			`select title || parent from d where id = 'a'`, "yp"},
 		{"DefaultsOfNewRowsAlone", []sent{{"alice", op("PUT", "defaults", "b", `"title":"x"`), "success"}, {"alice", op("PATCH", "defaults", "b", `"state":"done"`), "success"}, {"bob", op("PUT", "defaults", "b", `"title":"z"`), "success"}},
 			`select concat_ws(' ', title, state, author) from d where id = 'b'`, "z done " + alice},
+		{"DefaultBesideOneThatWasSent", []sent{{"alice", op("PUT", "plain", "b3", `"state":"done"`), "success"}, {"alice", op("PUT", "stated", "b4", `"state":"sent"`) + "," + op("PUT", "stated", "b3", ""), "success"}},
+			`select string_agg(state, ' ' order by id) from d where id in ('b3', 'b4')`, "done sent"},
 		{"ImmutableDefault", []sent{{"alice", op("PUT", "keeps", "b2", `"title":"x"`), "success"}, {"bob", op("PUT", "keeps", "b2", `"title":"z"`), "success"}, {"bob", op("PUT", "keeps", "b2", `"author":"`+bob+`"`), "IMMUTABLE_COLUMN"}},
 			`select concat_ws(' ', title, author) from d where id = 'b2'`, "z " + alice},
 		{"ImmutableSet", []sent{{"alice", op("PUT", "sets", "c", `"title":"x"`), "success"}, {"bob", op("PATCH", "sets", "c", `"title":"z"`), "success"}, {"bob", op("PUT", "sets", "c", `"title":"w"`), "success"}},
