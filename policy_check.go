@@ -101,7 +101,7 @@ func check(ctx context.Context, out io.Writer, dir string, offline bool) error {
 // prepareLookups has Postgres read each lookup, as it will when rules are asked.
 func (t *tables) prepareLookups(ctx context.Context, set *policies.Set) error {
 	for _, role := range userRoles {
-		problems, err := apply.PrepareLookups(ctx, t.db, role, set)
+		problems, err := apply.PrepareLookups(ctx, t.db, role, t.Settings(role), set)
 		if err != nil {
 			return err
 		}

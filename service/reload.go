@@ -152,7 +152,7 @@ func (s *Service) readLookups(set *policies.Set) (problems, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for _, role := range s.roles {
-		found, err := apply.PrepareLookups(ctx, s.db, role, set)
+		found, err := apply.PrepareLookups(ctx, s.db, role, s.catalog.Snapshot().Settings(role), set)
 		if err != nil {
 			return nil, fmt.Errorf("cannot check the policies' lookups: %w", err)
 		}

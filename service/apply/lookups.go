@@ -4,17 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postern/policies"
+	"postern/service/catalog"
 )
 
-// PrepareLookups has Postgres read each lookup of the policies as a role, which
-// finds out what is wrong with it before a write needs it. problems lists what
+// PrepareLookups has Postgres read each lookup of the policies as a role with the
+// settings it carries, which finds out what is wrong with it before a write needs it. problems lists what
 // is, with file, line and column; err says why it could not be asked.
-func PrepareLookups(ctx context.Context, db *pgxpool.Pool, role string, set *policies.Set) (problems, err error) {
+func PrepareLookups(ctx context.Context, db *pgxpool.Pool, role string, settings []catalog.Setting, set *policies.Set) (problems, err error) {
 	conn, err := db.Acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the lookups: %w", err)
@@ -25,7 +27,7 @@ func PrepareLookups(ctx context.Context, db *pgxpool.Pool, role string, set *pol
 			return nil
 		}
 		var pg *pgconn.PgError
-		failed := prepareAs(ctx, conn.Conn().PgConn(), role, sql)
+		failed := prepareAs(ctx, conn.Conn().PgConn(), role, settings, sql)
 		if errors.As(failed, &pg) {
 			return errors.New(pg.Message)
 		}
@@ -39,14 +41,22 @@ func PrepareLookups(ctx context.Context, db *pgxpool.Pool, role string, set *pol
 
 // prepareAs parses a statement within a database transaction of its own, as the
 // role that will run it.
-func prepareAs(ctx context.Context, conn *pgconn.PgConn, role, sql string) error {
+func prepareAs(ctx context.Context, conn *pgconn.PgConn, role string, settings []catalog.Setting, sql string) error {
 	pipeline := conn.StartPipeline(ctx)
-	pipeline.SendQueryParams(`select set_config('role', $1, true)`, [][]byte{[]byte(role)}, nil, nil, nil)
+	settings = append(slices.Clone(settings), catalog.Setting{Name: "role", Value: role})
+	for _, s := range settings {
+		pipeline.SendQueryParams(`select set_config($1, $2, true)`, [][]byte{[]byte(s.Name), []byte(s.Value)}, nil, nil, nil)
+	}
 	pipeline.SendPrepare("", sql, nil)
 	if err := pipeline.Sync(); err != nil {
 		return errors.Join(err, pipeline.Close())
 	}
-	err := finish(pipeline, nil)
+	var err error
+	for range settings {
+		if err = finish(pipeline, nil); err != nil {
+			break
+		}
+	}
 	if err == nil {
 		_, err = pipeline.GetResults()
 	}

@@ -134,7 +134,7 @@ func (w *world) prepare(t testing.TB, live *policies.Live) error {
 	w.applier.Policies = live
 	set, err := live.For(w.applier.Catalog.Snapshot())
 	require.NoError(t, err)
-	problems, err := apply.PrepareLookups(t.Context(), w.applier.DB, "authenticated", set)
+	problems, err := apply.PrepareLookups(t.Context(), w.applier.DB, "authenticated", w.applier.Catalog.Snapshot().Settings("authenticated"), set)
 	require.NoError(t, err)
 	return problems
 }
@@ -145,9 +145,10 @@ func TestLookups(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testdata, rig.Policies(t, "tables: {}"))
 	w.Exec(t, `create schema kinds; grant usage on schema kinds to authenticated; create type kinds.mood as enum ('fine', 'bad');
+		create schema felt; grant usage on schema felt to authenticated; create table felt.feelings (feeling text); insert into felt.feelings values ('good'); grant select on felt.feelings to authenticated;
 		create table things (id uuid primary key, "listId" uuid, mood kinds.mood, spot inet, price numeric(10,2));
 		create table moods (mood kinds.mood primary key, "q" text); insert into moods values ('bad', 'no');
-		grant all on things, moods to authenticated; alter role authenticated in database `+w.Text(t, `select quote_ident(current_database())`)+` set search_path = public`)
+		grant all on things, moods to authenticated; alter role authenticated in database `+w.Text(t, `select quote_ident(current_database())`)+` set search_path = public, felt`)
 	w.Exec(t, `insert into lists (id, name, owner_id) values ($1, 'ok', $1)`, first)
 	require.NoError(t, w.applier.Catalog.Refresh(t.Context()))
 	me := as(t, ann, nil)
@@ -167,6 +168,7 @@ func TestLookups(t *testing.T) {
 		{"a column named q", "select 'x' as q", "lookup.l.q == 'x'", "todos", ``, "success"},
 		{"no column", "select from lists", "lookup.l != null", "todos", ``, "success"},
 		{"a type of another schema", "select q from moods where mood = $new.mood", "lookup.l.q != 'no'", "things", `"mood":"bad"`, "NO"},
+		{"a table that the role's search path finds", "select feeling from feelings", "lookup.l.feeling == 'good'", "todos", ``, "success"},
 		{"a column in capitals", "select name from lists where id = $new.listId", "lookup.l.name == 'ok'", "things", `"listId":"` + first + `"`, "success"},
 	} {
 		live := rig.Policies(t, strings.Replace(lookup(c.sql, c.check), "todos:", c.table+":", 1))
