@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,9 +15,9 @@ import (
 // history is a row for each column that the client changed, in the table that
 // the policy keeps for it: what it was, where the client tracks that, what it
 // became, and why, where the client says so. It is written with the operation, by
-// its statement, if that touches the row. A field that another writer's change
-// keeps from being set (see policies.Fields) has no history of it: returning says
-// of each such field whether it was set.
+// its statement, if that touches the row. A field that is kept from being set, by
+// another writer's change (see policies.Fields) or since a PUT increments nothing,
+// has no history of it: returning says of each such field whether it was set.
 func (b *builder) history() (returning, sql string) {
 	if b.policy.History == nil || b.sent.Op == upload.Delete {
 		return "", ""
@@ -52,7 +53,9 @@ func (b *builder) history() (returning, sql string) {
 			add(policies.HistoryMetadata, []byte(b.sent.Metadata))
 		}
 		set := "true"
-		if _, tracked := b.previous[changed]; tracked && b.policy.Conflict.Strategy == policies.Fields {
+		conflict := b.policy.Conflict
+		_, tracked := b.previous[changed]
+		if tracked && conflict.Strategy == policies.Fields || !tracked && conflict.Strategy == policies.Increment && slices.Contains(conflict.Columns, changed.Name) {
 			set = "set" + strconv.Itoa(at)
 			returning += ", " + b.is(changed, b.values[at]) + " as " + set
 		}

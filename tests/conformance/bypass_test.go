@@ -67,6 +67,7 @@ tables:
   inc: {table: d, allow: all, conflict: {increment: [price]}}
   newest: {table: d, allow: all, conflict: {newest: at0}, history: h}
   fields: {table: d, allow: all, conflict: fields, history: h, unknown_columns: ignore}
+  counted: {table: d, allow: all, conflict: {increment: [price]}, history: h}
   soft: {table: d, allow: all, soft_delete: gone_at}
   plain: {table: d, allow: all}
   reject: {table: d, allow: all, conflict: reject}
@@ -117,6 +118,8 @@ tables:
 			`select title || ' ' || (select string_agg(value::text, ' ' order by n) from h where field = 'title' and row_id in ('f', 'nowhere')) from d where id = 'f'`, `later "x" "later"`},
 		{"FieldsHistory", []sent{{"alice", op("PUT", "fields", "f2", `"title":"x","parent":"p","id":"f2","nope":1`), "success"}, {"alice", patch("fields", "f2", `"title":"mine","parent":"q"`, `"title":"other","parent":"p"`), "success"}},
 			`select title || parent || ' ' || (select string_agg(field || value::text, ' ' order by n) from h where row_id = 'f2') from d where id = 'f2'`, `xq title"x" parent"p" parent"q"`},
+		{"IncrementHistory", []sent{{"alice", op("PUT", "counted", "f3", `"price":5`), "success"}, {"alice", patch("counted", "f3", `"price":7`, `"price":5`), "success"}, {"alice", op("PUT", "counted", "f3", `"price":5,"title":"x"`), "success"}},
+			`select price || (select string_agg(' ' || field || value::text, '' order by n) from h where row_id = 'f3') from d where id = 'f3'`, `7.00 price5 price7 title"x"`},
 		{"MadeAgain", []sent{{"alice", op("PUT", "soft", "h", `"title":"x"`) + "," + op("DELETE", "soft", "h", "") + "," + op("PUT", "soft", "h", `"title":"again"`), "success"}},
 			`select concat_ws(' ', title, gone_at) from d where id = 'h'`, "again"},
 		{"SoftDeleteInUTC", []sent{{"alice", op("PUT", "soft", "h2", "") + "," + op("DELETE", "soft", "h2", ""), "success"}},
