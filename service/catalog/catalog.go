@@ -40,7 +40,7 @@ type Snapshot struct {
 // load.
 type Setting struct{ Name, Value string }
 
-// Table is an ordinary or partitioned table.
+// Table is an ordinary or partitioned table, and no partition of another.
 type Table struct {
 	OID         uint32
 	Schema      string

@@ -36,6 +36,8 @@ func Read(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
 	return s, nil
 }
 
+// columnsSQL leaves partitions out: who writes them by their own names passes by
+// what is said of their table.
 const columnsSQL = `
 select c.oid, n.nspname, c.relname, c.relrowsecurity, a.attname,
        format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod,
@@ -43,7 +45,7 @@ select c.oid, n.nspname, c.relname, c.relrowsecurity, a.attname,
   from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
- where c.relkind in ('r', 'p')
+ where c.relkind in ('r', 'p') and not c.relispartition
    and n.nspname not in ('pg_catalog', 'information_schema')
    and n.nspname !~ '^pg_(toast|temp)'
  order by c.oid, a.attnum`

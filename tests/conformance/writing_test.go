@@ -204,6 +204,23 @@ func TestAsTheUser(t *testing.T) {
 	}())
 }
 
+// TestPartitions writes a partitioned table, whose partitions are not open.
+func TestPartitions(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table events (id int primary key, kind text) partition by range (id);
+		create table events_1 partition of events for values from (0) to (100);
+		grant select, insert, update, delete on events, events_1 to authenticated`, `
+tables:
+  events: {allow: all, rules: [{name: r, check: new.kind != 'bad', code: BAD, message: No}]}
+  "*": {allow: all, because: the partitions are meant}`)
+	b.succeed(t, "alice", op("PUT", "events", "1", `"kind":"good"`))
+	b.succeed(t, "alice", op("PATCH", "events", "1", `"kind":"better"`))
+	require.Equal(t, "BAD", b.outcome(t, "alice", op("PATCH", "events", "1", `"kind":"bad"`)))
+	require.Equal(t, "SCHEMA_MISMATCH", b.outcome(t, "alice", op("PATCH", "events_1", "1", `"kind":"bad"`)))
+	require.Equal(t, "better", b.db.Text(t, `select kind from events`))
+}
+
 // TestNothingReachesSQLAsText tries names and values that would mean something
 // to Postgres if they did.
 func TestNothingReachesSQLAsText(t *testing.T) {
