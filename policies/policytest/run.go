@@ -39,9 +39,10 @@ func (s *suite) run(ctx context.Context, t *test, set *policies.Set, snapshot *c
 		fail("operations: %v", err)
 		return result
 	}
-	now := s.Now
-	if !t.Now.IsZero() {
-		now = t.Now
+	now, err := policies.ParseMoment(s.clock(*t))
+	if err != nil {
+		fail("now: %v", err)
+		return result
 	}
 	ctx = policies.WithTrace(ctx, func(said policies.Said) { result.Said = append(result.Said, said) })
 	decision, err := offline.Decide(ctx, who, now, transaction)

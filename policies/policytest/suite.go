@@ -1,12 +1,12 @@
 package policytest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -19,7 +19,7 @@ import (
 
 // suite is the form of a test file.
 type suite struct {
-	Now      time.Time                 `yaml:"now"`      // the clock, for all tests
+	Now      string                    `yaml:"now"`      // the clock, for all tests
 	Users    map[string]user           `yaml:"users"`    // by the name that as: gives
 	Rows     rows                      `yaml:"rows"`     // there before each test
 	Defaults map[string]map[string]any `yaml:"defaults"` // what the database puts into columns, by table
@@ -40,7 +40,7 @@ type user struct {
 type test struct {
 	Name       string         `yaml:"name"`
 	As         string         `yaml:"as"`
-	Now        time.Time      `yaml:"now"`
+	Now        string         `yaml:"now"`
 	Rows       rows           `yaml:"rows"`    // besides those of all tests, or in the place of one
 	Lookups    map[string]any `yaml:"lookups"` // the row each lookup finds, by its name or rule.name; null is none
 	Operations []operation    `yaml:"operations"`
@@ -120,6 +120,14 @@ func firstLine(node ast.Node) int {
 	return node.GetToken().Position.Line
 }
 
+// clock is the time of a test.
+func (s *suite) clock(t test) string { return cmp.Or(t.Now, s.Now) }
+
+func isTime(text string) bool {
+	_, err := policies.ParseMoment(text)
+	return err == nil
+}
+
 func (s *suite) validate(set *policies.Set) error {
 	var problems []error
 	add := func(line int, format string, args ...any) {
@@ -135,8 +143,10 @@ func (s *suite) validate(set *policies.Set) error {
 			add(t.line, "a test needs a name of its own")
 		case !known:
 			add(t.line, "as: %q is none of the file's users", t.As)
-		case t.Now.IsZero() && s.Now.IsZero():
+		case s.clock(t) == "":
 			add(t.line, "now is missing, in the file or the test: a test must not depend on the clock")
+		case !isTime(s.clock(t)):
+			add(t.line, "now: %q is no time: write one like 2026-11-24T12:00:00Z", s.clock(t))
 		case len(t.Operations) == 0:
 			add(t.line, "operations are missing")
 		case t.Expect.Outcome == "":

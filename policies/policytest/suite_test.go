@@ -30,6 +30,8 @@ func TestBusted(t *testing.T) {
 		{"AcceptedWithDetails", head + "tests:\n  - {name: a, " + put + ", expect: {outcome: accepted, details: {}}}\n", ":4: expect: operation, rule"},
 		{"AcceptedByTheClient", head + "tests:\n  - {name: a, " + put + ", expect: {outcome: accepted, client: true}}\n", ":4: expect: operation, rule"},
 		{"CodeOfNoKey", head + "tests:\n  - {name: a, " + put + ", expect: {outcome: accepted, code: X}}\n", ":4:"},
+		{"NoTime", strings.Replace(head, "2026-11-24T12:00:00Z", "yesterday", 1) + "tests:\n  - {name: a, " + put + ", expect: {outcome: accepted}}\n", `:4: now: "yesterday" is no time: write one like 2026-11-24T12:00:00Z`},
+		{"NoTimeOfATest", head + "tests:\n  - {name: a, now: 2026-11-31, " + put + ", expect: {outcome: accepted}}\n", `:4: now: "2026-11-31" is no time`},
 		{"UnknownLookup", head + "tests:\n  - {name: a, " + put + ", lookups: {open-list.lst: null}, expect: {outcome: accepted}}\n",
 			`:4: lookups: no rule has a lookup "open-list.lst": did you mean "open-list.list"?`},
 	} {
