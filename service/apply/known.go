@@ -61,7 +61,8 @@ func kept(c *catalog.Column, text []byte) bool {
 		stored, _ := new(big.Rat).SetString(string(normal(c, text)))
 		return !ok || sent.Cmp(stored) == 0
 	case "timestamp", "timestamptz":
-		return c.Modifier < 0 || c.Modifier == 6
+		_, fraction, _ := bytes.Cut(text, []byte("."))
+		return (c.Modifier < 0 || c.Modifier == 6) && len(fraction)-len(bytes.TrimLeft(fraction, "0123456789")) <= 6
 	}
 	return false
 }

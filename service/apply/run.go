@@ -43,6 +43,13 @@ func (s *sender) run(ctx context.Context, transactions []*transaction) (goOn boo
 				}
 			}
 			return true
+		case out.rejection != nil && at > 0 && failed.kind != rule && verifies(transactions[:at]):
+			// What it failed on may be the doing of one that its rules have yet to turn down.
+			if !s.run(ctx, transactions[:at]) {
+				return false
+			}
+			transactions = transactions[at:]
+			continue
 		case out.rejection == nil:
 			if at > 0 && !s.run(ctx, transactions[:at]) {
 				return false

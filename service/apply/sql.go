@@ -58,7 +58,7 @@ func (w *write) statement(tables *catalog.Snapshot) statement {
 // alike reports whether the SQL of two operations is the same.
 func (w *write) alike(other *write) bool {
 	return w.policy == other.policy && w.sent.Op == other.sent.Op && slices.Equal(w.columns, other.columns) && slices.Equal(w.initial, other.initial) &&
-		w.policy.Plain() && len(w.rules) == 0 && len(other.rules) == 0
+		w.policy.Plain() && !(w.sent.Op == upload.Patch && w.empty()) && len(w.rules) == 0 && len(other.rules) == 0
 }
 
 // again is the statement of an operation that is like the one before.

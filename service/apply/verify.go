@@ -80,28 +80,26 @@ func newVerification(w *write) *verification {
 		v.readBefore(w, before)
 	}
 	if ahead && w.sent.Op != upload.Delete {
-		v.after = w.read(after, nil)
+		v.after = w.read(after, nil, false)
 	}
 	return v
 }
 
 // readBefore has the row locked and read.
 func (v *verification) readBefore(w *write, columns []string) {
-	v.before = w.read(columns, w.seen())
 	v.locks = slices.Contains(w.table.Grants[w.who.Role], "update")
-	switch {
-	case w.sent.Op == upload.Delete && w.policy.SoftDelete == "":
+	deletes := w.sent.Op == upload.Delete && w.policy.SoftDelete == ""
+	if deletes {
 		b := &builder{write: w}
 		row, _ := b.row()
 		v.lock = &query{sql: "select postern.lock(" + row + ")", args: b.args}
-	case v.locks:
-		v.before.sql += " for update of t"
 	}
+	v.before = w.read(columns, w.seen(), v.locks && !deletes)
 }
 
 // read selects columns of the row, in the one form that no setting changes. seen,
 // unless nil, is kept in the setting postern.seen where there is a row.
-func (w *write) read(names []string, seen []byte) *query {
+func (w *write) read(names []string, seen []byte, lock bool) *query {
 	q := &query{args: w.values[:w.keys:w.keys]}
 	var sql strings.Builder
 	sql.WriteString("select ")
@@ -118,7 +116,13 @@ func (w *write) read(names []string, seen []byte) *query {
 		q.args = append(q.args, seen)
 		sql.WriteString("set_config('postern.seen', " + parameter(len(q.args)) + ", true)")
 	}
-	sql.WriteString(" from " + w.table.SQL() + " as t where " + w.key())
+	from := w.table.SQL() + " as t where " + w.key()
+	if lock { // in a query of its own: else what is selected comes before the lock
+		var names strings.Builder
+		list(&names, q.columns, func(_ int, c *catalog.Column) string { return "t." + c.SQL() })
+		from = "(select " + names.String() + " from " + from + " for update of t) as t"
+	}
+	sql.WriteString(" from " + from)
 	q.sql = sql.String()
 	return q
 }
@@ -128,12 +132,22 @@ func (w *write) read(names []string, seen []byte) *query {
 // seen by nobody yet, so such requests have to wait for each other.
 func (w *write) counts(l policies.Lookup) (name string, ok bool) {
 	whose := ""
-	if l.Asks(func(p policies.Parameter) bool { return p.From == "auth" && p.Column == "sub" }) {
+	sql := l.SQL(func(p policies.Parameter) string {
+		if p.From == "auth" && p.Column == "sub" {
+			return "$auth.sub"
+		}
+		return "$"
+	})
+	if ofUser.MatchString(sql) && !alternative.MatchString(sql) {
 		whose = w.who.Subject
 	}
-	sql := l.SQL(func(policies.Parameter) string { return "$" })
 	return fmt.Sprintf("postern %d %s %s", w.table.OID, whose, sql), slices.Contains(words.FindAllString(strings.ToLower(sql), -1), strings.ToLower(w.table.Name))
 }
+
+var (
+	ofUser      = regexp.MustCompile(`(?i)\b(where|and)\s+[\w.":]+\s*=\s*\$auth\.sub(\s|$)`)
+	alternative = regexp.MustCompile(`(?i)\b(or|union)\b`)
+)
 
 var words = regexp.MustCompile(`[\pL_][\pL\pN_$]*`)
 
@@ -266,22 +280,23 @@ func lockSteps(transactions []*transaction) (steps []step) {
 	return steps
 }
 
-// lockStep has Postgres read the keys as columns of the table, whose types' own
-// names the role may not know.
+// lockStep compares each column of the key for itself, whose type then need not be
+// named: the role may not know the name. Where keys have several columns, rows that
+// mix those of two may be locked, too.
 func lockStep(table *catalog.Table, rows []*verification) step {
-	var keys, names, stored strings.Builder
-	for i, v := range rows {
-		keys.WriteString([]string{"[{", "}, {"}[min(i, 1)])
-		list(&keys, v.key, func(j int, c *catalog.Column) string {
-			return string(quoted(c.Name)) + ": " + string(quoted(string(v.values[j])))
-		})
+	s := step{kind: reading, transaction: -1, operation: -1}
+	conditions, names := make([]string, len(rows[0].key)), make([]string, len(rows[0].key))
+	for i, c := range rows[0].key {
+		values := make([]string, len(rows))
+		for j, v := range rows {
+			values[j] = string(v.values[i])
+		}
+		s.args = append(s.args, catalog.TextArray(values))
+		names[i] = "t." + c.SQL()
+		conditions[i] = names[i] + " = any(" + parameter(i+1) + ")"
 	}
-	keys.WriteString("}]")
-	list(&names, rows[0].key, func(_ int, c *catalog.Column) string { return c.SQL() })
-	list(&stored, rows[0].key, func(_ int, c *catalog.Column) string { return "t." + c.SQL() })
-	return step{kind: reading, transaction: -1, operation: -1, args: [][]byte{[]byte(keys.String())},
-		sql: "select from " + table.SQL() + " as t where (" + stored.String() + ") in (select " + names.String() +
-			" from json_populate_recordset(null::" + table.SQL() + ", $1)) order by " + stored.String() + " for update of t"}
+	s.sql = "select from " + table.SQL() + " as t where " + strings.Join(conditions, " and ") + " order by " + strings.Join(names, ", ") + " for update of t"
+	return s
 }
 
 func texts(values [][]byte) []string {

@@ -92,6 +92,9 @@ func (w *write) readKey() *upload.Rejection {
 		if rejection := w.set(column, quoted(parts[i])); rejection != nil {
 			return rejection
 		}
+		if sized := column.Type.Name == "numeric" || column.Type.Name == "varchar"; sized && !kept(column, w.values[i]) {
+			return unfit(w.table.Unfit(column, quoted(parts[i]), "the row would get another id: send one that "+column.TypeName+" keeps as it is"))
+		}
 	}
 	w.keys = len(names)
 	return nil

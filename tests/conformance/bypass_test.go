@@ -40,6 +40,8 @@ func TestNoWayAround(t *testing.T) {
 		create function stamp() returns trigger language plpgsql as $$ begin new.updated_at := now(); new.qty := new.qty * 10; return new; end $$;
 		create trigger stamp before insert or update on stamped for each row execute function stamp();
 		create table "odd" (id text primary key, t text, q text);
+		create domain known as text not null; create table typed (id text primary key, e known default 'x', n int);
+		create table sized (id numeric(10,2) primary key, n int);
 		create table places (id text primary key, open boolean);
 		insert into places values ('open', true), ('closed', false);
 		create table visits (id text primary key, place text default 'closed', title text);
@@ -77,6 +79,10 @@ tables:
   cuts: {table: d, allow: all, rules: [{name: r, on: [put, patch], check: new.role != 'admin' && new.fixed != 'admin', code: NO, message: No}]}
   stamped: {allow: all, rules: [{name: r, on: [put, patch], check: "new.updated_at <= now + duration('5m') && size(new.title) < 6 && (new.qty == null || new.qty <= 50)", code: NO, message: No}]}
   odd: {table: odd, allow: all, conflict: reject, rules: [{name: r, on: [put], lookup: {l: select 5 as q}, check: lookup.l.q == 5, code: NO, message: No}]}
+  typed: {allow: all, rules: [{name: r, check: old == null || old.n != 9, code: NO, message: No}]}
+  sized: {allow: all}
+  locked: {table: typed, allow: all, rules: [{name: r, on: [delete], check: old.n != 9, code: LOCKED, message: No}]}
+  early: {table: d, allow: all, rules: [{name: r, check: "new.gone_at == null || new.gone_at < timestamp('2024-01-01T00:00:00Z')", code: LATE, message: No}]}
   visits: {allow: all, conflict: fields, rules: &open [{name: r, on: [put, patch], lookup: {p: select open from places where id = $new.place}, check: lookup.p != null && lookup.p.open, code: CLOSED, message: No}]}
   replaced: {table: visits, allow: all, put: replace, rules: *open}
   made: {table: visits, allow: all, defaults: {place: "'open'"}, rules: *open}
@@ -138,6 +144,10 @@ tables:
 		{"LookupOfWhatIsStored", []sent{{"alice", patch("visits", "1", `"title":"x"`, `"title":null`), "CLOSED"}, {"alice", patch("visits", "1", `"title":"x","place":"open"`, `"title":null,"place":"other"`), "CLOSED"},
 			{"alice", patch("visits", "1", `"title":"x","place":"open"`, `"title":null,"place":"closed"`), "success"}, {"alice", op("PUT", "replaced", "2", `"title":"x"`), "CLOSED"}, {"alice", op("PUT", "visits", "3", ""), "CLOSED"},
 			{"alice", op("PUT", "made", "4", `"title":"x"`), "success"}}, `select string_agg(concat_ws(' ', place, title), ', ' order by id) from visits`, "open x, open, open x"},
+		{"LocksWithDomains", []sent{{"alice", op("PUT", "typed", "1", `"n":1`) + "," + op("PUT", "typed", "2", `"n":1`), "success"}, {"alice", op("PATCH", "typed", "1", `"n":2`) + "," + op("PATCH", "typed", "2", `"n":2`), "success"}}, `select sum(n) from typed where id in ('1', '2')`, "4"},
+		{"IDsThatWouldBeOthers", []sent{{"alice", op("PUT", "sized", "1.234", ""), "INVALID_DATA"}, {"alice", op("PUT", "sized", "1.2", ""), "success"}}, `select count(*) from sized`, "1"},
+		{"MoreDigitsThanKept", []sent{{"alice", op("PUT", "early", "e9", `"gone_at":"2023-12-31T23:59:59.9999999Z"`), "LATE"}}, `select count(*) from d where id = 'e9'`, "0"},
+		{"NothingTwice", []sent{{"alice", op("PUT", "missing", "n1", "") + "," + op("PUT", "missing", "n2", ""), "success"}, {"alice", op("PATCH", "missing", "n1", "") + "," + op("PATCH", "missing", "n2", ""), "success"}}, `select count(*) from d where id in ('n1', 'n2')`, "2"},
 		{"HidesItself", []sent{{"alice", op("PATCH", "members", "1", `"role":"admin"`), "ROLE"}, {"alice", op("PATCH", "members", "1", `"role":"admin","hidden":true`), "ROLE"}, {"alice", op("PATCH", "members", "2", `"hidden":true`), "success"}},
 			`select string_agg(role || hidden, ' ' order by id) from members`, "userfalse usertrue"},
 		{"CancelledByATrigger", []sent{{"alice", op("PUT", "late", "1", `"at":2,"title":"x"`), "success"}, {"alice", op("PATCH", "late", "1", `"at":1,"title":"y"`), "success"}}, `select title from late`, "x"},
@@ -181,6 +191,53 @@ tables:
 		require.Equal(t, "PAID", <-outcome, crud)
 		require.Equal(t, "paid", b.db.Text(t, `select concat_ws(' ', state, note) from bills`), crud)
 	}
+}
+
+// TestRowsThatAreReplaced has another writer delete the row that a rule waits for,
+// and make it anew.
+func TestRowsThatAreReplaced(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table bills (id text primary key, state text, note text);
+		grant select, insert, update, delete on bills to authenticated`, `
+tables:
+  bills: {allow: all, rules: [{name: r, on: [put, patch, delete], check: old == null || old.state != 'paid', code: PAID, message: No}]}`)
+	for _, crud := range []string{op("DELETE", "bills", "1", ""), op("PATCH", "bills", "1", `"note":"x"`), op("PUT", "bills", "1", `"note":"x"`)} {
+		b.db.Exec(t, `delete from bills; insert into bills values ('1', 'open')`)
+		other, err := b.db.Owner.Begin(t.Context())
+		require.NoError(t, err)
+		defer other.Rollback(context.WithoutCancel(t.Context()))
+		_, err = other.Exec(t.Context(), `delete from bills`)
+		require.NoError(t, err)
+		_, err = other.Exec(t.Context(), `insert into bills values ('1', 'paid')`)
+		require.NoError(t, err)
+		outcome := make(chan string)
+		go func() { outcome <- b.outcome(t, "alice", crud) }()
+		require.Eventually(t, func() bool {
+			return b.db.Text(t, `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`) != "0"
+		}, 10*time.Second, time.Millisecond)
+		require.NoError(t, other.Commit(t.Context()))
+		require.Equal(t, "PAID", <-outcome, crud)
+		require.Equal(t, "paid", b.db.Text(t, `select concat_ws(' ', state, note) from bills`), crud)
+	}
+}
+
+// TestTurnedDownBeforeTheNextFails has a transaction fail on what an earlier one
+// did, which its rule then turns down.
+func TestTurnedDownBeforeTheNextFails(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table boards (id text primary key, locked boolean);
+		create table cards (id text primary key, board text references boards);
+		insert into boards values ('1', true);
+		grant select, insert, update, delete on boards, cards to authenticated`, `
+tables:
+  boards: {allow: all, rules: [{name: r, on: [delete], check: "!old.locked", code: LOCKED, message: No}]}
+  cards: {allow: all}`)
+	results := b.Upload(t, "alice", `{"transactions":[{"transaction_id":1,"crud":[`+op("DELETE", "boards", "1", "")+`]},{"transaction_id":2,"crud":[`+op("PUT", "cards", "a", `"board":"1"`)+`]}]}`).Results(t)
+	require.Equal(t, "LOCKED", results[0].FailedOperation.ErrorCode)
+	require.Equal(t, "success", results[1].Status)
+	require.Equal(t, "1", b.db.Text(t, `select board from cards`))
 }
 
 // TestQuotaUnderManyWriters has a user's devices fill a quota at the same time.
