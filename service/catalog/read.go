@@ -193,13 +193,14 @@ func (s *Snapshot) readGrants(ctx context.Context, q Querier, roles []string) er
 
 // triggersSQL reads the triggers of users that come before a row's operation, by
 // the bits of https://www.postgresql.org/docs/current/catalog-pg-trigger.html:
-// 1 is for each row, 2 before, 4 insert, 8 delete, 16 update.
+// 1 is for each row, 2 before, 4 insert, 8 delete, 16 update. One of a partition
+// counts as its table's.
 const triggersSQL = `
-select t.tgrelid, array_remove(array[case when bool_or(t.tgtype & 4 <> 0) then 'INSERT' end, case when bool_or(t.tgtype & 16 <> 0) then 'UPDATE' end,
+select coalesce(pg_partition_root(t.tgrelid), t.tgrelid)::oid, array_remove(array[case when bool_or(t.tgtype & 4 <> 0) then 'INSERT' end, case when bool_or(t.tgtype & 16 <> 0) then 'UPDATE' end,
                                      case when bool_or(t.tgtype & 8 <> 0) then 'DELETE' end], null)
   from pg_catalog.pg_trigger t
  where not t.tgisinternal and t.tgtype & 3 = 3
- group by t.tgrelid`
+ group by 1`
 
 func (s *Snapshot) readTriggers(ctx context.Context, q Querier) error {
 	rows, err := q.Query(ctx, triggersSQL)

@@ -210,6 +210,8 @@ func TestPartitions(t *testing.T) {
 	b := setupSchema(t, `
 		create table events (id int primary key, kind text) partition by range (id);
 		create table events_1 partition of events for values from (0) to (100);
+		create function hush() returns trigger language plpgsql as $$ begin new.kind := lower(new.kind); return new; end $$;
+		create trigger hush before insert or update on events_1 for each row execute function hush();
 		grant select, insert, update, delete on events, events_1 to authenticated`, `
 tables:
   events: {allow: all, rules: [{name: r, check: new.kind != 'bad', code: BAD, message: No}]}
@@ -217,6 +219,7 @@ tables:
 	b.succeed(t, "alice", op("PUT", "events", "1", `"kind":"good"`))
 	b.succeed(t, "alice", op("PATCH", "events", "1", `"kind":"better"`))
 	require.Equal(t, "BAD", b.outcome(t, "alice", op("PATCH", "events", "1", `"kind":"bad"`)))
+	require.Equal(t, "BAD", b.outcome(t, "alice", op("PATCH", "events", "1", `"kind":"BAD"`)), "as the partition's trigger leaves it")
 	require.Equal(t, "SCHEMA_MISMATCH", b.outcome(t, "alice", op("PATCH", "events_1", "1", `"kind":"bad"`)))
 	require.Equal(t, "better", b.db.Text(t, `select kind from events`))
 }
