@@ -34,6 +34,7 @@ type Snapshot struct {
 	tables   map[[2]string]*Table
 	byOID    map[uint32]*Table
 	settings map[string][]Setting // by role
+	objects  objects
 }
 
 // Setting is one that a role carries (ALTER ROLE … SET), which SET ROLE does not
@@ -67,6 +68,7 @@ type Column struct {
 	HasDefault bool // a default, an identity or a generated expression
 	Generated  bool // generated always as an expression: nobody may write it
 	Identity   bool // generated always as identity: written only with overriding system value
+	Loose      bool // its collation takes different texts for equal
 
 	sql string
 }
@@ -134,6 +136,10 @@ func (t *Table) String() string { return t.Schema + "." + t.Name }
 
 // SQL is the table's quoted, qualified name.
 func (t *Table) SQL() string { return t.sql }
+
+// Null is null of a column's type. It does without the type's name, which may stand
+// for another type, or none, on a role's search path.
+func (t *Table) Null(c *Column) string { return "(null::" + t.sql + ")." + c.sql }
 
 // SQL is the column's quoted name.
 func (c *Column) SQL() string { return c.sql }

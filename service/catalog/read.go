@@ -27,6 +27,7 @@ func Read(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
 		{"unique indexes", func() error { return s.readUniques(ctx, q) }},
 		{"grants", func() error { return s.readGrants(ctx, q, roles) }},
 		{"triggers", func() error { return s.readTriggers(ctx, q) }},
+		{"functions and what refers to what", func() error { return s.readObjects(ctx, q) }},
 		{"settings", func() error { return s.readSettings(ctx, q) }},
 	} {
 		if err := step.read(); err != nil {
@@ -41,7 +42,8 @@ func Read(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
 const columnsSQL = `
 select c.oid, n.nspname, c.relname, c.relrowsecurity, a.attname,
        format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod,
-       a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '', a.attidentity = 'a'
+       a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '', a.attidentity = 'a',
+       coalesce((select not o.collisdeterministic from pg_catalog.pg_collation o where o.oid = a.attcollation), false)
   from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -63,7 +65,7 @@ func (s *Snapshot) readColumns(ctx context.Context, q Querier, types *typeTable)
 	sum := sha256.New()
 	defer func() { s.Schema = hex.EncodeToString(sum.Sum(nil)) }()
 	_, err = pgx.ForEachRow(rows, []any{&t.OID, &t.Schema, &t.Name, &t.RowSecurity, &c.Name, &c.TypeName, &typeID, &c.Modifier,
-		&c.NotNull, &c.HasDefault, &c.Generated, &c.Identity}, func() error {
+		&c.NotNull, &c.HasDefault, &c.Generated, &c.Identity, &c.Loose}, func() error {
 		table := s.byOID[t.OID]
 		if table == nil {
 			fresh := t

@@ -1,0 +1,133 @@
+package examples_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"postern/service/catalog"
+	"postern/tests/rig"
+)
+
+// TestReach has tables that are written and queries that are made, and what is
+// known of whether the one may change the other: in the many ways that Postgres
+// has, each with a neighbour that does not.
+func TestReach(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	database.Exec(t, `
+		create schema app; create schema ext;
+		create extension "uuid-ossp" schema ext; create extension moddatetime; create extension dblink;
+		create table plain (id uuid primary key default ext.uuid_generate_v4(), name text, at timestamptz);
+		create table other (id int primary key, plain_id uuid references plain);
+		create table "Odd Table" (id int primary key);
+		create view seen as select * from plain; create view through as select id from seen;
+
+		create table members (list int, who text);
+		create function app.who() returns text language sql stable as $$ select coalesce(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', '') $$;
+		create function is_member(which int) returns boolean language plpgsql security definer as $$ begin return exists (select 1 from members m where m.list = which and m.who = app.who()); end $$;
+		create function is_too(which int) returns boolean language sql begin atomic select exists (select 1 from members m where m.list = which); end;
+		create table guarded (id int primary key, list int); alter table guarded enable row level security;
+		create policy a on guarded using (is_member(list));
+		create table guarded_too (id int primary key, list int); alter table guarded_too enable row level security;
+		create policy a on guarded_too using (is_too(list));
+		create table queried (id int primary key, list int); alter table queried enable row level security;
+		create policy a on queried using (list in (select m.list from members m where m.who = app.who() and m.list = queried.list));
+		create table simple (id int primary key, owner text); alter table simple enable row level security;
+		create policy a on simple using (owner = app.who());
+		create table recursive (id int primary key, up int); alter table recursive enable row level security;
+		create policy a on recursive using (exists (select 1 from recursive r where r.id = recursive.up));
+
+		create table stamped (id int primary key, at timestamptz);
+		create function stamp() returns trigger language plpgsql as $$ begin if pg_trigger_depth() > 1 then return null; end if; new.at := now(); return new; end $$;
+		create trigger s before update on stamped for each row execute function stamp();
+		create table stamped_too (id int primary key, at timestamptz);
+		create trigger s before update on stamped_too for each row execute function moddatetime(at);
+		create table log (what int); create table log_of_log (what int);
+		create table logged (id int primary key);
+		create function log() returns trigger language plpgsql as $$ begin insert into log values (new.id) on conflict do nothing; return null; end $$;
+		create trigger l after insert on logged for each row execute function log();
+		create function again() returns trigger language plpgsql as $$ begin INSERT INTO public."log_of_log" VALUES (1); return null; end $$;
+		create trigger l after insert on log for each statement execute function again();
+		create table dynamic (id int primary key);
+		create function dynamic() returns trigger language plpgsql as $$ begin execute 'insert into lo' || 'g values (1)'; return null; end $$;
+		create trigger l after delete on dynamic for each row execute function dynamic();
+		create table sets (id int primary key);
+		create function sets() returns trigger language plpgsql as $$ begin set local my.var = 'x'; return null; end $$;
+		create trigger l after delete on sets for each row execute function sets();
+		create table reading (id int primary key);
+		create function reading() returns trigger language plpgsql as $$ begin if exists (select from plain) then raise 'no'; end if; return new; end $$;
+		create trigger l before insert on reading for each row execute function reading();
+		create table filled (id int primary key, n int);
+		create function fill() returns int language sql as $$ insert into log values (1); select 1 $$;
+		alter table filled alter n set default fill();
+		create table filled_too (id int primary key, n int);
+		create function fill_too() returns int language sql begin atomic insert into log values (1); select 1; end;
+		alter table filled_too alter n set default fill_too();
+		create table checked (id int primary key check (fill() = id));
+		create table numbered (id serial primary key);
+		create table ruled (id int primary key); create rule r as on insert to ruled do also insert into log values (1);
+		create extension tcn; create table compiled (id int primary key);
+		create trigger l after delete on compiled for each row execute function triggered_change_notification();
+		create foreign data wrapper nowhere; create server nowhere foreign data wrapper nowhere; create foreign table foreign_ (id int) server nowhere;
+
+		create table parents (id int primary key); create table children (id int primary key, parent int references parents on delete cascade);
+		create table grandchildren (id int primary key, child int references children on update cascade);
+		create table tree (id int primary key, up int references tree on delete cascade);
+		create table whole (id int, at int, primary key (id, at)) partition by list (at); create table part partition of whole for values in (1);
+		create function app."cast"(x text) returns text language plpgsql as $$ begin execute x; return x; end $$;
+		create function app.twice(x int) returns int language sql as 'select x * 2';
+		create function app.names() returns setof plain language sql as 'select * from plain'`)
+	snapshot, err := catalog.Read(t.Context(), database.Owner, []string{"authenticated"})
+	require.NoError(t, err)
+	const anything = "" // as a query: one that everything changes
+	for _, test := range []struct {
+		written string
+		changes []string // queries that it may change
+		not     []string
+	}{
+		{"plain", []string{"select * from plain", "select 1 from PUBLIC.Plain", `select '"', id from plain where name = '"'`, `select "name" from "plain"`, "select * from seen", "select * from through", "select * from app.names()", "with x as (select 1 from plain) select * from x"},
+			[]string{"select 1", "select * from other", `select * from "Plainer"`, "select cast(id as text) from other", "select app.twice(id), now(), count(*) from other"}},
+		{"other", []string{"select * from other o join plain p on p.id = o.plain_id"}, []string{"select * from plain"}},
+		{"Odd Table", []string{`select * from "Odd Table"`}, []string{"select * from odd"}},
+		{"members", []string{"select * from members", "select * from guarded", "select * from guarded_too", "select * from queried", "select is_member(1)"}, []string{"select * from simple", "select app.who()"}},
+		{"guarded", []string{"select * from guarded"}, []string{"select * from members"}},
+		{"queried", nil, []string{"select * from members", "select * from simple"}},
+		{"stamped", []string{"select * from stamped"}, []string{"select * from plain"}},
+		{"stamped_too", nil, []string{"select * from plain"}},
+		{"logged", []string{"select * from log", "select * from log_of_log"}, []string{"select * from plain"}},
+		{"log", []string{"select * from log_of_log"}, []string{"select * from logged"}},
+		{"dynamic", []string{anything}, nil},
+		{"sets", []string{anything}, nil},
+		{"reading", nil, []string{"select * from plain"}},
+		{"filled", []string{"select * from log_of_log"}, []string{"select * from plain"}},
+		{"filled_too", []string{"select * from log_of_log"}, []string{"select * from plain"}},
+		{"checked", []string{"select * from log_of_log"}, []string{"select * from plain"}},
+		{"numbered", []string{"select last_value from numbered_id_seq"}, []string{"select * from plain"}},
+		{"ruled", []string{"select * from log", "select * from log_of_log"}, []string{"select * from plain"}},
+		{"compiled", []string{anything}, nil},
+		{"parents", []string{"select * from children", "select * from grandchildren"}, []string{"select * from tree"}},
+		{"children", []string{"select * from grandchildren"}, []string{"select * from parents"}},
+		{"whole", []string{"select * from whole", "select * from part"}, []string{"select * from plain"}},
+		// What nobody can tell of.
+		{"plain", []string{"select * from simple for update", "select relname from pg_class", "select query_to_xml('…', true, false, '')", `select U&"\0070lain"`, "select currval('x')", "select app.cast('x')", `select "app"."cast"('x')`, "select dblink('…')", "select * from foreign_"}, nil},
+	} {
+		table := snapshot.Table("public", test.written)
+		require.NotNil(t, table, test.written)
+		changed := snapshot.ChangedBy(table)
+		for _, sql := range test.changes {
+			require.True(t, snapshot.ReadBy(sql).Meets(changed) || sql == anything && snapshot.ReadBy("select 1").Meets(changed), "%s, %s", test.written, sql)
+		}
+		for _, sql := range test.not {
+			require.False(t, snapshot.ReadBy(sql).Meets(changed), "%s, %s", test.written, sql)
+		}
+	}
+	for name, want := range map[string]bool{
+		"plain": true, "simple": true, "queried": true, "guarded": true, "stamped": true, "logged": true, "parents": true, "numbered": true,
+		"recursive": false, "tree": false, "whole": false, "dynamic": false, "ruled": false,
+	} {
+		besides, apart := snapshot.Apart(snapshot.Table("public", name))
+		require.Equal(t, want, apart, name)
+		require.Equal(t, name == "queried" || name == "guarded", besides.Meets(snapshot.ChangedBy(snapshot.Table("public", "members"))), name)
+	}
+}
