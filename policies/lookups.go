@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"postern/service/catalog"
 )
@@ -16,6 +17,19 @@ type Lookup struct {
 
 	texts      []string    // around the parameters: one more than there are
 	parameters []Parameter // each as often as it is used
+	arrays     atomic.Pointer[[]uint32]
+}
+
+// ForMany makes it known that Postgres takes a query that makes the lookup for many
+// operations, and the types of the arrays of its parameters, as OIDs.
+func (l *Lookup) ForMany(arrays []uint32) { l.arrays.Store(&arrays) }
+
+// Arrays are those types; ok is false where nothing is known of such a query.
+func (l *Lookup) Arrays() (types []uint32, ok bool) {
+	if known := l.arrays.Load(); known != nil {
+		return *known, true
+	}
+	return nil, false
 }
 
 // Parameter is where a lookup's parameter comes from: a column of the row as it
@@ -31,15 +45,18 @@ type Parameter struct {
 // SQL is the query for the lookup's first row, as one JSON object, with what
 // written makes of each parameter. It is the same when the lookup is checked and
 // when it is run.
-func (l *Lookup) SQL(written func(Parameter) string) string {
+func (l *Lookup) SQL(written func(i int, p Parameter) string) string {
 	var sql strings.Builder
 	sql.WriteString("select to_jsonb(q.*) from (" + l.texts[0])
 	for i, p := range l.parameters {
-		sql.WriteString(written(p) + l.texts[i+1])
+		sql.WriteString(written(i, p) + l.texts[i+1])
 	}
 	sql.WriteString("\n) as q limit 1") // on a line of its own, after a comment
 	return sql.String()
 }
+
+// Text is the query without its parameters.
+func (l *Lookup) Text() string { return strings.Join(l.texts, " ") }
 
 // Asks reports whether one of the lookup's parameters is as wanted.
 func (l *Lookup) Asks(wanted func(Parameter) bool) bool {
@@ -55,24 +72,19 @@ func (p Parameter) Typed(parameter string) string {
 	if p.column == nil {
 		return parameter
 	}
-	return "coalesce(" + parameter + ", (null::" + p.table.SQL() + ")." + p.column.SQL() + ")"
+	return "coalesce(" + parameter + ", " + p.table.Null(p.column) + ")"
 }
 
 // Of is the column of a row of the parameter's table.
 func (p Parameter) Of(row string) string { return row + "." + p.column.SQL() }
 
-// CheckLookups has every lookup's SQL prepared, and lists those that cannot be.
-func (s *Set) CheckLookups(prepare func(sql string) error) error {
+// CheckLookups has every lookup prepared, and lists those that cannot be.
+func (s *Set) CheckLookups(prepare func(*Lookup) error) error {
 	var problems []error
 	for _, name := range sortedKeys(s.tables) {
 		for _, rule := range s.tables[name].Rules {
 			for _, l := range rule.Lookups {
-				n := 0
-				sql := l.SQL(func(p Parameter) string {
-					n++
-					return p.Typed(fmt.Sprintf("$%d", n))
-				})
-				if err := prepare(sql); err != nil {
+				if err := prepare(l); err != nil {
 					problems = append(problems, rule.place.in("lookup", l.Name).problem("%v", err))
 				}
 			}
@@ -110,8 +122,8 @@ var (
 )
 
 // lookup reads a query. What is quoted and what is a comment is left as it is.
-func (c *compiler) lookup(name, sql string, table *catalog.Table, at place) Lookup {
-	l := Lookup{Name: name}
+func (c *compiler) lookup(name, sql string, table *catalog.Table, at place) *Lookup {
+	l := &Lookup{Name: name}
 	if table == nil {
 		c.add(at.problem("rules over a whole transaction have no row to look up by"))
 		return l

@@ -84,7 +84,7 @@ func (s *Set) MissingGrants(snapshot *catalog.Snapshot, role string) (missing []
 func (t *Table) privileges(op upload.Op) []string {
 	ofRow := func(p Parameter) bool { return p.From == "new" || p.From == "old" }
 	reads := func(r *Rule) bool {
-		return r.On(op) && (r.LooksAtOld() || r.LooksAtNew() || slices.ContainsFunc(r.Lookups, func(l Lookup) bool { return l.Asks(ofRow) }))
+		return r.On(op) && (r.LooksAtOld() || r.LooksAtNew() || slices.ContainsFunc(r.Lookups, func(l *Lookup) bool { return l.Asks(ofRow) }))
 	}
 	switch {
 	case op == upload.Put && t.Put == Insert && !slices.ContainsFunc(t.Rules, reads):

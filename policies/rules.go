@@ -20,7 +20,7 @@ import (
 type Rule struct {
 	Name    string
 	Client  bool // the app decides what follows a no
-	Lookups []Lookup
+	Lookups []*Lookup
 
 	on      []upload.Op
 	when    *expression // nil: always

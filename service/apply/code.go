@@ -31,6 +31,7 @@ func (s *sender) interact(ctx context.Context, conn *pgx.Conn, prologue []step, 
 		}
 		asked, failed := s.askCode(ctx, conn, i, t)
 		if failed == nil {
+			s.together([]*transaction{asked})
 			failed = exchange(ctx, conn.PgConn(), s.transactionSteps(lockSteps([]*transaction{asked}), i, asked))
 		}
 		if failed == nil {

@@ -34,6 +34,12 @@
 // Where several rows are needed they are locked first, in the order of their
 // keys, so that no two requests lock them crosswise.
 //
+// A lookup of several operations is one statement, where no operation from the
+// first of them to the last may change what it reads. That is a question to the
+// catalogue, whose answer is yes where it does not know; see together and
+// catalog.Reach. Should the statement fail, each operation makes its own lookups
+// at the next try, which says whose it is that fails.
+//
 // Rules in Go run before the operations of their transaction, in an open database
 // transaction too, with as many round trips as they make.
 //

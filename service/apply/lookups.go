@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -22,14 +23,14 @@ func PrepareLookups(ctx context.Context, db *pgxpool.Pool, role string, settings
 		return nil, fmt.Errorf("preparing the lookups: %w", err)
 	}
 	defer conn.Release()
-	problems = set.CheckLookups(func(sql string) error {
+	problems = set.CheckLookups(func(l *policies.Lookup) error {
 		if err != nil {
 			return nil
 		}
-		var pg *pgconn.PgError
-		failed := prepareAs(ctx, conn.Conn().PgConn(), role, settings, sql)
-		if errors.As(failed, &pg) {
-			return errors.New(pg.Message)
+		failed := prepareLookup(ctx, conn, role, settings, l)
+		var refused *pgconn.PgError
+		if errors.As(failed, &refused) {
+			return errors.New(refused.Message)
 		}
 		if failed != nil {
 			err = fmt.Errorf("preparing the lookups: %w", failed)
@@ -39,26 +40,84 @@ func PrepareLookups(ctx context.Context, db *pgxpool.Pool, role string, settings
 	return problems, err
 }
 
+// prepareLookup has a lookup read, for one operation and then for many. That Postgres
+// does not take the latter is no problem: the lookup is made for each operation.
+func prepareLookup(ctx context.Context, conn *pgxpool.Conn, role string, settings []catalog.Setting, l *policies.Lookup) error {
+	fill := func(written func(argument) string) string {
+		return l.SQL(func(i int, p policies.Parameter) string {
+			return p.Typed(written(argument{parameter: i, ofUser: p.From == "auth"}))
+		})
+	}
+	n := 0
+	types, err := prepareAs(ctx, conn.Conn().PgConn(), role, settings, fill(func(argument) string {
+		n++
+		return parameter(n)
+	}), nil)
+	if err != nil {
+		return err
+	}
+	arrays, err := arraysOf(ctx, conn, types)
+	if err != nil || arrays == nil {
+		return err
+	}
+	sql, types, _ := forMany(arrays, fill)
+	_, err = prepareAs(ctx, conn.Conn().PgConn(), role, settings, sql, types)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return nil
+	}
+	l.ForMany(arrays)
+	return err
+}
+
+// arraysOf finds the types of arrays of some types; nil where one has none, or one
+// whose elements no comma separates.
+func arraysOf(ctx context.Context, conn *pgxpool.Conn, types []uint32) ([]uint32, error) {
+	rows, err := conn.Query(ctx, `select t.oid, t.typarray from pg_catalog.pg_type t where t.oid = any($1) and t.typarray <> 0 and t.typdelim = ','`, types)
+	if err != nil {
+		return nil, err
+	}
+	found := map[uint32]uint32{}
+	var of, array uint32
+	if _, err := pgx.ForEachRow(rows, []any{&of, &array}, func() error {
+		found[of] = array
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	arrays := make([]uint32, len(types))
+	for i, of := range types {
+		if arrays[i] = found[of]; arrays[i] == 0 {
+			return nil, nil
+		}
+	}
+	return arrays, nil
+}
+
 // prepareAs parses a statement within a database transaction of its own, as the
-// role that will run it.
-func prepareAs(ctx context.Context, conn *pgconn.PgConn, role string, settings []catalog.Setting, sql string) error {
+// role that will run it. It takes the types of parameters that are known, and tells
+// those of all.
+func prepareAs(ctx context.Context, conn *pgconn.PgConn, role string, settings []catalog.Setting, sql string, known []uint32) (types []uint32, err error) {
 	pipeline := conn.StartPipeline(ctx)
 	settings = append(slices.Clone(settings), catalog.Setting{Name: "role", Value: role})
 	for _, s := range settings {
 		pipeline.SendQueryParams(`select set_config($1, $2, true)`, [][]byte{[]byte(s.Name), []byte(s.Value)}, nil, nil, nil)
 	}
-	pipeline.SendPrepare("", sql, nil)
+	pipeline.SendPrepare("", sql, known)
 	if err := pipeline.Sync(); err != nil {
-		return errors.Join(err, pipeline.Close())
+		return nil, errors.Join(err, pipeline.Close())
 	}
-	var err error
 	for range settings {
-		if err = finish(pipeline, nil); err != nil {
+		if err = finish(pipeline, step{}); err != nil {
 			break
 		}
 	}
 	if err == nil {
-		_, err = pipeline.GetResults()
+		var results any
+		results, err = pipeline.GetResults()
+		if description, ok := results.(*pgconn.StatementDescription); ok {
+			types = description.ParamOIDs
+		}
 	}
-	return errors.Join(err, pipeline.Close())
+	return types, errors.Join(err, pipeline.Close())
 }

@@ -61,7 +61,7 @@ func classify(f *failure) outcome {
 // readValue reports whether a step that reads failed on a value that was sent: of
 // the row's key, or one that a lookup's error quotes.
 func (f *failure) readValue(pg *pgconn.PgError) bool {
-	return strings.HasPrefix(pg.Code, "22") && (f.query == nil || f.query.name == "" || slices.ContainsFunc(f.query.args, func(arg []byte) bool {
+	return strings.HasPrefix(pg.Code, "22") && (f.query == nil || f.query.lookup == nil || slices.ContainsFunc(f.query.args, func(arg []byte) bool {
 		return arg != nil && strings.Contains(pg.Message, strconv.Quote(string(arg)))
 	}))
 }

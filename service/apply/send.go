@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"strconv"
@@ -45,7 +44,8 @@ type step struct {
 	operation   int // index within the transaction; -1 where it is for all of it
 	sql         string
 	args        [][]byte
-	query       *query // where its first row is wanted
+	query       *query  // where its first row is wanted
+	shared      *shared // where the rows are wanted by several
 }
 
 // failure is the error of one step.
@@ -65,6 +65,7 @@ type sender struct {
 	snapshot  *catalog.Snapshot
 	set       *policies.Set
 	refreshed bool    // the catalogue was read for this request
+	apart     bool    // each operation makes its own lookups
 	replay    *replay // nil where a client sent them
 }
 
@@ -113,6 +114,7 @@ var (
 func (s *sender) commitVerified(ctx context.Context, conn *pgconn.PgConn, prologue []step, transactions []*transaction) *failure {
 	steps := append([]step{begin}, prologue...)
 	steps = append(steps, lockSteps(transactions)...)
+	s.together(transactions)
 	for i, t := range transactions {
 		steps = s.transactionSteps(steps, i, t)
 	}
@@ -137,7 +139,11 @@ func exchange(ctx context.Context, conn *pgconn.PgConn, steps []step) *failure {
 		if step.sql == previous {
 			pipeline.SendQueryPrepared("", step.args, nil, nil)
 		} else {
-			pipeline.SendQueryParams(step.sql, step.args, nil, nil, nil)
+			var types []uint32
+			if step.shared != nil {
+				types = step.shared.types
+			}
+			pipeline.SendQueryParams(step.sql, step.args, types, nil, nil)
 		}
 		previous = step.sql
 	}
@@ -147,7 +153,7 @@ func exchange(ctx context.Context, conn *pgconn.PgConn, steps []step) *failure {
 	}
 	var failed *failure
 	for _, step := range steps {
-		if err := finish(pipeline, step.query); err != nil {
+		if err := finish(pipeline, step); err != nil {
 			failed = &failure{step: step, err: err}
 			break
 		}
@@ -190,9 +196,9 @@ func failedAtAll(err error, unsent bool) *failure {
 	return &failure{step: step{kind: session, transaction: -1, operation: -1}, err: err, unsent: unsent}
 }
 
-// finish reads the result of one statement: its first row where that is wanted,
-// and whether it failed.
-func finish(pipeline *pgconn.Pipeline, q *query) error {
+// finish reads the result of one statement: the rows that are wanted, and whether
+// it failed.
+func finish(pipeline *pgconn.Pipeline, s step) error {
 	result, err := pipeline.GetResults()
 	if err != nil {
 		return err
@@ -201,16 +207,16 @@ func finish(pipeline *pgconn.Pipeline, q *query) error {
 	if !ok {
 		return errors.New("the database answered out of turn")
 	}
-	if q != nil {
-		q.row, q.found = nil, false
+	switch {
+	case s.query != nil:
+		s.query.row, s.query.found = nil, false
+		if reader.NextRow() {
+			s.query.take(reader.Values())
+		}
+	case s.shared != nil:
+		s.shared.clear()
 		for reader.NextRow() {
-			if q.found {
-				continue
-			}
-			q.found = true
-			for _, value := range reader.Values() {
-				q.row = append(q.row, bytes.Clone(value))
-			}
+			s.shared.take(reader.Values())
 		}
 	}
 	_, err = reader.Close()
@@ -287,8 +293,12 @@ func (s *sender) transactionSteps(steps []step, i int, t *transaction) []step {
 	}
 	for _, statement := range t.plan {
 		read := func(q *query) {
-			if q != nil {
-				steps = append(steps, step{reading, i, statement.operation, q.sql, q.args, q})
+			switch {
+			case q == nil:
+			case q.shared == nil:
+				steps = append(steps, step{kind: reading, transaction: i, operation: statement.operation, sql: q.sql, args: q.args, query: q})
+			case q.shared.lead == q:
+				steps = append(steps, step{kind: reading, transaction: i, operation: statement.operation, sql: q.shared.sql, args: q.shared.args, shared: q.shared})
 			}
 		}
 		if v := statement.verify; v != nil {

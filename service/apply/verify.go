@@ -1,12 +1,14 @@
 package apply
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"cel.dev/cel-go/common/types"
@@ -43,9 +45,13 @@ type query struct {
 	sql     string
 	args    [][]byte
 	columns []*catalog.Column // of the result; nil where it is one JSON object
-	name    string            // of a lookup
-	rule    *policies.Rule    // whose lookup it is
-	late    bool              // it comes after the operation
+
+	lookup *policies.Lookup // nil where it is none
+	rule   *policies.Rule   // whose lookup it is
+	of     *write           // the operation that needs it
+	late   bool             // it comes after the operation
+	ofRow  bool             // it reads the row that is written
+	shared *shared          // where it is made together with others
 
 	row   [][]byte // the first one, once read
 	found bool
@@ -64,10 +70,10 @@ func newVerification(w *write) *verification {
 		before, after = append(before, old...), append(after, new...)
 		ahead = ahead || rule.LooksAtNew()
 		for _, l := range rule.Lookups {
-			q, reads := w.lookup(l)
+			q := w.lookup(l)
 			q.rule = rule
 			v.lookups = append(v.lookups, q)
-			stored = stored || reads
+			stored = stored || q.ofRow && !q.late
 			if name, ok := w.counts(l); ok {
 				v.counts = append(v.counts, name)
 			}
@@ -83,6 +89,14 @@ func newVerification(w *write) *verification {
 		v.after = w.read(after, nil, false)
 	}
 	return v
+}
+
+// queries are the lookups; none where nothing is verified.
+func (v *verification) queries() []*query {
+	if v == nil {
+		return nil
+	}
+	return v.lookups
 }
 
 // readBefore has the row locked and read.
@@ -130,9 +144,9 @@ func (w *write) read(names []string, seen []byte, lock bool) *query {
 // counts names what a lookup may count: rows of the table that is written, of one
 // user where it asks for them. A row that another request is about to write is
 // seen by nobody yet, so such requests have to wait for each other.
-func (w *write) counts(l policies.Lookup) (name string, ok bool) {
+func (w *write) counts(l *policies.Lookup) (name string, ok bool) {
 	whose := ""
-	sql := l.SQL(func(p policies.Parameter) string {
+	sql := l.SQL(func(_ int, p policies.Parameter) string {
 		if p.From == "auth" && p.Column == "sub" {
 			return "$auth.sub"
 		}
@@ -151,48 +165,60 @@ var (
 
 var words = regexp.MustCompile(`[\pL_][\pL\pN_$]*`)
 
-// lookup fills in a lookup's parameters: values where they are known, else the
-// stored row's, which it then reads. Where what a column will be shows only after
-// the operation, the lookup comes late, unless it asks for what it was, too.
-func (w *write) lookup(l policies.Lookup) (q *query, reads bool) {
-	q = &query{name: l.Name}
-	param := func(value []byte) string {
-		q.args = append(q.args, value)
+// lookup fills in a lookup's parameters.
+func (w *write) lookup(l *policies.Lookup) *query {
+	q := &query{lookup: l, of: w}
+	q.sql, q.ofRow, q.late = w.fill(l, func(a argument) string {
+		q.args = append(q.args, a.value)
 		return parameter(len(q.args))
-	}
+	})
+	return q
+}
+
+// argument is a value that a lookup's query has: of one of the lookup's
+// parameters, or of a column of the key of the row that is written.
+type argument struct {
+	value     []byte
+	parameter int    // its index
+	key       string // or the column, of a row of the table
+	ofUser    bool   // it is the same for all operations of a request
+}
+
+// fill writes a lookup's query: with values where they are known, else it reads
+// the stored row. Where what a column will be shows only after the operation, the
+// lookup comes late, unless it asks for what it was, too. written is what stands
+// for an argument, in the query's order.
+func (w *write) fill(l *policies.Lookup, written func(argument) string) (sql string, ofRow, late bool) {
 	old := l.Asks(func(p policies.Parameter) bool { return p.From == "old" })
-	q.sql = l.SQL(func(p policies.Parameter) string {
+	sql = l.SQL(func(i int, p policies.Parameter) string {
 		switch {
 		case p.From == "id":
-			return param([]byte(w.sent.ID))
+			return written(argument{value: []byte(w.sent.ID), parameter: i})
 		case p.From == "auth" && p.Column == "role":
-			return param([]byte(w.who.Role))
+			return written(argument{value: []byte(w.who.Role), parameter: i, ofUser: true})
 		case p.From == "auth":
-			return param([]byte(w.who.Subject))
+			return written(argument{value: []byte(w.who.Subject), parameter: i, ofUser: true})
 		}
 		column := w.table.Column(p.Column)
 		at := w.indexOf(column)
-		initial := slices.Contains(w.initial, column)
 		if p.From == "new" && at >= 0 && !w.depends(column.Name) {
-			return p.Typed(param(w.values[at]))
+			return p.Typed(written(argument{value: w.values[at], parameter: i}))
 		}
-		conditions := make([]string, w.keys)
-		for i, c := range w.columns[:w.keys] {
-			conditions[i] = "t." + c.SQL() + " = " + param(w.values[i])
+		ofRow = true
+		row := func() string {
+			conditions := make([]string, w.keys)
+			for i, c := range w.columns[:w.keys] {
+				conditions[i] = "t." + c.SQL() + " = " + written(argument{value: w.values[i], key: w.table.Null(c)})
+			}
+			return " from " + w.table.SQL() + " as t where " + strings.Join(conditions, " and ")
 		}
-		row := " from " + w.table.SQL() + " as t where " + strings.Join(conditions, " and ")
-		switch {
-		case p.From == "new" && initial:
-			reads = true
-			return "(case when exists (select" + row + ") then (select " + p.Of("t") + row + ") else " + p.Typed(param(w.values[at])) + " end)"
-		case p.From == "new" && !old && (at >= 0 || w.sent.Op == upload.Put && (column == nil || column.HasDefault || w.policy.Put == policies.Replace)):
-			q.late = true
-		default:
-			reads = true
+		if p.From == "new" && slices.Contains(w.initial, column) {
+			return "(case when exists (select" + row() + ") then (select " + p.Of("t") + row() + ") else " + p.Typed(written(argument{value: w.values[at], parameter: i})) + " end)"
 		}
-		return "(select " + p.Of("t") + row + ")"
+		late = late || p.From == "new" && !old && (at >= 0 || w.sent.Op == upload.Put && (column == nil || column.HasDefault || w.policy.Put == policies.Replace))
+		return "(select " + p.Of("t") + row() + ")"
 	})
-	return q, reads
+	return sql, ofRow, late
 }
 
 // check asks the rules, once everything was read.
@@ -216,7 +242,7 @@ func (v *verification) check(ctx context.Context) (*upload.Rejection, error) {
 		if found[l.rule] == nil {
 			found[l.rule] = map[string]policies.Row{}
 		}
-		if found[l.rule][l.name], err = l.result(); err != nil {
+		if found[l.rule][l.lookup.Name], err = l.result(); err != nil {
 			return nil, err
 		}
 	}
@@ -245,23 +271,33 @@ func (v *verification) unseen() policies.Row {
 // crosswise. A row that is not there yet cannot be locked, but its key can, by all
 // who would make it here, and so can what is counted.
 func lockSteps(transactions []*transaction) (steps []step) {
-	rows := map[*catalog.Table]map[string]*verification{}
-	var keys []string
+	var (
+		locked, deleted = map[*catalog.Table]rows{}, map[*catalog.Table]rows{}
+		tables          = map[*catalog.Table]bool{} // of both
+		keys            []string
+		verified        int
+	)
+	add := func(to map[*catalog.Table]rows, v *verification) {
+		if tables[v.table] = true; to[v.table] == nil {
+			to[v.table] = rows{}
+		}
+		to[v.table][v.name] = v
+	}
 	for _, t := range transactions {
 		for _, statement := range t.plan {
 			v := statement.verify
 			if t.Rejection != nil || v == nil {
 				continue
 			}
+			verified++
 			keys = append(keys, v.counts...)
+			if v.lock != nil {
+				add(deleted, v)
+			}
 			if v.before == nil || !v.locks {
 				continue
 			}
-			if rows[v.table] == nil {
-				rows[v.table] = map[string]*verification{}
-			}
-			rows[v.table][v.name] = v
-			if v.in.Op == upload.Put {
+			if add(locked, v); v.in.Op == upload.Put {
 				keys = append(keys, "postern "+v.name)
 			}
 		}
@@ -271,32 +307,65 @@ func lockSteps(transactions []*transaction) (steps []step) {
 		steps = append(steps, step{kind: reading, transaction: -1, operation: -1, args: [][]byte{catalog.TextArray(slices.Compact(keys))},
 			sql: "select pg_advisory_xact_lock(hashtextextended(key, 0)) from unnest($1::text[]) as key"})
 	}
-	tables := slices.SortedFunc(maps.Keys(rows), func(a, b *catalog.Table) int { return cmp.Compare(a.OID, b.OID) })
-	for _, table := range tables {
-		if len(rows) > 1 || len(rows[table]) > 1 {
-			steps = append(steps, lockStep(table, slices.Collect(maps.Values(rows[table]))))
+	if verified < 2 {
+		return steps // the one there is locks its row itself
+	}
+	for _, table := range slices.SortedFunc(maps.Keys(tables), func(a, b *catalog.Table) int { return cmp.Compare(a.OID, b.OID) }) {
+		if rows := locked[table]; rows != nil {
+			steps = append(steps, lockStep(table, sorted(rows)))
+		}
+		if rows := deleted[table]; rows != nil {
+			steps = append(steps, lockDeleted(table, sorted(rows)))
 		}
 	}
 	return steps
+}
+
+// rows are those of a table that are to be locked, by name.
+type rows map[string]*verification
+
+func sorted(r rows) (list []*verification) {
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		list = append(list, r[name])
+	}
+	return list
 }
 
 // lockStep compares each column of the key for itself, whose type then need not be
 // named: the role may not know the name. Where keys have several columns, rows that
 // mix those of two may be locked, too.
 func lockStep(table *catalog.Table, rows []*verification) step {
-	s := step{kind: reading, transaction: -1, operation: -1}
 	conditions, names := make([]string, len(rows[0].key)), make([]string, len(rows[0].key))
 	for i, c := range rows[0].key {
+		names[i] = "t." + c.SQL()
+		conditions[i] = names[i] + " = any(" + parameter(i+1) + ")"
+	}
+	return step{kind: reading, transaction: -1, operation: -1, args: keyArrays(rows),
+		sql: "select from " + table.SQL() + " as t where " + strings.Join(conditions, " and ") + " order by " + strings.Join(names, ", ") + " for update of t"}
+}
+
+// lockDeleted locks rows that are to be deleted as each operation does once more:
+// some may only come to be there.
+func lockDeleted(table *catalog.Table, rows []*verification) step {
+	columns, arrays, names := make([]string, len(rows[0].key)), make([]string, len(rows[0].key)), make([]string, len(rows[0].key))
+	for i, c := range rows[0].key {
+		columns[i], arrays[i], names[i] = c.Name, parameter(i+3)+"::text[]", "k"+strconv.Itoa(i)
+	}
+	return step{kind: reading, transaction: -1, operation: -1,
+		args: append([][]byte{strconv.AppendUint(nil, uint64(table.OID), 10), catalog.TextArray(columns)}, keyArrays(rows)...),
+		sql:  "select postern.lock($1, $2, array[" + strings.Join(names, ", ") + "]) from unnest(" + strings.Join(arrays, ", ") + ") as key (" + strings.Join(names, ", ") + ")"}
+}
+
+// keyArrays are the values of each column of the rows' key.
+func keyArrays(rows []*verification) (arrays [][]byte) {
+	for i := range rows[0].key {
 		values := make([]string, len(rows))
 		for j, v := range rows {
 			values[j] = string(v.values[i])
 		}
-		s.args = append(s.args, catalog.TextArray(values))
-		names[i] = "t." + c.SQL()
-		conditions[i] = names[i] + " = any(" + parameter(i+1) + ")"
+		arrays = append(arrays, catalog.TextArray(values))
 	}
-	s.sql = "select from " + table.SQL() + " as t where " + strings.Join(conditions, " and ") + " order by " + strings.Join(names, ", ") + " for update of t"
-	return s
+	return arrays
 }
 
 func texts(values [][]byte) []string {
@@ -327,6 +396,14 @@ func (v *verification) ask(ctx context.Context, lookups map[*policies.Rule]map[s
 	return nil, nil
 }
 
+// take keeps a row that was read.
+func (q *query) take(row [][]byte) {
+	q.row, q.found = make([][]byte, len(row)), true
+	for i, value := range row {
+		q.row[i] = bytes.Clone(value)
+	}
+}
+
 // result is the row as expressions see it; nil where there is none. Looking at a
 // value that CEL cannot hold fails, and looking at the others does not: whoever
 // stored it must not keep all others from writing.
@@ -334,10 +411,10 @@ func (q *query) result() (policies.Row, error) {
 	if !q.found {
 		return nil, nil
 	}
-	if q.name != "" {
+	if q.lookup != nil {
 		row, err := policies.RowFromJSON(q.row[0])
 		if err != nil {
-			return nil, &policies.Failed{Rule: q.rule.Position() + " " + q.rule.Name, Err: fmt.Errorf("lookup %s: %w", q.name, err)}
+			return nil, &policies.Failed{Rule: q.rule.Position() + " " + q.rule.Name, Err: fmt.Errorf("lookup %s: %w", q.lookup.Name, err)}
 		}
 		return row, nil
 	}

@@ -87,9 +87,29 @@ func TextArray(elements []string) []byte {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		out = append(append(append(out, '"'), escaper.Replace(element)...), '"')
+		out = appendQuoted(out, element)
 	}
 	return append(out, '}')
+}
+
+// ValueArray is the text form of an array of values in theirs; nil is null.
+func ValueArray(elements [][]byte) []byte {
+	out := []byte{'{'}
+	for i, element := range elements {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		if element == nil {
+			out = append(out, "NULL"...)
+		} else {
+			out = appendQuoted(out, string(element))
+		}
+	}
+	return append(out, '}')
+}
+
+func appendQuoted(out []byte, element string) []byte {
+	return append(append(append(out, '"'), escaper.Replace(element)...), '"')
 }
 
 func (t *Type) compositeText(kind jsontext.Kind, text string) (string, error) {

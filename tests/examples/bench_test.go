@@ -75,9 +75,12 @@ func BenchmarkStored(b *testing.B) {
 		{"None", ""},
 		{"Old", "{name: r, check: old == null || old.qty <= new.qty, code: NO, message: No}"},
 		{"New", "{name: r, check: '!new.done', code: NO, message: No}"},
-		{"Lookup", "{name: r, lookup: {other: select qty from todos where id = $id}, check: lookup.other == null, code: NO, message: No}"},
+		{"LookupForAll", "{name: r, lookup: {other: select archived from lists where id = $id}, check: lookup.other == null, code: NO, message: No}"},
+		{"LookupForEach", "{name: r, lookup: {other: select qty from todos where id = $id}, check: lookup.other == null, code: NO, message: No}"},
 	} {
-		w := newWorld(b, testdata, rig.Policies(b, "tables: {todos: {allow: all, rules: ["+rule.yaml+"]}}"))
+		live := rig.Policies(b, "tables: {todos: {allow: all, rules: ["+rule.yaml+"]}}")
+		w := newWorld(b, testdata, live)
+		require.NoError(b, w.prepare(b, live))
 		b.Run(rule.name, func(b *testing.B) {
 			for b.Loop() {
 				require.Equal(b, upload.Success, w.apply(b, me, batch(b)).Status)
