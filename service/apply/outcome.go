@@ -49,6 +49,7 @@ func classify(f *failure) outcome {
 		strings.HasPrefix(pg.Code, "08"):
 		return outcome{again: f.err}
 	case f.kind == reading && f.readValue(pg): // the write's own values, before it comes to writing them
+	case f.kind == reading && pg.Code == "42501" && f.query != nil && f.query.lookup == nil && !f.query.of.granted():
 	case f.kind == receipts, f.kind == record, f.kind == reading, f.kind == rule, f.kind == session && f.transaction < 0:
 		return outcome{retry: f.err} // our own statements: the setup's fault, not the write's
 	}
@@ -64,6 +65,17 @@ func (f *failure) readValue(pg *pgconn.PgError) bool {
 	return strings.HasPrefix(pg.Code, "22") && (f.query == nil || f.query.lookup == nil || slices.ContainsFunc(f.query.args, func(arg []byte) bool {
 		return arg != nil && strings.Contains(pg.Message, strconv.Quote(string(arg)))
 	}))
+}
+
+// granted reports whether the user's role may do what the operation does at all. One
+// that may, and may not read the row as the policy's rules need it, is the setup's
+// fault.
+func (w *write) granted() bool {
+	privilege := map[upload.Op]string{upload.Put: "insert", upload.Patch: "update", upload.Delete: "delete"}[w.sent.Op]
+	if w.sent.Op == upload.Delete && w.policy.SoftDelete != "" {
+		privilege = "update"
+	}
+	return slices.Contains(w.table.Grants[w.who.Role], privilege)
 }
 
 // rejectionOf is nil for an error that is not known to be the write's own fault.

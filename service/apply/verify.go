@@ -114,7 +114,7 @@ func (v *verification) readBefore(w *write, columns []string) {
 // read selects columns of the row, in the one form that no setting changes. seen,
 // unless nil, is kept in the setting postern.seen where there is a row.
 func (w *write) read(names []string, seen []byte, lock bool) *query {
-	q := &query{args: w.values[:w.keys:w.keys]}
+	q := &query{of: w, args: w.values[:w.keys:w.keys]}
 	var sql strings.Builder
 	sql.WriteString("select ")
 	for i := range w.table.Columns {

@@ -53,6 +53,7 @@ tables:
   strict: {table: things, allow: [patch], on_missing: reject}
   parents: {allow: [put, patch, delete]}
   ungranted: {allow: [put]}
+  ungranted_too: {table: ungranted, allow: [put, patch, delete], rules: [{name: r, check: old == null || old.id != 'x', code: NO, message: No}]}
   ruled:
     table: parents
     allow: all
@@ -96,6 +97,9 @@ func TestOutcomes(t *testing.T) {
 		{"ClosedTable", op("PUT", "closed", "1", ``), "UNAUTHORIZED", `no policy opens table "closed"`},
 		{"OpNotAllowed", op("DELETE", "ungranted", "1", ``), "UNAUTHORIZED", "does not allow DELETE"},
 		{"NoGrant", op("PUT", "ungranted", "1", ``), "UNAUTHORIZED", "permission denied for table ungranted"},
+		{"NoGrantAndARule", op("PUT", "ungranted_too", "1", ``), "UNAUTHORIZED", "permission denied for table ungranted"},
+		{"NoGrantAndARuleOverAPatch", op("PATCH", "ungranted_too", "1", ``), "UNAUTHORIZED", "permission denied for table ungranted"},
+		{"NoGrantAndARuleOverADelete", op("DELETE", "ungranted_too", "1", ``), "UNAUTHORIZED", "permission denied for table ungranted"},
 		{"HiddenFromPut", op("PUT", "things", "theirs", `"required":"y"`), "UNAUTHORIZED", "row-level security"},
 		{"HiddenFromPatch", op("PATCH", "things", "theirs", `"required":"y"`), "UNAUTHORIZED", "not yours to change"},
 		{"HiddenFromDelete", op("DELETE", "things", "theirs", ``), "UNAUTHORIZED", "not yours to change"},
