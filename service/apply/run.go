@@ -112,7 +112,7 @@ func (s *sender) sendPatiently(ctx context.Context, transactions []*transaction)
 	started := time.Now()
 	for attempt := 1; ; attempt++ {
 		failed := s.send(ctx, transactions)
-		if failed != nil && failed.shared != nil && !s.apart && unrecognised(failed.err) {
+		if failed != nil && failed.shared != nil && (unrecognised(failed.err) || tookTooLong(failed.err)) {
 			s.apart = true // which shows whose lookup it is that fails, if another operation does not fail before
 			continue
 		}

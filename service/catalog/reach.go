@@ -59,10 +59,11 @@ type objects struct {
 }
 
 // ReadBy is what a query may read. It is told by the words in it: each that is the
-// name of a relation or function anywhere counts.
+// name of a relation or function anywhere counts. Of a query that does more than
+// read, or whose answer differs from one time to the next, nothing can be told.
 func (s *Snapshot) ReadBy(sql string) Reach {
 	named, any := s.objects.in(sql)
-	reach := Reach{all: any || changes.MatchString(sql), relations: map[uint32]bool{}}
+	reach := Reach{all: any || changes.MatchString(sql) || differs.MatchString(sql), relations: map[uint32]bool{}}
 	for _, o := range named {
 		reach.add(o)
 		reach.follow(o, reading)
@@ -129,6 +130,7 @@ var (
 	told   = regexp.MustCompile(`(?i)^pg_(catalog|trigger_depth|notify|typeof)$`)
 	// What a function that changes something has in it, and a query that locks.
 	changes = regexp.MustCompile(`(?i)\b(insert|update|delete|merge|truncate|copy|refresh|lock|share)\b`)
+	differs = regexp.MustCompile(`(?i)\b(nextval|random\w*|gen_random_\w+|uuid_generate_\w+|clock_timestamp|timeofday)\b`)
 	names   = regexp.MustCompile(`(\.\s*)?([\pL_][\pL\pN_$]*|"(?:[^"]|"")+")`)
 )
 
@@ -259,9 +261,10 @@ func (s *Snapshot) readObjects(ctx context.Context, q Querier) error {
 	}
 	for o, source := range sources {
 		named, any := all.in(source)
-		o.reads, o.readsAny, o.writesAny = named, any, any
+		changes := changes.MatchString(source)
+		o.reads, o.readsAny, o.writesAny = named, any || changes || differs.MatchString(source), any
 		for _, other := range named {
-			if other.relation == 0 || changes.MatchString(source) {
+			if other.relation == 0 || changes {
 				o.writes = append(o.writes, other)
 			}
 		}
@@ -286,6 +289,7 @@ func (s *Snapshot) readObjects(ctx context.Context, q Querier) error {
 		if change && !slices.Contains(from.writes, to) {
 			from.writes = append(from.writes, to)
 		}
+		from.readsAny = from.readsAny || one && change && !calls // a function that does more than read
 		return nil
 	})
 	s.objects = all

@@ -110,7 +110,7 @@ func TestReach(t *testing.T) {
 		{"children", []string{"select * from grandchildren"}, []string{"select * from parents"}},
 		{"whole", []string{"select * from whole", "select * from part"}, []string{"select * from plain"}},
 		// What nobody can tell of.
-		{"plain", []string{"select * from simple for update", "select relname from pg_class", "select query_to_xml('…', true, false, '')", `select U&"\0070lain"`, "select currval('x')", "select app.cast('x')", `select "app"."cast"('x')`, "select dblink('…')", "select * from foreign_"}, nil},
+		{"plain", []string{"select * from simple for update", "select relname from pg_class", "select query_to_xml('…', true, false, '')", `select U&"\0070lain"`, "select currval('x')", "select app.cast('x')", `select "app"."cast"('x')`, "select dblink('…')", "select * from foreign_", "select nextval('x')", "select fill()", "select fill_too()"}, nil},
 	} {
 		table := snapshot.Table("public", test.written)
 		require.NotNil(t, table, test.written)
