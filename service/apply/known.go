@@ -2,8 +2,10 @@ package apply
 
 import (
 	"bytes"
+	"math"
 	"math/big"
 	"slices"
+	"strconv"
 	"unicode/utf8"
 
 	"postern/policies"
@@ -46,8 +48,13 @@ func kept(c *catalog.Column, text []byte) bool {
 		return false
 	}
 	switch c.Type.Name {
-	case "bool", "int2", "int4", "int8", "float4", "float8", "uuid", "text", "json", "jsonb", "date":
+	case "bool", "int2", "int4", "int8", "float8", "uuid", "text", "json", "jsonb", "date":
 		return true
+	case "float4": // which comes back in as few digits as tell it from its neighbours
+		stored, err := strconv.ParseFloat(string(text), 32)
+		sent, _ := strconv.ParseFloat(string(text), 64)
+		back, _ := strconv.ParseFloat(strconv.FormatFloat(stored, 'g', -1, 32), 64)
+		return err == nil && (back == sent || math.IsNaN(back))
 	case "varchar":
 		return c.Modifier < modifierOffset || utf8.RuneCount(text) <= int(c.Modifier-modifierOffset)
 	case "numeric":

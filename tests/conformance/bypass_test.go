@@ -34,7 +34,7 @@ func TestNoWayAround(t *testing.T) {
 	b := setupSchema(t, `
 		create table d (id text primary key, title text, parent text, author uuid, state text not null default 'x', rev int default 1,
 			price numeric(10,2), at0 timestamptz(0), gone boolean not null default false, gone_at timestamp, seq bigint generated always as identity,
-			js json[], amount numeric(5,0), role varchar(5), fixed char(6));
+			js json[], amount numeric(5,0), ratio real, role varchar(5), fixed char(6));
 		create table h (n bigint generated always as identity, row_id text, field text, previous jsonb, value jsonb);
 		create table stamped (id text primary key, title text, updated_at timestamptz not null default now(), qty int);
 		create function stamp() returns trigger language plpgsql as $$ begin new.updated_at := now(); new.qty := new.qty * 10; return new; end $$;
@@ -75,6 +75,7 @@ tables:
   reject: {table: d, allow: all, conflict: reject}
   missing: {table: d, allow: all, on_missing: reject}
   rounds: {table: d, allow: all, rules: [{name: r, on: [put, patch], check: "new.amount == null || new.amount < 100.0", code: NO, message: No}]}
+  coarse: {table: d, allow: all, rules: [{name: r, on: [put, patch], check: "new.ratio == null || new.ratio < 16777218.0", code: NO, message: No}]}
   dates: {table: d, allow: all, rules: [{name: r, when: has(data.at0), check: "data.at0 == null || data.at0 < now", code: NO, message: No}]}
   cuts: {table: d, allow: all, rules: [{name: r, on: [put, patch], check: new.role != 'admin' && new.fixed != 'admin', code: NO, message: No}]}
   stamped: {allow: all, rules: [{name: r, on: [put, patch], check: "new.updated_at <= now + duration('5m') && size(new.title) < 6 && (new.qty == null || new.qty <= 50)", code: NO, message: No}]}
@@ -136,6 +137,7 @@ tables:
 			`select title from d where id = 'v'`, "x"},
 		{"NothingOfARowThatIsMissing", []sent{{"alice", op("PATCH", "missing", "nowhere", ""), "ROW_NOT_FOUND"}}, `select count(*) from d where id = 'nowhere'`, "0"},
 		{"RoundedUp", []sent{{"alice", op("PUT", "rounds", "z", `"amount":99.9`), "NO"}, {"alice", op("PUT", "rounds", "z", `"amount":99`), "success"}}, `select amount::text from d where id = 'z'`, "99"},
+		{"RoundedToSingle", []sent{{"alice", op("PUT", "coarse", "z9", `"ratio":16777217.4`), "NO"}, {"alice", op("PUT", "coarse", "z9", `"ratio":0.1`), "success"}}, `select ratio::text from d where id = 'z9'`, "0.1"},
 		{"NoSuchDate", []sent{{"alice", op("PUT", "dates", "z3", `"at0":"2023-02-29T00:00:00Z"`), "INVALID_DATA"}, {"alice", op("PUT", "dates", "z3", `"at0":"2099-01-01"`), "NO"}}, `select count(*) from d where id = 'z3'`, "0"},
 		{"CutOff", []sent{{"alice", op("PUT", "cuts", "z2", `"role":"admin "`), "NO"}, {"alice", op("PUT", "cuts", "z2", `"fixed":"admin"`), "success"}}, `select role from d where id = 'z2'`, "<null>"},
 		{"NullThatATriggerFillsIn", []sent{{"alice", op("PUT", "stamped", "1", `"title":"too long","updated_at":null`), "NO"}, {"alice", op("PUT", "stamped", "1", `"title":"short","updated_at":null`), "success"}}, `select title from stamped where id = '1'`, "short"},
