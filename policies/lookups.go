@@ -6,7 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"postern/service/catalog"
 )
@@ -17,19 +17,18 @@ type Lookup struct {
 
 	texts      []string    // around the parameters: one more than there are
 	parameters []Parameter // each as often as it is used
-	arrays     atomic.Pointer[[]uint32]
+	arrays     sync.Map    // of []uint32, by role
 }
 
-// ForMany makes it known that Postgres takes a query that makes the lookup for many
-// operations, and the types of the arrays of its parameters, as OIDs.
-func (l *Lookup) ForMany(arrays []uint32) { l.arrays.Store(&arrays) }
+// ForMany makes it known that Postgres takes, of a role, a query that makes the
+// lookup for many operations, and the types of the arrays of its parameters, as OIDs.
+func (l *Lookup) ForMany(role string, arrays []uint32) { l.arrays.Store(role, arrays) }
 
-// Arrays are those types; ok is false where nothing is known of such a query.
-func (l *Lookup) Arrays() (types []uint32, ok bool) {
-	if known := l.arrays.Load(); known != nil {
-		return *known, true
-	}
-	return nil, false
+// Arrays are those types; nil where nothing is known of such a query.
+func (l *Lookup) Arrays(role string) []uint32 {
+	arrays, _ := l.arrays.Load(role)
+	types, _ := arrays.([]uint32)
+	return types
 }
 
 // Parameter is where a lookup's parameter comes from: a column of the row as it

@@ -31,8 +31,8 @@ func (s *sender) interact(ctx context.Context, conn *pgx.Conn, prologue []step, 
 		}
 		asked, failed := s.askCode(ctx, conn, i, t)
 		if failed == nil {
-			s.together([]*transaction{asked})
-			failed = exchange(ctx, conn.PgConn(), s.transactionSteps(lockSteps([]*transaction{asked}), i, asked))
+			s.later = s.together([]*transaction{asked})
+			failed = exchange(ctx, conn.PgConn(), s.transactionSteps(s.lockSteps([]*transaction{asked}), i, asked))
 		}
 		if failed == nil {
 			failed = verify(ctx, i, asked)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -57,17 +58,19 @@ func prepareLookup(ctx context.Context, conn *pgxpool.Conn, role string, setting
 		return err
 	}
 	arrays, err := arraysOf(ctx, conn, types)
-	if err != nil || arrays == nil {
+	if err != nil || arrays == nil || strings.Contains(strings.ToLower(l.Text()), each) {
 		return err
 	}
 	sql, types, _ := forMany(arrays, fill)
 	_, err = prepareAs(ctx, conn.Conn().PgConn(), role, settings, sql, types)
 	var refused *pgconn.PgError
-	if errors.As(err, &refused) {
-		return nil
+	switch {
+	case err == nil:
+		l.ForMany(role, arrays)
+	case !errors.As(err, &refused):
+		return err
 	}
-	l.ForMany(arrays)
-	return err
+	return nil
 }
 
 // arraysOf finds the types of arrays of some types; nil where one has none, or one

@@ -161,6 +161,8 @@ func (w *write) sets(column string) (value []byte, ok bool) {
 	return nil, false
 }
 
+func (w *write) keyColumns() []*catalog.Column { return w.columns[:w.keys] }
+
 // row names the row that is written.
 func (w *write) row() string {
 	name := append([]byte(w.table.SQL()), 0)

@@ -147,12 +147,6 @@ func unrecognised(err error) bool {
 	return !slices.Contains([]string{"08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX", "PN"}, pg.Code[:2])
 }
 
-// tookTooLong reports whether a statement was at it for longer than it may be.
-func tookTooLong(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "57014"
-}
-
 // details is what a client may learn of an error: names of its own tables and
 // columns, and what the application's RAISE says.
 func details(pg *pgconn.PgError) any {

@@ -112,8 +112,8 @@ func (s *sender) sendPatiently(ctx context.Context, transactions []*transaction)
 	started := time.Now()
 	for attempt := 1; ; attempt++ {
 		failed := s.send(ctx, transactions)
-		if failed != nil && failed.shared != nil && (unrecognised(failed.err) || tookTooLong(failed.err)) {
-			s.apart = true // which shows whose lookup it is that fails, if another operation does not fail before
+		if failed != nil && !s.apart && s.misplaced(failed) {
+			s.apart = true
 			continue
 		}
 		if failed == nil || classify(failed).again == nil {
@@ -129,6 +129,14 @@ func (s *sender) sendPatiently(ctx context.Context, transactions []*transaction)
 			return failed
 		}
 	}
+}
+
+// misplaced reports whether a step failed that stands for several operations, or
+// before one that would have come first: then each is to make its own lookups and
+// lock its own row, which shows whose failure it is.
+func (s *sender) misplaced(failed *failure) bool {
+	out := classify(failed)
+	return failed.rejection == nil && !lost(failed.err) && out.again == nil && !out.answered && (failed.shared != nil || failed.lock || s.later)
 }
 
 // anything reports whether the database has to be asked at all. An operation

@@ -46,6 +46,7 @@ type step struct {
 	args        [][]byte
 	query       *query  // where its first row is wanted
 	shared      *shared // where the rows are wanted by several
+	lock        bool    // of rows of several operations
 }
 
 // failure is the error of one step.
@@ -65,7 +66,8 @@ type sender struct {
 	snapshot  *catalog.Snapshot
 	set       *policies.Set
 	refreshed bool    // the catalogue was read for this request
-	apart     bool    // each operation makes its own lookups
+	apart     bool    // each operation makes its own lookups and locks its own row
+	later     bool    // some lookups come later than each would by itself
 	replay    *replay // nil where a client sent them
 }
 
@@ -91,6 +93,7 @@ func (s *sender) send(ctx context.Context, transactions []*transaction) *failure
 	case verifies(transactions):
 		failed = s.commitVerified(ctx, pg, steps, transactions)
 	default:
+		s.later = false
 		for i, t := range transactions {
 			steps = s.transactionSteps(steps, i, t)
 		}
@@ -113,8 +116,8 @@ var (
 // they agree: two round trips.
 func (s *sender) commitVerified(ctx context.Context, conn *pgconn.PgConn, prologue []step, transactions []*transaction) *failure {
 	steps := append([]step{begin}, prologue...)
-	steps = append(steps, lockSteps(transactions)...)
-	s.together(transactions)
+	steps = append(steps, s.lockSteps(transactions)...)
+	s.later = s.together(transactions)
 	for i, t := range transactions {
 		steps = s.transactionSteps(steps, i, t)
 	}

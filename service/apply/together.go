@@ -10,83 +10,109 @@ import (
 )
 
 // group is a lookup of several operations, which is made once for all of them:
-// nothing of what it reads changes from the first of them to the last.
+// nothing of what it reads changes from the first of them to the last. An early one
+// is made before the first, a late one after the last.
 type group struct {
 	queries []*query
 	reads   catalog.Reach
-	rows    map[string]bool // where it reads the rows of the operations: of late ones those, of early ones what was written since
+
+	// Where it reads the rows of the operations themselves:
+	members map[string]bool // these rows
+	written map[string]bool // those of their table that were written since the first operation
 }
 
-// ofRow reports whether the group's lookup reads the row that is written.
-func (g *group) ofRow() bool { return g.queries[0].ofRow }
-func (g *group) late() bool  { return g.queries[0].late }
+func (g *group) lead() *query {
+	if first := g.queries[0]; !first.late {
+		return first
+	}
+	return g.queries[len(g.queries)-1]
+}
 
 // groups are those of a request.
 type groups struct {
 	tables *catalog.Snapshot
 	all    []*group
-	open   map[string]*group // those that further operations may join, by their query
+	open   map[groupKey]*group // those that further operations may join
 	reach  map[any]catalog.Reach
 }
 
-// together has lookups made as one, where they can be: early ones before the first
-// operation that needs them, late ones after the last. What they read is what the
-// catalogue tells of their words, see catalog.Reach.
-func (s *sender) together(transactions []*transaction) {
-	var statements []statement
+// groupKey is the same for queries that differ in nothing but values. The types of
+// what is asked for go with the lookup.
+type groupKey struct {
+	lookup *policies.Lookup
+	sql    string
+	late   bool
+}
+
+// together has lookups made as one, where they can be. What they read is what the
+// catalogue tells of their words, see catalog.Reach. It reports whether a lookup
+// comes later than it would alone, so that another error may come before its own.
+func (s *sender) together(transactions []*transaction) (later bool) {
 	lookups := 0
 	for _, t := range transactions {
-		if t.Rejection == nil {
-			statements = append(statements, t.plan...)
-		}
-	}
-	for _, statement := range statements {
-		for _, q := range statement.verify.queries() {
-			q.shared = nil
-			lookups++
+		for _, statement := range t.plan {
+			for _, q := range statement.verify.queries() {
+				q.shared = nil
+				lookups++
+			}
 		}
 	}
 	if lookups < 2 || s.apart {
-		return
+		return false
 	}
-	gs := groups{tables: s.snapshot, open: map[string]*group{}, reach: map[any]catalog.Reach{}}
-	for _, statement := range statements {
-		gs.add(statement.of, statement.verify.queries())
+	gs := groups{tables: s.snapshot, open: map[groupKey]*group{}, reach: map[any]catalog.Reach{}}
+	for _, t := range transactions {
+		if t.Rejection != nil {
+			continue
+		}
+		for _, statement := range t.plan {
+			gs.add(statement.of, statement.verify.queries(), s.who.Role)
+		}
+		if s.snapshot.DeferredTriggers {
+			clear(gs.open) // they run here
+		}
 	}
 	for _, g := range gs.all {
 		if len(g.queries) > 1 {
-			g.join()
+			g.join(s.who.Role)
+			later = later || g.queries[0].late
 		}
 	}
+	return later
 }
 
 // add is for an operation, in their order. What may change what a late lookup has
 // to read closes its group before the operation, as the lookup would come after it,
 // and that of an early one after the operation's own lookups.
-func (gs *groups) add(w *write, lookups []*query) {
+func (gs *groups) add(w *write, lookups []*query, role string) {
 	gs.close(w, true)
 	for _, q := range lookups {
-		if g := gs.of(q); g != nil {
+		if g := gs.of(q, role); g != nil {
 			g.queries = append(g.queries, q)
-			g.rows[w.row()] = g.rows[w.row()] || q.late
+			g.members[w.row()] = true
 		}
 	}
 	gs.close(w, false)
 }
 
 // of is the group that a lookup joins, or begins; nil where it has none.
-func (gs *groups) of(q *query) *group {
-	if _, known := q.lookup.Arrays(); !known {
+func (gs *groups) of(q *query, role string) *group {
+	reads := gs.reads(q.lookup)
+	switch {
+	case reads.Anything(): // it may do more than read
+		clear(gs.open)
+		return nil
+	case q.lookup.Arrays(role) == nil:
 		return nil
 	}
-	key := strconv.FormatBool(q.late) + q.sql
-	if g := gs.open[key]; g != nil && (q.late || !g.rows[q.of.row()]) {
+	key := groupKey{q.lookup, q.sql, q.late}
+	if g := gs.open[key]; g != nil && (q.late || !g.written[q.of.row()]) {
 		return g
 	}
-	g := &group{rows: map[string]bool{}, reads: gs.reads(q.lookup)}
+	g := &group{members: map[string]bool{}, written: map[string]bool{}, reads: reads}
 	if q.ofRow {
-		besides, apart := gs.tables.Apart(q.of.table)
-		if !apart || !exact(q.of.columns[:q.of.keys]) {
+		besides, apart := gs.tables.Apart(q.of.table, q.of.keyColumns())
+		if !apart || !exact(q.of.keyColumns()) {
 			return nil
 		}
 		g.reads = g.reads.With(besides)
@@ -102,25 +128,25 @@ func (gs *groups) close(w *write, late bool) {
 	}
 	changes := gs.changes(w)
 	for key, g := range gs.open {
-		if g.late() != late {
-			continue
-		}
-		hit := g.reads.Meets(changes)
-		if g.ofRow() {
-			own := g.queries[0].of.table
-			switch {
-			case w.table != own:
-				hit = hit || changes.Includes(own)
-			case late:
-				hit = hit || g.rows[w.row()]
-			default:
-				g.rows[w.row()] = true
-			}
-		}
-		if hit {
+		if key.late == late && (g.reads.Meets(changes) || g.queries[0].ofRow && g.touched(w, changes)) {
 			delete(gs.open, key)
 		}
 	}
+}
+
+// touched reports whether an operation may change a row that the group's lookup has
+// read, or will read for an operation that is not a member yet and cannot be told
+// from its own.
+func (g *group) touched(w *write, changes catalog.Reach) bool {
+	own := g.queries[0].of
+	switch {
+	case w.table != own.table:
+		return changes.Includes(own.table)
+	case !slices.Equal(w.keyColumns(), own.keyColumns()):
+		return true // one row may have two names
+	}
+	g.written[w.row()] = true
+	return g.queries[0].late && g.members[w.row()]
 }
 
 func (gs *groups) reads(l *policies.Lookup) catalog.Reach {
@@ -141,8 +167,10 @@ func (gs *groups) changes(w *write) catalog.Reach {
 	reach, ok := gs.reach[k]
 	if !ok {
 		reach = gs.tables.ChangedBy(w.table)
-		if h := w.policy.History; h != nil && gs.tables.Table(h.Schema, h.Name) != nil {
-			reach = reach.With(gs.tables.ChangedBy(gs.tables.Table(h.Schema, h.Name)))
+		if h := w.policy.History; h != nil {
+			if table := gs.tables.Table(h.Schema, h.Name); table != nil {
+				reach = reach.With(gs.tables.ChangedBy(table))
+			}
 		}
 		gs.reach[k] = reach
 	}
@@ -165,17 +193,12 @@ type shared struct {
 	places [][]*query // those that each of its rows is for
 }
 
-// join makes one query of the group's, which its first one sends for all, or where
-// they are late its last one. Operations that ask for the same share a row.
-func (g *group) join() {
-	all := &shared{lead: g.queries[0]}
-	if g.late() {
-		all.lead = g.queries[len(g.queries)-1]
-	}
+// join makes one query of the group's. Operations that ask for the same share a row.
+func (g *group) join(role string) {
+	all := &shared{lead: g.lead()}
 	w, l := all.lead.of, all.lead.lookup
-	arrays, _ := l.Arrays()
 	var varying []int
-	all.sql, all.types, varying = forMany(arrays, func(written func(argument) string) string {
+	all.sql, all.types, varying = forMany(l.Arrays(role), func(written func(argument) string) string {
 		sql, _, _ := w.fill(l, written)
 		return sql
 	})
@@ -203,12 +226,15 @@ func (g *group) join() {
 	}
 }
 
+// each is what the query of a group calls what an operation asks for. A lookup that
+// has this name for something else is nobody's to share.
+const each = "postern_asked"
+
 // forMany writes a lookup's query for several operations: fill writes the one for a
 // single operation, with what stands for each argument. Those that vary from
 // operation to operation, by their indexes, are arrays; arrays are their types, by
 // the index of the lookup's parameter.
 func forMany(arrays []uint32, fill func(written func(argument) string) string) (sql string, types []uint32, varying []int) {
-	const each = "postern_asked" // a lookup that has this name for something is not taken by Postgres
 	var lists, names []string
 	sql = fill(func(a argument) string {
 		i := len(types)

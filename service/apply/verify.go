@@ -270,7 +270,7 @@ func (v *verification) unseen() policies.Row {
 // their keys, so that two requests which need the same rows do not lock them
 // crosswise. A row that is not there yet cannot be locked, but its key can, by all
 // who would make it here, and so can what is counted.
-func lockSteps(transactions []*transaction) (steps []step) {
+func (s *sender) lockSteps(transactions []*transaction) (steps []step) {
 	var (
 		locked, deleted = map[*catalog.Table]rows{}, map[*catalog.Table]rows{}
 		tables          = map[*catalog.Table]bool{} // of both
@@ -307,8 +307,8 @@ func lockSteps(transactions []*transaction) (steps []step) {
 		steps = append(steps, step{kind: reading, transaction: -1, operation: -1, args: [][]byte{catalog.TextArray(slices.Compact(keys))},
 			sql: "select pg_advisory_xact_lock(hashtextextended(key, 0)) from unnest($1::text[]) as key"})
 	}
-	if verified < 2 {
-		return steps // the one there is locks its row itself
+	if verified < 2 || s.apart {
+		return steps // each locks its row itself
 	}
 	for _, table := range slices.SortedFunc(maps.Keys(tables), func(a, b *catalog.Table) int { return cmp.Compare(a.OID, b.OID) }) {
 		if rows := locked[table]; rows != nil {
@@ -340,20 +340,24 @@ func lockStep(table *catalog.Table, rows []*verification) step {
 		names[i] = "t." + c.SQL()
 		conditions[i] = names[i] + " = any(" + parameter(i+1) + ")"
 	}
-	return step{kind: reading, transaction: -1, operation: -1, args: keyArrays(rows),
+	return step{kind: reading, transaction: -1, operation: -1, lock: true, args: keyArrays(rows),
 		sql: "select from " + table.SQL() + " as t where " + strings.Join(conditions, " and ") + " order by " + strings.Join(names, ", ") + " for update of t"}
 }
 
 // lockDeleted locks rows that are to be deleted as each operation does once more:
 // some may only come to be there.
 func lockDeleted(table *catalog.Table, rows []*verification) step {
-	columns, arrays, names := make([]string, len(rows[0].key)), make([]string, len(rows[0].key)), make([]string, len(rows[0].key))
+	columns, arrays := make([]string, len(rows[0].key)), make([]string, len(rows[0].key))
+	names, texts := slices.Clone(columns), slices.Clone(columns)
 	for i, c := range rows[0].key {
-		columns[i], arrays[i], names[i] = c.Name, parameter(i+3)+"::text[]", "k"+strconv.Itoa(i)
+		columns[i], arrays[i] = c.Name, "coalesce("+parameter(i+3)+", array["+table.Null(c)+"])"
+		names[i] = "k" + strconv.Itoa(i)
+		texts[i] = names[i] + "::text"
 	}
-	return step{kind: reading, transaction: -1, operation: -1,
+	list := strings.Join(names, ", ")
+	return step{kind: reading, transaction: -1, operation: -1, lock: true,
 		args: append([][]byte{strconv.AppendUint(nil, uint64(table.OID), 10), catalog.TextArray(columns)}, keyArrays(rows)...),
-		sql:  "select postern.lock($1, $2, array[" + strings.Join(names, ", ") + "]) from unnest(" + strings.Join(arrays, ", ") + ") as key (" + strings.Join(names, ", ") + ")"}
+		sql:  "select postern.lock($1, $2, array[" + strings.Join(texts, ", ") + "]) from (select * from unnest(" + strings.Join(arrays, ", ") + ") as key (" + list + ") order by " + list + " offset 0) as key"}
 }
 
 // keyArrays are the values of each column of the rows' key.

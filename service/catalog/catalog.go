@@ -7,6 +7,7 @@ package catalog
 
 import (
 	"context"
+	"hash"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,10 +22,12 @@ import (
 // read, so it may be shared.
 type Snapshot struct {
 	ReadAt time.Time
-	Schema string // the same for two snapshots whose tables and columns are the same
+	Schema string // the same for two snapshots whose tables, views, columns, functions and roles' settings are the same
 	// Deferred says that some constraint or constraint trigger of the database is
 	// deferrable, so that an error may wait for the commit.
 	Deferred bool
+	// DeferredTriggers says that some trigger of the application's is.
+	DeferredTriggers bool
 	// TransactionTimeout says that the setting of this name exists (Postgres 17).
 	TransactionTimeout bool
 	// PreRequest is the quoted name of PostgREST's db-pre-request function; empty
@@ -35,6 +38,7 @@ type Snapshot struct {
 	byOID    map[uint32]*Table
 	settings map[string][]Setting // by role
 	objects  objects
+	sum      hash.Hash // of what Schema is made of
 }
 
 // Setting is one that a role carries (ALTER ROLE … SET), which SET ROLE does not

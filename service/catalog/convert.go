@@ -243,9 +243,13 @@ func isUUID(text string) bool {
 	return true
 }
 
+// uuidText gives each UUID one text, so that two of the same are.
 func uuidText(_ jsontext.Kind, text string) (string, error) {
 	if !isUUID(text) {
 		return "", errors.New("send a UUID")
 	}
-	return strings.ToLower(text), nil
+	if text = strings.ToLower(text); len(text) == 32 {
+		text = strings.Join([]string{text[:8], text[8:12], text[12:16], text[16:20], text[20:]}, "-")
+	}
+	return text, nil
 }

@@ -2,16 +2,19 @@ package catalog
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 )
 
 // Reach is the relations that a query may read, or a write may change: those that
 // it names and those it comes to through views, policies, triggers, functions,
-// rules, partitions and cascades. It holds too many rather than too few.
+// rules, partitions and cascades, as far as the catalogue had them when it was last
+// read. It holds too many rather than too few.
 type Reach struct {
 	all       bool // it cannot be told
 	relations map[uint32]bool
@@ -30,6 +33,9 @@ func (r Reach) Meets(other Reach) bool {
 	return false
 }
 
+// Anything reports that it cannot be told.
+func (r Reach) Anything() bool { return r.all }
+
 // Includes reports whether a table is among them.
 func (r Reach) Includes(t *Table) bool { return r.all || r.relations[t.OID] }
 
@@ -44,37 +50,56 @@ func (r Reach) With(other Reach) Reach {
 	return both
 }
 
-// object is a relation or a function, and what it leads to.
+// object is a relation or a function, or a name that some have; and what it leads to.
 type object struct {
-	relation      uint32 // 0 of a function
+	relation      uint32 // 0 where it is none
 	reads, writes []*object
 	// Reading it, or writing or calling it, may come to anything.
 	readsAny, writesAny bool
+
+	trigger *trigger // of a trigger's function
 }
+
+// trigger is what a function does to the row that it is called for.
+type trigger struct {
+	any     bool
+	columns []string // that it sets
+}
+
+// name is what stands for all objects of one name, whatever their schemas.
+type name struct{ all, functions object }
 
 // objects are those of the database that are not Postgres' own.
 type objects struct {
-	relations, functions map[uint32]*object
-	named                map[string][]*object // by name alone, whatever the schema; after a dot where it is a word of SQL
+	relations map[uint32]*object
+	names     map[string]*name // after a dot where it is a word of SQL
+	odd       bool             // some operator, cast or type of the application's runs queries, perhaps
+}
+
+func (all *objects) name(text string) *name {
+	if all.names[text] == nil {
+		all.names[text] = &name{}
+	}
+	return all.names[text]
 }
 
 // ReadBy is what a query may read. It is told by the words in it: each that is the
 // name of a relation or function anywhere counts. Of a query that does more than
 // read, or whose answer differs from one time to the next, nothing can be told.
 func (s *Snapshot) ReadBy(sql string) Reach {
-	named, any := s.objects.in(sql)
-	reach := Reach{all: any || changes.MatchString(sql) || differs.MatchString(sql), relations: map[uint32]bool{}}
-	for _, o := range named {
-		reach.add(o)
-		reach.follow(o, reading)
+	names, any := s.objects.in(sql)
+	reach := Reach{all: any || s.objects.odd || changes.MatchString(sql) || differs.MatchString(sql), relations: map[uint32]bool{}}
+	for _, n := range names {
+		reach.follow(&n.all, reading)
 	}
 	return reach
 }
 
-// ChangedBy is what writing a row of a table may change.
+// ChangedBy is what writing a row of a table may change, deferred triggers
+// included.
 func (s *Snapshot) ChangedBy(t *Table) Reach {
 	o := s.objects.relations[t.OID]
-	if o == nil { // the snapshot is of a file
+	if o == nil || s.objects.odd { // the snapshot of a file has none
 		return Reach{all: true}
 	}
 	reach := Reach{relations: map[uint32]bool{t.OID: true}}
@@ -83,15 +108,21 @@ func (s *Snapshot) ChangedBy(t *Table) Reach {
 }
 
 // Apart reports whether neither seeing a row of a table nor writing one involves
-// another row of it; and if so, what seeing one may read besides.
-func (s *Snapshot) Apart(t *Table) (besides Reach, apart bool) {
+// another row of it, and the row that is written is the one with the key that was
+// sent; and if so, what seeing a row may read besides.
+func (s *Snapshot) Apart(t *Table, key []*Column) (besides Reach, apart bool) {
 	o := s.objects.relations[t.OID]
-	if o == nil {
+	if o == nil || s.objects.odd {
 		return Reach{all: true}, false
 	}
 	read, written := Reach{relations: map[uint32]bool{}}, Reach{relations: map[uint32]bool{}}
 	read.follow(o, reading)
 	written.follow(o, writing)
+	for _, f := range o.writes {
+		if f.trigger != nil && (f.trigger.any || slices.ContainsFunc(key, func(c *Column) bool { return slices.Contains(f.trigger.columns, fold(c.Name)) })) {
+			return read, false
+		}
+	}
 	return read, !read.all && !written.all && !read.relations[t.OID] && !written.relations[t.OID]
 }
 
@@ -108,7 +139,10 @@ func (r *Reach) follow(from *object, edges direction) {
 		to, any := edges(queue[0])
 		r.all = r.all || any
 		for _, o := range to {
-			if r.add(o); !seen[o] {
+			if o.relation != 0 {
+				r.relations[o.relation] = true
+			}
+			if !seen[o] {
 				seen[o] = true
 				queue = append(queue, o)
 			}
@@ -116,83 +150,124 @@ func (r *Reach) follow(from *object, edges direction) {
 	}
 }
 
-func (r *Reach) add(o *object) {
-	if o.relation != 0 {
-		r.relations[o.relation] = true
-	}
-}
-
 // What says nothing of what it reads or changes: statements put together as text,
-// settings, and functions of Postgres that run queries, look at its own tables or
-// at what a transaction has done.
+// settings, definitions, and functions of Postgres that run queries, look at its own
+// tables or at what a transaction has done.
 var (
-	untold = regexp.MustCompile(`(?i)\b(execute|do\s+(\$|'|language)|set\s+(local|session)|set\s+[\w."]+\s+to|set\s+[\w"]+\.|reset|set_config|setval|currval|lastval|information_schema|ts_stat|ts_rewrite|lo_\w+|lo(read|write)|(query|cursor|table|schema|database)_to_xml|pg_\w+)|\bU&"`)
+	untold = regexp.MustCompile(`(?i)\b(execute|create|alter|drop|truncate|do\s+(\$|'|language)|set\s+(local|session)|set\s+[\w."]+\s+to|set\s+[\w"]+\.|reset|set_config|setval|currval|lastval|information_schema|ts_stat|ts_rewrite|lo_\w+|lo(read|write)|(query|cursor|table|schema|database)_to_xml|pg_\w+)|(^|;|\b(begin|then|else|loop))\s*set\s|\bU&"`)
 	told   = regexp.MustCompile(`(?i)^pg_(catalog|trigger_depth|notify|typeof)$`)
 	// What a function that changes something has in it, and a query that locks.
-	changes = regexp.MustCompile(`(?i)\b(insert|update|delete|merge|truncate|copy|refresh|lock|share)\b`)
+	changes = regexp.MustCompile(`(?i)\b(insert|update|delete|merge|copy|refresh|lock|share)\b`)
 	differs = regexp.MustCompile(`(?i)\b(nextval|random\w*|gen_random_\w+|uuid_generate_\w+|clock_timestamp|timeofday)\b`)
-	names   = regexp.MustCompile(`(\.\s*)?([\pL_][\pL\pN_$]*|"(?:[^"]|"")+")`)
+	// Names, as Postgres reads them: see
+	// https://www.postgresql.org/docs/current/sql-syntax-lexical.html.
+	plainName  = regexp.MustCompile(`(\.\s*)?((?:[A-Za-z_]|[^\x00-\x7f])(?:[A-Za-z0-9_$]|[^\x00-\x7f])*)`)
+	quotedName = regexp.MustCompile(`^"((?:[^"]|"")+)"`)
+	// What a trigger's function does to its row.
+	harmless  = regexp.MustCompile(`(?i)\b(return\s+new|(insert|merge)\s+into)\b`)
+	wholeNew  = regexp.MustCompile(`(?i)\bnew\b\s*([^\s.]|$)`)
+	columnNew = regexp.MustCompile(`(?i)\bnew\s*\.\s*"?([^\s"=:;,.()]+)"?\s*(:?=)?`)
+	intoNew   = regexp.MustCompile(`(?i)\binto\b`)
 )
 
-// in finds the objects that a text names, in code, in quotes or in a comment.
-func (all objects) in(text string) (named []*object, any bool) {
+// fold is a name as Postgres keeps it that is not quoted.
+func fold(name string) string {
+	folded := []byte(name)
+	for i, c := range folded {
+		if 'A' <= c && c <= 'Z' {
+			folded[i] = c + 'a' - 'A'
+		}
+	}
+	return cut(string(folded))
+}
+
+// cut cuts a name to the 63 bytes that Postgres keeps of it.
+func cut(name string) string {
+	const most = 63
+	end := min(most, len(name))
+	for end < len(name) && end > 0 && !utf8.RuneStart(name[end]) {
+		end--
+	}
+	return name[:end]
+}
+
+// in finds what a text names, in code, in quotes or in a comment.
+func (all *objects) in(text string) (named []*name, any bool) {
 	for _, found := range untold.FindAllString(text, -1) {
 		any = any || !told.MatchString(found)
 	}
-	seen := map[string]bool{}
-	add := func(name string) {
-		if !seen[name] {
-			seen[name] = true
-			named = append(named, all.named[name]...)
+	seen := map[*name]bool{}
+	add := func(text string) {
+		if n := all.names[text]; n != nil && !seen[n] {
+			seen[n] = true
+			named = append(named, n)
 		}
 	}
-	for _, found := range names.FindAllStringSubmatch(text, -1) {
-		name := found[2]
-		if quoted := strings.Trim(name, `"`); quoted != name {
-			add(strings.ReplaceAll(quoted, `""`, `"`))
-			add("." + quoted)
-			inner, _ := all.in(quoted) // should the quotes be those of a text
-			named = append(named, inner...)
+	for _, found := range plainName.FindAllStringSubmatch(text, -1) {
+		if add(fold(found[2])); found[1] != "" {
+			add("." + fold(found[2]))
+		}
+	}
+	for i := range len(text) { // any quote may be the first one: others stand in texts and comments
+		if text[i] != '"' {
 			continue
 		}
-		for _, name := range []string{name, strings.ToLower(name)} {
-			if add(name); found[1] != "" {
-				add("." + name)
-			}
+		if found := quotedName.FindStringSubmatch(text[i:]); found != nil {
+			quoted := cut(strings.ReplaceAll(found[1], `""`, `"`))
+			add(quoted)
+			add("." + quoted)
 		}
 	}
 	return named, any
 }
 
+// triggerOf tells what a function in PL/pgSQL does to its row.
+func triggerOf(source string) *trigger {
+	source = harmless.ReplaceAllString(source, "")
+	t := &trigger{any: wholeNew.MatchString(source)}
+	into := intoNew.MatchString(source)
+	for _, found := range columnNew.FindAllStringSubmatch(source, -1) {
+		if into || found[2] != "" {
+			t.columns = append(t.columns, fold(found[1]))
+		}
+	}
+	return t
+}
+
 const relationsSQL = `
-select c.oid, c.relname, c.relkind in ('f', 'S'), c.relkind = 'f'
+select c.oid, c.relname, c.relkind in ('f', 'S'), c.relkind = 'f',
+       case when c.relkind in ('v', 'm', 'f') then array(select a.attname || ' ' || a.atttypid from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 order by a.attnum)::text else '' end
   from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
-   and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_toast'`
+   and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'
+ order by c.oid`
 
 // functionsSQL leaves out what is compiled and immutable: it looks at nothing but
 // its arguments. So do the extensions named here, and at the session. A word that
 // SQL keeps for itself names a function only after a dot.
 const functionsSQL = `
-select p.oid, case when exists (select from pg_get_keywords() k where k.word = p.proname and k.catcode in ('C', 'R')) then '.' else '' end || p.proname,
-       p.prosrc, l.lanname not in ('sql', 'plpgsql') or p.prokind = 'a'
+select p.oid, case when k.word is not null then '.' else '' end || p.proname, p.prosrc,
+       l.lanname not in ('sql', 'plpgsql') or p.prokind = 'a', p.prorettype = 'pg_catalog.trigger'::regtype,
+       p.proargtypes::text || ' ' || p.prorettype
   from pg_catalog.pg_proc p
   join pg_catalog.pg_namespace n on n.oid = p.pronamespace
   join pg_catalog.pg_language l on l.oid = p.prolang
+  left join pg_get_keywords() k on k.word = p.proname and k.catcode in ('C', 'R')
  where n.nspname not in ('pg_catalog', 'information_schema', 'postern')
    and not (l.lanname in ('c', 'internal') and p.prokind <> 'a' and p.provolatile = 'i')
    and not exists (select from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
                     where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e' and d.refclassid = 'pg_catalog.pg_extension'::regclass
-                      and e.extname in ('btree_gin', 'btree_gist', 'citext', 'fuzzystrmatch', 'hstore', 'ltree', 'moddatetime', 'pg_session_jwt', 'pg_trgm', 'pgcrypto', 'unaccent', 'uuid-ossp', 'vector'))`
+                      and e.extname in ('btree_gin', 'btree_gist', 'citext', 'fuzzystrmatch', 'hstore', 'ltree', 'moddatetime', 'pg_session_jwt', 'pg_trgm', 'pgcrypto', 'unaccent', 'uuid-ossp', 'vector'))
+ order by p.oid`
 
 // leadsSQL is what leads from one object to another. Of a policy's own table only
 // a subquery counts, which the tree of the expression has an entry of; Postgres
 // records the columns used outside of one alike. What checks and defaults can come
-// to is a function or a sequence. Operators, casts and types are taken for
-// functions of their arguments.
+// to is a function or a sequence. Functions have defaults, too, for their arguments,
+// and those whose body Postgres keeps parsed have in it what they call.
 const leadsSQL = `
-with depends as (
+with depends as materialized (
   select d.classid, d.objid, d.refobjid, d.refclassid = 'pg_catalog.pg_proc'::regclass as calls
     from pg_catalog.pg_depend d
    where d.refclassid in ('pg_catalog.pg_class'::regclass, 'pg_catalog.pg_proc'::regclass)
@@ -211,87 +286,140 @@ select a.adrelid, false, d.refobjid, d.calls, false, true
 union all
 select k.conrelid, false, d.refobjid, true, false, true
   from depends d join pg_catalog.pg_constraint k on d.classid = 'pg_catalog.pg_constraint'::regclass and d.objid = k.oid
- where d.calls and k.contype = 'c'
+ where d.calls and k.contype = 'c' and k.conrelid <> 0
 union all
 select k.confrelid, false, k.conrelid, false, false, true
   from pg_catalog.pg_constraint k
  where k.contype = 'f' and (k.confdeltype not in ('a', 'r') or k.confupdtype not in ('a', 'r'))
 union all
-select t.tgrelid, false, t.tgfoid, true, false, true from pg_catalog.pg_trigger t where not t.tgisinternal
+select t.tgrelid, false, d.refobjid, true, false, true
+  from depends d join pg_catalog.pg_trigger t on d.classid = 'pg_catalog.pg_trigger'::regclass and d.objid = t.oid and not t.tgisinternal
+ where d.calls
 union all
 select i.inhparent, false, i.inhrelid, false, true, true from pg_catalog.pg_inherits i
 union all
 select i.inhrelid, false, i.inhparent, false, false, true from pg_catalog.pg_inherits i
 union all
-select d.objid, true, d.refobjid, d.calls, true, d.calls or p.prosqlbody::text ~ ':commandType [2-9]'
-  from depends d join pg_catalog.pg_proc p on d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and p.prosqlbody is not null`
+select d.objid, true, d.refobjid, d.calls, true, d.calls or coalesce(p.prosqlbody::text ~ ':commandType [2-9]', false)
+  from depends d join pg_catalog.pg_proc p on d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid`
+
+// oddSQL looks for functions, other than compiled ones, behind operators, casts,
+// and what types check, compare and default to; and for triggers that may wait for a
+// transaction's end.
+const oddSQL = `
+select exists (
+  select from pg_catalog.pg_depend d
+    join pg_catalog.pg_proc p on d.refclassid = 'pg_catalog.pg_proc'::regclass and d.refobjid = p.oid
+    join pg_catalog.pg_language l on l.oid = p.prolang and l.lanname not in ('c', 'internal')
+    left join pg_catalog.pg_constraint k on d.classid = 'pg_catalog.pg_constraint'::regclass and k.oid = d.objid
+   where d.classid in ('pg_catalog.pg_operator'::regclass, 'pg_catalog.pg_cast'::regclass, 'pg_catalog.pg_type'::regclass) or k.contypid <> 0
+), exists (select from pg_catalog.pg_trigger where not tgisinternal and tgdeferrable)`
 
 func (s *Snapshot) readObjects(ctx context.Context, q Querier) error {
-	all := objects{relations: map[uint32]*object{}, functions: map[uint32]*object{}, named: map[string][]*object{}}
-	var (
-		oid, target         uint32
-		name, source        string
-		one, other          bool
-		calls, read, change bool
-	)
-	rows, err := q.Query(ctx, relationsSQL)
+	s.objects = objects{relations: map[uint32]*object{}, names: map[string]*name{}}
+	functions, err := s.readFunctions(ctx, q)
 	if err != nil {
 		return err
 	}
-	if _, err = pgx.ForEachRow(rows, []any{&oid, &name, &one, &other}, func() error {
-		o := &object{relation: oid, readsAny: one, writesAny: other}
-		all.relations[oid], all.named[name] = o, append(all.named[name], o)
+	rows, err := q.Query(ctx, leadsSQL)
+	if err != nil {
+		return err
+	}
+	var (
+		from, to                                uint32
+		fromFunction, toFunction, reads, writes bool
+	)
+	_, err = pgx.ForEachRow(rows, []any{&from, &fromFunction, &to, &toFunction, &reads, &writes}, func() error {
+		find := func(oid uint32, function bool) *object {
+			if function {
+				return functions[oid]
+			}
+			return s.objects.relations[oid]
+		}
+		one, other := find(from, fromFunction), find(to, toFunction)
+		if one == nil || other == nil {
+			return nil
+		}
+		if reads {
+			one.reads = append(one.reads, other)
+		}
+		if writes {
+			one.writes = append(one.writes, other)
+		}
+		one.readsAny = one.readsAny || fromFunction && writes && !toFunction // it does more than read
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	rows, err = q.Query(ctx, oddSQL)
+	if err != nil {
+		return err
+	}
+	rows.Next()
+	err = rows.Scan(&s.objects.odd, &s.DeferredTriggers)
+	rows.Close()
+	return err
+}
+
+// readFunctions reads the relations and the functions, and what these name.
+func (s *Snapshot) readFunctions(ctx context.Context, q Querier) (map[uint32]*object, error) {
+	var (
+		oid                          uint32
+		text, source, signature      string
+		readsAny, writesAny, trigger bool
+	)
+	rows, err := q.Query(ctx, relationsSQL)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = pgx.ForEachRow(rows, []any{&oid, &text, &readsAny, &writesAny, &signature}, func() error {
+		fmt.Fprintln(s.sum, oid, signature)
+		o := &object{relation: oid, readsAny: readsAny, writesAny: writesAny}
+		s.objects.relations[oid] = o
+		n := s.objects.name(text)
+		n.all.reads = append(n.all.reads, o)
 		return nil
 	}); err != nil {
-		return err
+		return nil, err
 	}
 	if rows, err = q.Query(ctx, functionsSQL); err != nil {
-		return err
+		return nil, err
 	}
-	sources := map[*object]string{}
-	if _, err = pgx.ForEachRow(rows, []any{&oid, &name, &source, &other}, func() error {
-		o := &object{readsAny: other, writesAny: other}
-		all.functions[oid], all.named[name] = o, append(all.named[name], o)
-		if !other {
-			sources[o] = source
+	functions, sources := map[uint32]*object{}, map[string][]*object{}
+	if _, err = pgx.ForEachRow(rows, []any{&oid, &text, &source, &readsAny, &trigger, &signature}, func() error {
+		fmt.Fprintln(s.sum, oid, signature)
+		o := &object{readsAny: readsAny, writesAny: readsAny}
+		functions[oid] = o
+		n := s.objects.name(text)
+		n.all.reads, n.functions.writes = append(n.all.reads, o), append(n.functions.writes, o)
+		if !readsAny {
+			sources[source] = append(sources[source], o)
+		}
+		if trigger {
+			o.trigger = triggerOf(source)
 		}
 		return nil
 	}); err != nil {
-		return err
+		return nil, err
 	}
-	for o, source := range sources {
-		named, any := all.in(source)
-		changes := changes.MatchString(source)
-		o.reads, o.readsAny, o.writesAny = named, any || changes || differs.MatchString(source), any
-		for _, other := range named {
-			if other.relation == 0 || changes {
-				o.writes = append(o.writes, other)
+	for _, n := range s.objects.names {
+		n.all.writes = n.all.reads
+	}
+	for source, same := range sources { // schemas of tenants have the same functions
+		named, any := s.objects.in(source)
+		changes, differs := changes.MatchString(source), differs.MatchString(source)
+		for _, o := range same {
+			o.readsAny, o.writesAny = any || changes || differs, any
+			for _, n := range named {
+				o.reads = append(o.reads, &n.all)
+				if changes {
+					o.writes = append(o.writes, &n.all)
+				} else {
+					o.writes = append(o.writes, &n.functions)
+				}
 			}
 		}
 	}
-	if rows, err = q.Query(ctx, leadsSQL); err != nil {
-		return err
-	}
-	_, err = pgx.ForEachRow(rows, []any{&oid, &one, &target, &calls, &read, &change}, func() error {
-		from, to := all.relations[oid], all.relations[target]
-		if one {
-			from = all.functions[oid]
-		}
-		if calls {
-			to = all.functions[target]
-		}
-		if from == nil || to == nil {
-			return nil
-		}
-		if read && !slices.Contains(from.reads, to) {
-			from.reads = append(from.reads, to)
-		}
-		if change && !slices.Contains(from.writes, to) {
-			from.writes = append(from.writes, to)
-		}
-		from.readsAny = from.readsAny || one && change && !calls // a function that does more than read
-		return nil
-	})
-	s.objects = all
-	return err
+	return functions, nil
 }

@@ -13,7 +13,7 @@ import (
 
 // Read takes a snapshot, with the grants of some roles.
 func Read(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
-	s := &Snapshot{ReadAt: time.Now(), tables: map[[2]string]*Table{}, byOID: map[uint32]*Table{}, settings: map[string][]Setting{}}
+	s := &Snapshot{ReadAt: time.Now(), sum: sha256.New(), tables: map[[2]string]*Table{}, byOID: map[uint32]*Table{}, settings: map[string][]Setting{}}
 	types, err := readTypes(ctx, q)
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalogue's types: %w", err)
@@ -34,6 +34,7 @@ func Read(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
 			return nil, fmt.Errorf("reading the catalogue's %s: %w", step.what, err)
 		}
 	}
+	s.Schema = hex.EncodeToString(s.sum.Sum(nil))
 	return s, nil
 }
 
@@ -62,8 +63,6 @@ func (s *Snapshot) readColumns(ctx context.Context, q Querier, types *typeTable)
 		c      Column
 		typeID uint32
 	)
-	sum := sha256.New()
-	defer func() { s.Schema = hex.EncodeToString(sum.Sum(nil)) }()
 	_, err = pgx.ForEachRow(rows, []any{&t.OID, &t.Schema, &t.Name, &t.RowSecurity, &c.Name, &c.TypeName, &typeID, &c.Modifier,
 		&c.NotNull, &c.HasDefault, &c.Generated, &c.Identity, &c.Loose}, func() error {
 		table := s.byOID[t.OID]
@@ -74,7 +73,7 @@ func (s *Snapshot) readColumns(ctx context.Context, q Querier, types *typeTable)
 			s.byOID[t.OID] = table
 			s.tables[[2]string{t.Schema, t.Name}] = table
 		}
-		fmt.Fprintln(sum, t.OID, t.RowSecurity, c.Name, typeID, c.TypeName, c.NotNull, c.HasDefault, c.Generated, c.Identity)
+		fmt.Fprintln(s.sum, t.OID, t.RowSecurity, c.Name, typeID, c.TypeName, c.NotNull, c.HasDefault, c.Generated, c.Identity)
 		column := c
 		column.sql = pgx.Identifier{c.Name}.Sanitize()
 		column.Type, column.Modifier = types.resolve(typeID, c.Modifier)
@@ -232,7 +231,7 @@ select r.rolname, carried.setting
  cross join unnest(d.setconfig) as carried(setting)
  where d.setdatabase in (0, (select oid from pg_catalog.pg_database where datname = current_database()))
    and not exists (select from pg_catalog.pg_settings s where s.name = split_part(carried.setting, '=', 1) and s.context <> 'user')
- order by d.setdatabase`
+ order by d.setdatabase, r.rolname`
 
 // PostgREST reads its configuration from its own login role, see
 // https://docs.postgrest.org/en/stable/references/configuration.html#in-database-configuration.
@@ -254,6 +253,7 @@ func (s *Snapshot) readSettings(ctx context.Context, q Querier) error {
 			function = value
 		case strings.HasPrefix(name, "pgrst."):
 		default:
+			fmt.Fprintln(s.sum, role, setting)
 			s.settings[role] = append(s.settings[role], Setting{name, value})
 		}
 		return nil

@@ -61,12 +61,34 @@ func TestReach(t *testing.T) {
 		create table filled (id int primary key, n int);
 		create function fill() returns int language sql as $$ insert into log values (1); select 1 $$;
 		alter table filled alter n set default fill();
+		create function locked() returns setof other language sql as 'select * from other for update';
 		create table filled_too (id int primary key, n int);
 		create function fill_too() returns int language sql begin atomic insert into log values (1); select 1; end;
 		alter table filled_too alter n set default fill_too();
 		create table checked (id int primary key check (fill() = id));
 		create table numbered (id serial primary key);
 		create table ruled (id int primary key); create rule r as on insert to ruled do also insert into log values (1);
+		create table rekeyed (id text primary key);
+		create function rekey() returns trigger language plpgsql as $$ begin NEW . "id" = lower(new.id); return new; end $$;
+		create trigger k before insert on rekeyed for each row execute function rekey();
+		create table remade (id text primary key);
+		create function remake() returns trigger language plpgsql as $$ begin new := jsonb_populate_record(new, '{}'); return new; end $$;
+		create trigger k before insert on remade for each row execute function remake();
+		create table chosen (id text primary key);
+		create function choose() returns trigger language plpgsql as $$ begin select 'x' into new.id; return new; end $$;
+		create trigger k before insert on chosen for each row execute function choose();
+		create table when_ (id int primary key);
+		create trigger w after insert on when_ for each row when (fill() = new.id) execute function stamp();
+		create table truncates (id int primary key);
+		create function truncates() returns trigger language plpgsql as $$ begin truncate plain cascade; return null; end $$;
+		create trigger w after insert on truncates for each row execute function truncates();
+		create table paths (id int primary key);
+		create function paths() returns trigger language plpgsql as $$ begin set search_path = app; return null; end $$;
+		create trigger w after insert on paths for each row execute function paths();
+		create function log_size() returns bigint language sql as 'select count(*) from log';
+		create function defaulted(n bigint default log_size()) returns bigint language sql as 'select n';
+		create table "हिन्दी" (id int primary key); create table É (id int primary key); create table "x""" (id int primary key); create table "a-b" (id int primary key);
+		create table a_name_that_is_so_long_that_postgres_keeps_no_more_than_its_first_part (id int primary key);
 		create extension tcn; create table compiled (id int primary key);
 		create trigger l after delete on compiled for each row execute function triggered_change_notification();
 		create foreign data wrapper nowhere; create server nowhere foreign data wrapper nowhere; create foreign table foreign_ (id int) server nowhere;
@@ -99,6 +121,15 @@ func TestReach(t *testing.T) {
 		{"log", []string{"select * from log_of_log"}, []string{"select * from logged"}},
 		{"dynamic", []string{anything}, nil},
 		{"sets", []string{anything}, nil},
+		{"truncates", []string{anything}, nil},
+		{"paths", []string{anything}, nil},
+		{"when_", []string{"select * from log_of_log"}, []string{"select * from plain"}},
+		{"log", []string{"select defaulted()"}, nil},
+		{"हिन्दी", []string{"select * from हिन्दी", `select * from "हिन्दी"`}, []string{"select * from plain"}},
+		{"É", []string{"select * from É"}, []string{"select * from plain"}},
+		{`x"`, []string{`select * from "x"""`}, []string{"select * from plain"}},
+		{"a-b", []string{`select 'a 5" screen' from "a-b"`, `select 'a 5" screen', "a-b".id from "a-b"`}, []string{"select * from plain"}},
+		{"a_name_that_is_so_long_that_postgres_keeps_no_more_than_its_fir", []string{"select * from a_name_that_is_so_long_that_postgres_keeps_no_more_than_its_first_part", `select * from "a_name_that_is_so_long_that_postgres_keeps_no_more_than_its_first_part"`}, []string{"select * from plain"}},
 		{"reading", nil, []string{"select * from plain"}},
 		{"filled", []string{"select * from log_of_log"}, []string{"select * from plain"}},
 		{"filled_too", []string{"select * from log_of_log"}, []string{"select * from plain"}},
@@ -110,7 +141,7 @@ func TestReach(t *testing.T) {
 		{"children", []string{"select * from grandchildren"}, []string{"select * from parents"}},
 		{"whole", []string{"select * from whole", "select * from part"}, []string{"select * from plain"}},
 		// What nobody can tell of.
-		{"plain", []string{"select * from simple for update", "select relname from pg_class", "select query_to_xml('…', true, false, '')", `select U&"\0070lain"`, "select currval('x')", "select app.cast('x')", `select "app"."cast"('x')`, "select dblink('…')", "select * from foreign_", "select nextval('x')", "select fill()", "select fill_too()"}, nil},
+		{"plain", []string{"select * from simple for update", "select relname from pg_class", "select query_to_xml('…', true, false, '')", `select U&"\0070lain"`, "select currval('x')", "select app.cast('x')", `select "app"."cast"('x')`, "select dblink('…')", "select * from foreign_", "select nextval('x')", "select fill()", "select fill_too()", "select locked()", "create table x ()"}, nil},
 	} {
 		table := snapshot.Table("public", test.written)
 		require.NotNil(t, table, test.written)
@@ -125,9 +156,32 @@ func TestReach(t *testing.T) {
 	for name, want := range map[string]bool{
 		"plain": true, "simple": true, "queried": true, "guarded": true, "stamped": true, "logged": true, "parents": true, "numbered": true,
 		"recursive": false, "tree": false, "whole": false, "dynamic": false, "ruled": false,
+		"rekeyed": false, "remade": false, "chosen": false,
 	} {
-		besides, apart := snapshot.Apart(snapshot.Table("public", name))
+		table := snapshot.Table("public", name)
+		besides, apart := snapshot.Apart(table, []*catalog.Column{table.Column("id")})
 		require.Equal(t, want, apart, name)
 		require.Equal(t, name == "queried" || name == "guarded", besides.Meets(snapshot.ChangedBy(snapshot.Table("public", "members"))), name)
+	}
+
+	// What no query or trigger says keeps all from being told.
+	for _, odd := range []string{
+		`create operator === (function = app.same, leftarg = int, rightarg = int)`,
+		`create domain short as text check (app.fits(value))`,
+		`create cast (text as app.pair) with function app.made(text)`,
+	} {
+		database := rig.NewDatabase(t)
+		database.Exec(t, `create schema app; create type app.pair as (a int, b int); create table other (id int); create table plain (id int);
+			create function app.same(int, int) returns boolean language sql as 'select $1 = $2';
+			create function app.fits(text) returns boolean language plpgsql as $$ begin return true; end $$;
+			create function app.made(text) returns app.pair language sql as 'select 1, 2'`)
+		meets := func() bool {
+			snapshot, err := catalog.Read(t.Context(), database.Owner, nil)
+			require.NoError(t, err)
+			return snapshot.ReadBy("select * from other").Meets(snapshot.ChangedBy(snapshot.Table("public", "plain")))
+		}
+		require.False(t, meets())
+		database.Exec(t, odd)
+		require.True(t, meets(), odd)
 	}
 }

@@ -140,6 +140,81 @@ func TestTogetherIsApart(t *testing.T) {
 	}
 }
 
+// TestTogetherOrNot has what tells lookups apart that look alike, and what may come
+// between them, each in two databases as above.
+func TestTogetherOrNot(t *testing.T) {
+	t.Parallel()
+	const (
+		boards = `create table boards (id text primary key, archived boolean not null default false); insert into boards values ('b1', false), ('b3', false), ('b4', true);
+			create table cards (id text primary key, board text, title text, n int); insert into cards values ('c1', 'b1'), ('c2', 'b1');
+			create table other (id text primary key, board text);
+			create function archive() returns trigger language plpgsql security definer as $$ begin update boards set archived = true where id = new.board; return null; end $$;`
+		open   = `{name: open, on: [put, patch], lookup: {b: select archived from boards where id = $new.board}, check: lookup.b == null || !lookup.b.archived, code: CLOSED, message: No}`
+		titled = `{name: open, on: [patch], when: has(data.title), lookup: {b: select archived from boards where id = $new.board}, check: lookup.b == null || !lookup.b.archived, code: CLOSED, message: No}`
+	)
+	put := func(table, id, data string) string { return op("PUT", table, id, data, "") }
+	patch := func(table, id, data string) string { return op("PATCH", table, id, data, "") }
+	for _, test := range []struct {
+		name, schema, policies string
+		transactions           []string
+		outcome                string
+	}{
+		{"ParametersOfOtherKinds", boards, `{cards: {allow: all, rules: [
+				{name: a, lookup: {b: select archived from boards where id = $auth.sub}, check: lookup.b == null || !lookup.b.archived, code: SUB, message: No},
+				{name: b, lookup: {b: select archived from boards where id = $id}, check: lookup.b == null || !lookup.b.archived, code: ID, message: No}]}}`,
+			[]string{put("cards", "b3", "") + "," + put("cards", "b4", "")}, "ID 1"},
+		{"ADeferredTrigger", boards + `create constraint trigger a after insert on other deferrable initially deferred for each row execute function archive()`, `{other: {allow: all}, cards: {allow: all, rules: [` + open + `]}}`,
+			[]string{put("other", "1", `"board":"b3"`) + "," + put("cards", "1", `"board":"b3"`), put("cards", "2", `"board":"b3"`)}, "success\nfatal_error CLOSED 0"},
+		{"ALookupThatCounts", boards + `create table hits (who text); grant all on hits to authenticated;
+				create function hit(w text) returns bigint language plpgsql as $$ begin insert into hits values (w); return (select count(*) from hits where who = w); end $$`,
+			`{cards: {allow: all, rules: [{name: r, lookup: {h: select hit($auth.sub) as n}, check: lookup.h.n < 3, code: RATE, message: No}]}}`,
+			[]string{put("cards", "1", "") + "," + put("cards", "2", "") + "," + put("cards", "3", "")}, "RATE 2"},
+		{"ALookupThatChangesWhatAnotherReads", boards + `create table hits (who text); grant all on hits to authenticated;
+				create function hit(w text) returns bigint language plpgsql as $$ begin insert into hits values (w); return 1; end $$`,
+			`{cards: {allow: all, rules: [{name: a, lookup: {h: select hit($id) as n}, check: lookup.h.n < 3, code: RATE, message: No}, {name: b, lookup: {h: "select count(*) as n from hits where $id <> ''"}, check: lookup.h.n < 2, code: FEW, message: No}]}}`,
+			[]string{put("cards", "1", "") + "," + put("cards", "2", "")}, "FEW 1"},
+		{"TwoTablesOfDifferentKeys", boards + `alter table cards add slug text unique; update cards set slug = 's' || id`, `{cards: {allow: all, rules: [` + titled + `]}, slugs: {table: cards, id: [slug], allow: all}}`,
+			[]string{patch("cards", "c2", `"title":"x"`) + "," + patch("slugs", "sc1", `"board":"b4"`) + "," + patch("cards", "c1", `"title":"x"`)}, "CLOSED 2"},
+		{"ATriggerThatChangesTheKey", boards + `create function low() returns trigger language plpgsql as $$ begin new.id := lower(new.id); return new; end $$; create trigger l before insert on cards for each row execute function low()`,
+			`{cards: {allow: all, rules: [` + titled + `]}}`, []string{patch("cards", "c2", `"title":"x"`) + "," + put("cards", "C1", `"board":"b4"`) + "," + patch("cards", "c1", `"title":"x"`)}, "CLOSED 2"},
+		{"TwoSpellingsOfAKey", boards + `create table uuids (id uuid primary key, board text, title text); insert into uuids values ('00000000-0000-4000-8000-000000000001', 'b1'), ('00000000-0000-4000-8000-000000000002', 'b1'); grant all on uuids to authenticated`,
+			`{uuids: {allow: all, rules: [` + titled + `]}}`,
+			[]string{patch("uuids", "00000000-0000-4000-8000-000000000001", `"title":"x"`) + "," + patch("uuids", "00000000000040008000000000000002", `"board":"b4"`) + "," + patch("uuids", "00000000-0000-4000-8000-000000000002", `"title":"x"`)}, "CLOSED 2"},
+		{"ALateErrorAndAnother", boards + `alter table cards alter n set default 0; create table refers (id text primary key references boards); grant all on refers to authenticated`,
+			`{refers: {allow: all}, cards: {allow: all, put: replace, rules: [{name: r, on: [put], lookup: {d: select 1 / $new.n as d}, check: lookup.d.d == 1, code: NO, message: No}]}}`,
+			[]string{put("cards", "1", "") + "," + put("refers", "none", "") + "," + put("cards", "2", "")}, "retryable_error"},
+		{"TheNameOfTheGroup", boards, `{cards: {allow: all, rules: [{name: r, lookup: {b: "select 1 as n from (select 'x' as p1) as postern_asked where $new.title = 'x'"}, check: lookup.b == null, code: NO, message: No}]}}`,
+			[]string{put("cards", "1", `"title":"y"`) + "," + put("cards", "2", `"title":"x"`)}, "NO 1"},
+		{"AnErrorThatPasses", boards + `create function fails(t text) returns int language plpgsql as $$ begin if t = 'x' then raise 'later' using errcode = '55000'; end if; return 1; end $$`,
+			`{cards: {allow: all, rules: [{name: r, lookup: {s: select fails($new.title) as n}, check: lookup.s.n > 0, code: NO, message: No}]}}`,
+			[]string{put("cards", "1", `"title":"y"`), put("cards", "2", `"title":"x"`)}, "success\nretryable_error"},
+		{"AKeyThatDoesNotFit", boards + `create table hosts (id inet primary key); grant all on hosts to authenticated`, `{hosts: {allow: all, rules: [{name: r, check: old == null || old.id != 'x', code: NO, message: No}]}}`,
+			[]string{op("DELETE", "hosts", "10.0.0.1", "", "") + "," + op("DELETE", "hosts", "nonsense", "", "")}, "INVALID_DATA 1"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var got [2]string
+			for i := range got {
+				w := newWorld(t, testdata, rig.Policies(t, "tables: {}"))
+				w.Exec(t, test.schema+"; grant select, insert, update, delete on boards, cards, other to authenticated")
+				require.NoError(t, w.applier.Catalog.Refresh(t.Context()))
+				live := rig.Policies(t, "tables: "+test.policies)
+				if w.applier.Policies = live; i == 0 {
+					require.NoError(t, w.prepare(t, live))
+				}
+				batch, err := upload.DecodeBatch([]byte(`{"transactions":[{"crud":[` + strings.Join(test.transactions, `]},{"crud":[`) + `]}]}`))
+				require.NoError(t, err)
+				for _, result := range w.applier.Apply(t.Context(), slog.New(slog.NewJSONHandler(w.logs, nil)), as(t, "b1", nil), batch) {
+					got[i] += summary(result) + "\n"
+				}
+				got[i] += w.Text(t, "select coalesce(string_agg(t::text, ' ' order by id), '') from cards t")
+			}
+			require.Equal(t, got[1], got[0])
+			require.Contains(t, got[0], test.outcome)
+		})
+	}
+}
+
 // drawTied draws the operations of transactions.
 func drawTied(r *rapid.T) []string {
 	transactions := make([]string, rapid.IntRange(1, 4).Draw(r, "transactions"))
