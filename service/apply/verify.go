@@ -2,7 +2,6 @@ package apply
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -272,16 +271,19 @@ func (v *verification) unseen() policies.Row {
 // who would make it here, and so can what is counted.
 func (s *sender) lockSteps(transactions []*transaction) (steps []step) {
 	var (
-		locked, deleted = map[*catalog.Table]rows{}, map[*catalog.Table]rows{}
-		tables          = map[*catalog.Table]bool{} // of both
+		locked, deleted = map[string]rows{}, map[string]rows{} // by table and columns of the key
 		keys            []string
 		verified        int
 	)
-	add := func(to map[*catalog.Table]rows, v *verification) {
-		if tables[v.table] = true; to[v.table] == nil {
-			to[v.table] = rows{}
+	add := func(to map[string]rows, v *verification) {
+		of := fmt.Sprintf("%010d", v.table.OID)
+		for _, c := range v.key {
+			of += " " + c.SQL()
 		}
-		to[v.table][v.name] = v
+		if to[of] == nil {
+			to[of] = rows{}
+		}
+		to[of][v.name] = v
 	}
 	for _, t := range transactions {
 		for _, statement := range t.plan {
@@ -310,13 +312,11 @@ func (s *sender) lockSteps(transactions []*transaction) (steps []step) {
 	if verified < 2 || s.apart {
 		return steps // each locks its row itself
 	}
-	for _, table := range slices.SortedFunc(maps.Keys(tables), func(a, b *catalog.Table) int { return cmp.Compare(a.OID, b.OID) }) {
-		if rows := locked[table]; rows != nil {
-			steps = append(steps, lockStep(table, sorted(rows)))
-		}
-		if rows := deleted[table]; rows != nil {
-			steps = append(steps, lockDeleted(table, sorted(rows)))
-		}
+	for _, of := range slices.Sorted(maps.Keys(locked)) {
+		steps = append(steps, lockStep(locked[of].list()))
+	}
+	for _, of := range slices.Sorted(maps.Keys(deleted)) {
+		steps = append(steps, lockDeleted(deleted[of].list()))
 	}
 	return steps
 }
@@ -324,7 +324,7 @@ func (s *sender) lockSteps(transactions []*transaction) (steps []step) {
 // rows are those of a table that are to be locked, by name.
 type rows map[string]*verification
 
-func sorted(r rows) (list []*verification) {
+func (r rows) list() (list []*verification) {
 	for _, name := range slices.Sorted(maps.Keys(r)) {
 		list = append(list, r[name])
 	}
@@ -334,7 +334,8 @@ func sorted(r rows) (list []*verification) {
 // lockStep compares each column of the key for itself, whose type then need not be
 // named: the role may not know the name. Where keys have several columns, rows that
 // mix those of two may be locked, too.
-func lockStep(table *catalog.Table, rows []*verification) step {
+func lockStep(rows []*verification) step {
+	table := rows[0].table
 	conditions, names := make([]string, len(rows[0].key)), make([]string, len(rows[0].key))
 	for i, c := range rows[0].key {
 		names[i] = "t." + c.SQL()
@@ -346,7 +347,8 @@ func lockStep(table *catalog.Table, rows []*verification) step {
 
 // lockDeleted locks rows that are to be deleted as each operation does once more:
 // some may only come to be there.
-func lockDeleted(table *catalog.Table, rows []*verification) step {
+func lockDeleted(rows []*verification) step {
+	table := rows[0].table
 	columns, arrays := make([]string, len(rows[0].key)), make([]string, len(rows[0].key))
 	names, texts := slices.Clone(columns), slices.Clone(columns)
 	for i, c := range rows[0].key {

@@ -303,7 +303,11 @@ func (w *write) isAssigned(column *catalog.Column) bool { return slices.Contains
 // seen names the row for postern.seen, the setting that says which row rules have
 // seen.
 func (w *write) seen() []byte {
-	return fmt.Appendf(nil, "%d %s", w.table.OID, catalog.TextArray(texts(w.values[:w.keys])))
+	columns := make([]string, w.keys)
+	for i, c := range w.keyColumns() {
+		columns[i] = c.Name
+	}
+	return fmt.Appendf(nil, "%d %s %s", w.table.OID, catalog.TextArray(columns), catalog.TextArray(texts(w.values[:w.keys])))
 }
 
 func (w *write) indexOf(column *catalog.Column) int {

@@ -188,6 +188,9 @@ func TestTogetherOrNot(t *testing.T) {
 		{"AnErrorThatPasses", boards + `create function fails(t text) returns int language plpgsql as $$ begin if t = 'x' then raise 'later' using errcode = '55000'; end if; return 1; end $$`,
 			`{cards: {allow: all, rules: [{name: r, lookup: {s: select fails($new.title) as n}, check: lookup.s.n > 0, code: NO, message: No}]}}`,
 			[]string{put("cards", "1", `"title":"y"`), put("cards", "2", `"title":"x"`)}, "success\nretryable_error"},
+		{"KeysOfOneAndTwoColumns", boards + `alter table cards add unique (board, n); update cards set n = 1 where id = 'c1'`,
+			`{cards: {allow: all, rules: [{name: r, check: old == null || old.title != 'x', code: NO, message: No}]}, pairs: {table: cards, id: [board, n], separator: "/", allow: all, rules: [{name: r, check: old == null || old.title != 'x', code: NO, message: No}]}}`,
+			[]string{patch("cards", "c2", `"title":"x"`) + "," + patch("pairs", "b1/1", `"title":"x"`) + "," + op("DELETE", "pairs", "b1/1", "", "") + "," + op("DELETE", "cards", "c2", "", "")}, "NO 2"},
 		{"AKeyThatDoesNotFit", boards + `create table hosts (id inet primary key); grant all on hosts to authenticated`, `{hosts: {allow: all, rules: [{name: r, check: old == null || old.id != 'x', code: NO, message: No}]}}`,
 			[]string{op("DELETE", "hosts", "10.0.0.1", "", "") + "," + op("DELETE", "hosts", "nonsense", "", "")}, "INVALID_DATA 1"},
 	} {
