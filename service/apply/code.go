@@ -29,6 +29,7 @@ func (s *sender) interact(ctx context.Context, conn *pgx.Conn, prologue []step, 
 		if t.Rejection != nil {
 			continue
 		}
+		s.later = false
 		asked, failed := s.askCode(ctx, conn, i, t)
 		if failed == nil {
 			s.later = s.together([]*transaction{asked})

@@ -112,11 +112,15 @@ func (s *sender) sendPatiently(ctx context.Context, transactions []*transaction)
 	started := time.Now()
 	for attempt := 1; ; attempt++ {
 		failed := s.send(ctx, transactions)
-		if failed != nil && !s.apart && s.misplaced(failed) {
-			s.apart = true
+		if failed == nil {
+			return nil
+		}
+		again := classify(failed).again != nil
+		if s.misplaced(failed) && (!again || attempt >= maxAttempts) {
+			s.apart, attempt = true, 0
 			continue
 		}
-		if failed == nil || classify(failed).again == nil {
+		if !again {
 			return failed
 		}
 		exhausted := attempt >= maxAttempts
@@ -131,12 +135,14 @@ func (s *sender) sendPatiently(ctx context.Context, transactions []*transaction)
 	}
 }
 
-// misplaced reports whether a step failed that stands for several operations, or
-// before one that would have come first: then each is to make its own lookups and
-// lock its own row, which shows whose failure it is.
+// misplaced reports whether a failure may belong to another operation than it seems:
+// the step stands for several, or a lookup that was put off might have failed before
+// it. Then all is done once more, with each operation by itself.
 func (s *sender) misplaced(failed *failure) bool {
-	out := classify(failed)
-	return failed.rejection == nil && !lost(failed.err) && out.again == nil && !out.answered && (failed.shared != nil || failed.lock || s.later)
+	if s.apart || failed.rejection != nil || lost(failed.err) || !failed.ofWrite() || classify(failed).answered {
+		return false
+	}
+	return failed.lock || failed.shared != nil && failed.shared.several() || s.later
 }
 
 // anything reports whether the database has to be asked at all. An operation

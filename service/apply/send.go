@@ -45,7 +45,7 @@ type step struct {
 	sql         string
 	args        [][]byte
 	query       *query  // where its first row is wanted
-	shared      *shared // where the rows are wanted by several
+	shared      *shared // of a lookup, for it and for others
 	lock        bool    // of rows of several operations
 }
 
@@ -74,6 +74,7 @@ type sender struct {
 // send puts transactions into the database in one round trip: applied, or
 // rejected and recorded, all of them or none. nil means committed.
 func (s *sender) send(ctx context.Context, transactions []*transaction) *failure {
+	s.later = false
 	steps, err := s.prologue(ctx, transactions)
 	if err != nil {
 		return failedAtAll(err, true)
@@ -93,7 +94,6 @@ func (s *sender) send(ctx context.Context, transactions []*transaction) *failure
 	case verifies(transactions):
 		failed = s.commitVerified(ctx, pg, steps, transactions)
 	default:
-		s.later = false
 		for i, t := range transactions {
 			steps = s.transactionSteps(steps, i, t)
 		}
@@ -211,15 +211,15 @@ func finish(pipeline *pgconn.Pipeline, s step) error {
 		return errors.New("the database answered out of turn")
 	}
 	switch {
-	case s.query != nil:
-		s.query.row, s.query.found = nil, false
-		if reader.NextRow() {
-			s.query.take(reader.Values())
-		}
 	case s.shared != nil:
 		s.shared.clear()
 		for reader.NextRow() {
 			s.shared.take(reader.Values())
+		}
+	case s.query != nil:
+		s.query.row, s.query.found = nil, false
+		if reader.NextRow() {
+			s.query.take(reader.Values())
 		}
 	}
 	_, err = reader.Close()
@@ -301,7 +301,7 @@ func (s *sender) transactionSteps(steps []step, i int, t *transaction) []step {
 			case q.shared == nil:
 				steps = append(steps, step{kind: reading, transaction: i, operation: statement.operation, sql: q.sql, args: q.args, query: q})
 			case q.shared.lead == q:
-				steps = append(steps, step{kind: reading, transaction: i, operation: statement.operation, sql: q.shared.sql, args: q.shared.args, shared: q.shared})
+				steps = append(steps, step{kind: reading, transaction: i, operation: statement.operation, sql: q.shared.sql, args: q.shared.args, query: q, shared: q.shared})
 			}
 		}
 		if v := statement.verify; v != nil {

@@ -30,6 +30,7 @@ func (g *group) lead() *query {
 
 // groups are those of a request.
 type groups struct {
+	apart  bool // each lookup has its own
 	tables *catalog.Snapshot
 	all    []*group
 	open   map[groupKey]*group // those that further operations may join
@@ -45,22 +46,13 @@ type groupKey struct {
 }
 
 // together has lookups made as one, where they can be. What they read is what the
-// catalogue tells of their words, see catalog.Reach. It reports whether a lookup
-// comes later than it would alone, so that another error may come before its own.
+// catalogue tells of their words, see catalog.Reach. A lookup that stays alone is
+// made by the same query as if it did not: Postgres computes what is made of
+// parameters alone ahead, and of a column's value only where it is needed, so that an
+// error would come or not. later says that a lookup comes later than it would alone,
+// and another error may come before its own.
 func (s *sender) together(transactions []*transaction) (later bool) {
-	lookups := 0
-	for _, t := range transactions {
-		for _, statement := range t.plan {
-			for _, q := range statement.verify.queries() {
-				q.shared = nil
-				lookups++
-			}
-		}
-	}
-	if lookups < 2 || s.apart {
-		return false
-	}
-	gs := groups{tables: s.snapshot, open: map[groupKey]*group{}, reach: map[any]catalog.Reach{}}
+	gs := groups{apart: s.apart, tables: s.snapshot, open: map[groupKey]*group{}, reach: map[any]catalog.Reach{}}
 	for _, t := range transactions {
 		if t.Rejection != nil {
 			continue
@@ -73,10 +65,8 @@ func (s *sender) together(transactions []*transaction) (later bool) {
 		}
 	}
 	for _, g := range gs.all {
-		if len(g.queries) > 1 {
-			g.join(s.who.Role)
-			later = later || g.queries[0].late
-		}
+		g.join(s.who.Role)
+		later = later || g.queries[0].late && len(g.queries) > 1
 	}
 	return later
 }
@@ -87,38 +77,49 @@ func (s *sender) together(transactions []*transaction) (later bool) {
 func (gs *groups) add(w *write, lookups []*query, role string) {
 	gs.close(w, true)
 	for _, q := range lookups {
-		if g := gs.of(q, role); g != nil {
-			g.queries = append(g.queries, q)
-			g.members[w.row()] = true
+		q.shared = nil
+		if q.lookup.Arrays(role) == nil {
+			gs.end(q)
+			continue
 		}
+		g := gs.of(q)
+		g.queries = append(g.queries, q)
+		g.members[w.row()] = true
 	}
 	gs.close(w, false)
 }
 
-// of is the group that a lookup joins, or begins; nil where it has none.
-func (gs *groups) of(q *query, role string) *group {
-	reads := gs.reads(q.lookup)
-	switch {
-	case reads.Anything(): // it may do more than read
-		clear(gs.open)
-		return nil
-	case q.lookup.Arrays(role) == nil:
-		return nil
-	}
+// of is the group that a lookup joins, or begins. One of which nothing can be told
+// has its own, and no other goes on beyond it: it may do more than read.
+func (gs *groups) of(q *query) *group {
 	key := groupKey{q.lookup, q.sql, q.late}
 	if g := gs.open[key]; g != nil && (q.late || !g.written[q.of.row()]) {
 		return g
 	}
-	g := &group{members: map[string]bool{}, written: map[string]bool{}, reads: reads}
+	g := &group{members: map[string]bool{}, written: map[string]bool{}}
+	gs.all = append(gs.all, g)
+	if gs.apart || gs.end(q) {
+		return g
+	}
+	g.reads = gs.reads(q.lookup)
 	if q.ofRow {
 		besides, apart := gs.tables.Apart(q.of.table, q.of.keyColumns())
 		if !apart || !exact(q.of.keyColumns()) {
-			return nil
+			return g
 		}
 		g.reads = g.reads.With(besides)
 	}
-	gs.open[key], gs.all = g, append(gs.all, g)
+	gs.open[key] = g
 	return g
+}
+
+// end ends all groups at a lookup of which nothing can be told.
+func (gs *groups) end(q *query) bool {
+	if gs.apart || !gs.reads(q.lookup).Anything() {
+		return false
+	}
+	clear(gs.open)
+	return true
 }
 
 // close closes the groups whose lookups may read what an operation changes.
@@ -177,10 +178,11 @@ func (gs *groups) changes(w *write) catalog.Reach {
 	return reach
 }
 
-// exact reports whether two keys whose texts differ are different keys.
+// exact reports whether two keys whose texts differ are different keys, of rows that
+// keep them.
 func exact(key []*catalog.Column) bool {
 	return !slices.ContainsFunc(key, func(c *catalog.Column) bool {
-		return c.Type.Kind != catalog.Base || c.Modifier >= 0 || c.Loose || !slices.Contains([]string{"uuid", "int2", "int4", "int8", "text", "varchar"}, c.Type.Name)
+		return c.Generated || c.Type.Kind != catalog.Base || c.Modifier >= 0 || c.Loose || !slices.Contains([]string{"uuid", "int2", "int4", "int8", "text", "varchar"}, c.Type.Name)
 	})
 }
 
@@ -227,7 +229,7 @@ func (g *group) join(role string) {
 }
 
 // each is what the query of a group calls what an operation asks for. A lookup that
-// has this name for something else is nobody's to share.
+// has this name in it is made as it is written.
 const each = "postern_asked"
 
 // forMany writes a lookup's query for several operations: fill writes the one for a
@@ -238,7 +240,7 @@ func forMany(arrays []uint32, fill func(written func(argument) string) string) (
 	var lists, names []string
 	sql = fill(func(a argument) string {
 		i := len(types)
-		list, name := parameter(i+1), "p"+strconv.Itoa(i+1)
+		list, name := parameter(i+1), "postern_"+strconv.Itoa(i+1)
 		types = append(types, 0)
 		switch {
 		case a.ofUser:
@@ -254,9 +256,12 @@ func forMany(arrays []uint32, fill func(written func(argument) string) string) (
 	if len(varying) == 0 {
 		return "select 1, found.* from (" + sql + ") as found", types, nil
 	}
-	return "select " + each + ".place, found.* from unnest(" + strings.Join(lists, ", ") + ") with ordinality as " + each + " (" + strings.Join(names, ", ") + ", place)" +
+	return "select " + each + ".postern_place, found.* from unnest(" + strings.Join(lists, ", ") + ") with ordinality as " + each + " (" + strings.Join(names, ", ") + ", postern_place)" +
 		" cross join lateral (" + sql + ") as found", types, varying
 }
+
+// several reports whether it is for more than one operation, or rule.
+func (s *shared) several() bool { return len(s.places) > 1 || len(s.places[0]) > 1 }
 
 // take gives a row to the queries that it is for.
 func (s *shared) take(row [][]byte) {

@@ -22,7 +22,7 @@ import (
 // read, so it may be shared.
 type Snapshot struct {
 	ReadAt time.Time
-	Schema string // the same for two snapshots whose tables, views, columns, functions and roles' settings are the same
+	Schema string // the same for two snapshots whose tables, views, columns and functions are the same
 	// Deferred says that some constraint or constraint trigger of the database is
 	// deferrable, so that an error may wait for the commit.
 	Deferred bool

@@ -14,7 +14,7 @@ import (
 // Reach is the relations that a query may read, or a write may change: those that
 // it names and those it comes to through views, policies, triggers, functions,
 // rules, partitions and cascades, as far as the catalogue had them when it was last
-// read. It holds too many rather than too few.
+// read. It holds too many rather than too few, and says so where it cannot tell.
 type Reach struct {
 	all       bool // it cannot be told
 	relations map[uint32]bool
@@ -33,7 +33,7 @@ func (r Reach) Meets(other Reach) bool {
 	return false
 }
 
-// Anything reports that it cannot be told.
+// Anything reports whether it cannot be told, so that it may be any relation.
 func (r Reach) Anything() bool { return r.all }
 
 // Includes reports whether a table is among them.
@@ -57,6 +57,7 @@ type object struct {
 	// Reading it, or writing or calling it, may come to anything.
 	readsAny, writesAny bool
 
+	alters  bool     // a function that does more than read
 	trigger *trigger // of a trigger's function
 }
 
@@ -103,7 +104,14 @@ func (s *Snapshot) ChangedBy(t *Table) Reach {
 		return Reach{all: true}
 	}
 	reach := Reach{relations: map[uint32]bool{t.OID: true}}
-	reach.follow(o, writing)
+	called := reach.follow(o, writing)
+	called[o] = true
+	for from := range called { // what is read on the way may call what changes something
+		var read Reach
+		for to := range read.follow(from, reading) {
+			reach.all = reach.all || to.alters && !called[to]
+		}
+	}
 	return reach
 }
 
@@ -133,13 +141,13 @@ func reading(o *object) ([]*object, bool) { return o.reads, o.readsAny }
 func writing(o *object) ([]*object, bool) { return o.writes, o.writesAny }
 
 // follow adds all that an object leads to, itself only where something leads back.
-func (r *Reach) follow(from *object, edges direction) {
-	seen := map[*object]bool{}
+func (r *Reach) follow(from *object, edges direction) (seen map[*object]bool) {
+	seen = map[*object]bool{}
 	for queue := []*object{from}; len(queue) > 0; queue = queue[1:] {
 		to, any := edges(queue[0])
 		r.all = r.all || any
 		for _, o := range to {
-			if o.relation != 0 {
+			if o.relation != 0 && r.relations != nil {
 				r.relations[o.relation] = true
 			}
 			if !seen[o] {
@@ -148,26 +156,29 @@ func (r *Reach) follow(from *object, edges direction) {
 			}
 		}
 	}
+	return seen
 }
 
 // What says nothing of what it reads or changes: statements put together as text,
 // settings, definitions, and functions of Postgres that run queries, look at its own
 // tables or at what a transaction has done.
 var (
-	untold = regexp.MustCompile(`(?i)\b(execute|create|alter|drop|truncate|do\s+(\$|'|language)|set\s+(local|session)|set\s+[\w."]+\s+to|set\s+[\w"]+\.|reset|set_config|setval|currval|lastval|information_schema|ts_stat|ts_rewrite|lo_\w+|lo(read|write)|(query|cursor|table|schema|database)_to_xml|pg_\w+)|(^|;|\b(begin|then|else|loop))\s*set\s|\bU&"`)
+	untold = regexp.MustCompile(`(?i)\b(execute|create|alter|drop|truncate|grant|revoke|comment\s+on|security\s+label|reassign|import|do\s+(\$|'|language)|set\s+(local|session)|set\s+[\w."]+\s+to|set\s+[\w"]+\.|reset|set_config|setval|currval|lastval|information_schema|ts_stat|ts_rewrite|lo_\w+|lo(read|write)|(query|cursor|table|schema|database)_to_xml|pg_\w+)|(^|;|\b(begin|then|else|loop))\s*set\s|\bU&"`)
 	told   = regexp.MustCompile(`(?i)^pg_(catalog|trigger_depth|notify|typeof)$`)
 	// What a function that changes something has in it, and a query that locks.
 	changes = regexp.MustCompile(`(?i)\b(insert|update|delete|merge|copy|refresh|lock|share)\b`)
-	differs = regexp.MustCompile(`(?i)\b(nextval|random\w*|gen_random_\w+|uuid_generate_\w+|clock_timestamp|timeofday)\b`)
+	differs = regexp.MustCompile(`(?i)\b(nextval|random\w*|gen_random_\w+|uuid_generate_\w+|uuidv\d|clock_timestamp|timeofday|setseed|gen_salt|array_(shuffle|sample))\b`)
 	// Names, as Postgres reads them: see
 	// https://www.postgresql.org/docs/current/sql-syntax-lexical.html.
 	plainName  = regexp.MustCompile(`(\.\s*)?((?:[A-Za-z_]|[^\x00-\x7f])(?:[A-Za-z0-9_$]|[^\x00-\x7f])*)`)
 	quotedName = regexp.MustCompile(`^"((?:[^"]|"")+)"`)
-	// What a trigger's function does to its row.
-	harmless  = regexp.MustCompile(`(?i)\b(return\s+new|(insert|merge)\s+into)\b`)
-	wholeNew  = regexp.MustCompile(`(?i)\bnew\b\s*([^\s.]|$)`)
-	columnNew = regexp.MustCompile(`(?i)\bnew\s*\.\s*"?([^\s"=:;,.()]+)"?\s*(:?=)?`)
-	intoNew   = regexp.MustCompile(`(?i)\binto\b`)
+	// What a trigger's function does to its row: harmless is what sets nothing of it.
+	returnsRow = regexp.MustCompile(`(?i)\breturn\s+(new|old|null)\s*;`)
+	returns    = regexp.MustCompile(`(?i)\breturn\b`)
+	wholeNew   = regexp.MustCompile(`(?i)\bnew\b\s*([^\s.]|$)`)
+	columnNew  = regexp.MustCompile(`(?i)\bnew\s*\.\s*("(?:[^"]|"")+"|[^\s"=:;,.()<>!|+*/\[\]-]+)\s*(::|[;,)<>!|+]|(?:and|or|then|is|from|where|as)\b)?`)
+	fillsIn    = regexp.MustCompile(`(?i)\b(into|call|for|foreach)\b`)
+	insertInto = regexp.MustCompile(`(?i)\b(insert|merge)\s+into\b`)
 )
 
 // fold is a name as Postgres keeps it that is not quoted.
@@ -223,12 +234,12 @@ func (all *objects) in(text string) (named []*name, any bool) {
 
 // triggerOf tells what a function in PL/pgSQL does to its row.
 func triggerOf(source string) *trigger {
-	source = harmless.ReplaceAllString(source, "")
-	t := &trigger{any: wholeNew.MatchString(source)}
-	into := intoNew.MatchString(source)
+	source = returnsRow.ReplaceAllString(source, ";")
+	t := &trigger{any: returns.MatchString(source) || wholeNew.MatchString(source)}
+	fillsIn := fillsIn.MatchString(insertInto.ReplaceAllString(source, ""))
 	for _, found := range columnNew.FindAllStringSubmatch(source, -1) {
-		if into || found[2] != "" {
-			t.columns = append(t.columns, fold(found[1]))
+		if fillsIn || found[2] == "" {
+			t.columns = append(t.columns, fold(strings.ReplaceAll(strings.Trim(found[1], `"`), `""`, `"`)))
 		}
 	}
 	return t
@@ -243,9 +254,9 @@ select c.oid, c.relname, c.relkind in ('f', 'S'), c.relkind = 'f',
    and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'
  order by c.oid`
 
-// functionsSQL leaves out what is compiled and immutable: it looks at nothing but
-// its arguments. So do the extensions named here, and at the session. A word that
-// SQL keeps for itself names a function only after a dot.
+// functionsSQL leaves out what is compiled and immutable, as it looks at nothing but
+// its arguments; and the functions of the extensions named here, which look at the
+// session at most. A word that SQL keeps for itself names a function only after a dot.
 const functionsSQL = `
 select p.oid, case when k.word is not null then '.' else '' end || p.proname, p.prosrc,
        l.lanname not in ('sql', 'plpgsql') or p.prokind = 'a', p.prorettype = 'pg_catalog.trigger'::regtype,
@@ -254,7 +265,7 @@ select p.oid, case when k.word is not null then '.' else '' end || p.proname, p.
   join pg_catalog.pg_namespace n on n.oid = p.pronamespace
   join pg_catalog.pg_language l on l.oid = p.prolang
   left join pg_get_keywords() k on k.word = p.proname and k.catcode in ('C', 'R')
- where n.nspname not in ('pg_catalog', 'information_schema', 'postern')
+ where n.nspname not in ('pg_catalog', 'information_schema', 'postern') and n.nspname !~ '^pg_temp'
    and not (l.lanname in ('c', 'internal') and p.prokind <> 'a' and p.provolatile = 'i')
    and not exists (select from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
                     where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e' and d.refclassid = 'pg_catalog.pg_extension'::regclass
@@ -303,6 +314,34 @@ union all
 select d.objid, true, d.refobjid, d.calls, true, d.calls or coalesce(p.prosqlbody::text ~ ':commandType [2-9]', false)
   from depends d join pg_catalog.pg_proc p on d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid`
 
+// treesSQL looks for functions of Postgres' own in what it keeps parsed, which it
+// records no dependence on: those that the words above stand for. owner is a relation,
+// or a function; what is read and what is written by it cannot be told.
+const treesSQL = `
+with owned (owner, function, read, tree) as (
+  select polrelid, false, true, coalesce(polqual::text, '') || coalesce(polwithcheck::text, '') from pg_catalog.pg_policy
+  union all
+  select r.ev_class, false, true, r.ev_action::text from pg_catalog.pg_rewrite r
+    join pg_catalog.pg_class c on c.oid = r.ev_class join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname not in ('pg_catalog', 'information_schema')
+  union all
+  select adrelid, false, false, adbin::text from pg_catalog.pg_attrdef
+  union all
+  select conrelid, false, false, conbin::text from pg_catalog.pg_constraint where contype = 'c' and conrelid <> 0
+  union all
+  select tgrelid, false, false, tgqual::text from pg_catalog.pg_trigger where tgqual is not null
+  union all
+  select p.oid, true, true, p.prosqlbody::text from pg_catalog.pg_proc p
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace and n.nspname not in ('pg_catalog', 'information_schema') where p.prosqlbody is not null
+), own as (
+  select oid, proname ~ '^(nextval|random|gen_random|uuid|clock_timestamp|timeofday|array_s|setseed)' as differs
+    from pg_catalog.pg_proc
+   where pronamespace = 'pg_catalog'::regnamespace
+     and proname ~ '^(nextval|random|gen_random_|uuidv|clock_timestamp$|timeofday|array_(shuffle|sample)|setseed|set_config|setval|currval|lastval|ts_stat|ts_rewrite|lo_|loread|lowrite|(query|cursor|table|schema|database)_to_xml|txid_|pg_(?!notify|typeof|trigger_depth))'
+)
+select owner, function, bool_or(read), bool_or(not differs)
+  from owned cross join lateral regexp_matches(tree, ':(?:funcid|opfuncid) ([0-9]+)', 'g') as found (of) join own on own.oid = found.of[1]::oid
+ group by owner, function`
+
 // oddSQL looks for functions, other than compiled ones, behind operators, casts,
 // and what types check, compare and default to; and for triggers that may wait for a
 // transaction's end.
@@ -329,13 +368,13 @@ func (s *Snapshot) readObjects(ctx context.Context, q Querier) error {
 		from, to                                uint32
 		fromFunction, toFunction, reads, writes bool
 	)
-	_, err = pgx.ForEachRow(rows, []any{&from, &fromFunction, &to, &toFunction, &reads, &writes}, func() error {
-		find := func(oid uint32, function bool) *object {
-			if function {
-				return functions[oid]
-			}
-			return s.objects.relations[oid]
+	find := func(oid uint32, function bool) *object {
+		if function {
+			return functions[oid]
 		}
+		return s.objects.relations[oid]
+	}
+	_, err = pgx.ForEachRow(rows, []any{&from, &fromFunction, &to, &toFunction, &reads, &writes}, func() error {
 		one, other := find(from, fromFunction), find(to, toFunction)
 		if one == nil || other == nil {
 			return nil
@@ -346,10 +385,24 @@ func (s *Snapshot) readObjects(ctx context.Context, q Querier) error {
 		if writes {
 			one.writes = append(one.writes, other)
 		}
-		one.readsAny = one.readsAny || fromFunction && writes && !toFunction // it does more than read
+		if fromFunction && writes && !toFunction {
+			one.readsAny, one.alters = true, true
+		}
 		return nil
 	})
 	if err != nil {
+		return err
+	}
+	if rows, err = q.Query(ctx, treesSQL); err != nil {
+		return err
+	}
+	if _, err = pgx.ForEachRow(rows, []any{&from, &fromFunction, &reads, &writes}, func() error {
+		if o := find(from, fromFunction); o != nil {
+			o.readsAny, o.writesAny = o.readsAny || reads, o.writesAny || writes
+			o.alters = o.alters || fromFunction && writes
+		}
+		return nil
+	}); err != nil {
 		return err
 	}
 	rows, err = q.Query(ctx, oddSQL)
@@ -389,7 +442,7 @@ func (s *Snapshot) readFunctions(ctx context.Context, q Querier) (map[uint32]*ob
 	functions, sources := map[uint32]*object{}, map[string][]*object{}
 	if _, err = pgx.ForEachRow(rows, []any{&oid, &text, &source, &readsAny, &trigger, &signature}, func() error {
 		fmt.Fprintln(s.sum, oid, signature)
-		o := &object{readsAny: readsAny, writesAny: readsAny}
+		o := &object{readsAny: readsAny, writesAny: readsAny, alters: readsAny}
 		functions[oid] = o
 		n := s.objects.name(text)
 		n.all.reads, n.functions.writes = append(n.all.reads, o), append(n.functions.writes, o)
@@ -410,7 +463,7 @@ func (s *Snapshot) readFunctions(ctx context.Context, q Querier) (map[uint32]*ob
 		named, any := s.objects.in(source)
 		changes, differs := changes.MatchString(source), differs.MatchString(source)
 		for _, o := range same {
-			o.readsAny, o.writesAny = any || changes || differs, any
+			o.readsAny, o.writesAny, o.alters = any || changes || differs, any, any || changes
 			for _, n := range named {
 				o.reads = append(o.reads, &n.all)
 				if changes {

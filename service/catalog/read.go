@@ -231,7 +231,7 @@ select r.rolname, carried.setting
  cross join unnest(d.setconfig) as carried(setting)
  where d.setdatabase in (0, (select oid from pg_catalog.pg_database where datname = current_database()))
    and not exists (select from pg_catalog.pg_settings s where s.name = split_part(carried.setting, '=', 1) and s.context <> 'user')
- order by d.setdatabase, r.rolname`
+ order by d.setdatabase`
 
 // PostgREST reads its configuration from its own login role, see
 // https://docs.postgrest.org/en/stable/references/configuration.html#in-database-configuration.
@@ -253,7 +253,6 @@ func (s *Snapshot) readSettings(ctx context.Context, q Querier) error {
 			function = value
 		case strings.HasPrefix(name, "pgrst."):
 		default:
-			fmt.Fprintln(s.sum, role, setting)
 			s.settings[role] = append(s.settings[role], Setting{name, value})
 		}
 		return nil

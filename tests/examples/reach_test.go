@@ -77,6 +77,38 @@ func TestReach(t *testing.T) {
 		create table chosen (id text primary key);
 		create function choose() returns trigger language plpgsql as $$ begin select 'x' into new.id; return new; end $$;
 		create trigger k before insert on chosen for each row execute function choose();
+		create procedure lowered(inout k text) language plpgsql as $$ begin k := lower(k); end $$;
+		create table called (id text primary key);
+		create function calls() returns trigger language plpgsql as $$ begin call lowered(new.id); return new; end $$;
+		create trigger k before insert on called for each row execute function calls();
+		create table returned (id text primary key);
+		create function returned() returns trigger language plpgsql as $$ declare r returned%rowtype; begin r.id := lower(new.id); return r; end $$;
+		create trigger k before insert on returned for each row execute function returned();
+		create table looped (id text primary key);
+		create function loops() returns trigger language plpgsql as $$ begin for new.id in select 'x' loop null; end loop; return new; end $$;
+		create trigger k before insert on looped for each row execute function loops();
+		create table commented (id text primary key);
+		create function commented() returns trigger language plpgsql as $$ begin new.id -- the key
+			:= 'x'; return new; end $$;
+		create trigger k before insert on commented for each row execute function commented();
+		create table compares (id text primary key);
+		create function compares() returns trigger language plpgsql as $$ begin if new.id <> old.id and length(new.id) > 3 then return null; end if; insert into log values (length(new.id)); return new; end $$;
+		create trigger k before insert on compares for each row execute function compares();
+		create function look(x text) returns boolean language plpgsql security definer as $$ begin insert into log values (1); return true; end $$;
+		create table watched (id int primary key); alter table watched enable row level security; create policy a on watched using (look('x'));
+		create table watching (id int primary key);
+		create function watching() returns trigger language plpgsql as $$ begin if exists (select from watched) then return null; end if; return new; end $$;
+		create trigger k before insert on watching for each row execute function watching();
+		create table guarded_by_watched (id int primary key); alter table guarded_by_watched enable row level security;
+		create policy a on guarded_by_watched with check (exists (select from watched));
+		create table settings (id int primary key, m text default set_config('app.x', 'y', true));
+		create function app.mark() returns text language sql begin atomic select set_config('app.x', 'y', true); end;
+		create table marks (id int primary key, m text default app.mark());
+		create view xids as select txid_current_if_assigned() as x; create view shuffled as select id from other order by random();
+		create function app.shuffled() returns setof int language sql begin atomic select id from other order by random(); end;
+		create table revokes (id int primary key);
+		create function revokes() returns trigger language plpgsql as $$ begin revoke select on plain from public; return null; end $$;
+		create trigger k after insert on revokes for each row execute function revokes();
 		create table when_ (id int primary key);
 		create trigger w after insert on when_ for each row when (fill() = new.id) execute function stamp();
 		create table truncates (id int primary key);
@@ -123,6 +155,11 @@ func TestReach(t *testing.T) {
 		{"sets", []string{anything}, nil},
 		{"truncates", []string{anything}, nil},
 		{"paths", []string{anything}, nil},
+		{"revokes", []string{anything}, nil},
+		{"watching", []string{anything}, nil},
+		{"guarded_by_watched", []string{anything}, nil},
+		{"settings", []string{anything}, nil},
+		{"marks", []string{anything}, nil},
 		{"when_", []string{"select * from log_of_log"}, []string{"select * from plain"}},
 		{"log", []string{"select defaulted()"}, nil},
 		{"हिन्दी", []string{"select * from हिन्दी", `select * from "हिन्दी"`}, []string{"select * from plain"}},
@@ -141,7 +178,7 @@ func TestReach(t *testing.T) {
 		{"children", []string{"select * from grandchildren"}, []string{"select * from parents"}},
 		{"whole", []string{"select * from whole", "select * from part"}, []string{"select * from plain"}},
 		// What nobody can tell of.
-		{"plain", []string{"select * from simple for update", "select relname from pg_class", "select query_to_xml('…', true, false, '')", `select U&"\0070lain"`, "select currval('x')", "select app.cast('x')", `select "app"."cast"('x')`, "select dblink('…')", "select * from foreign_", "select nextval('x')", "select fill()", "select fill_too()", "select locked()", "create table x ()"}, nil},
+		{"plain", []string{"select * from simple for update", "select relname from pg_class", "select query_to_xml('…', true, false, '')", `select U&"\0070lain"`, "select currval('x')", "select app.cast('x')", `select "app"."cast"('x')`, "select dblink('…')", "select * from foreign_", "select nextval('x')", "select fill()", "select fill_too()", "select locked()", "create table x ()", "select * from xids", "select * from shuffled", "select app.shuffled()", "select * from watched"}, nil},
 	} {
 		table := snapshot.Table("public", test.written)
 		require.NotNil(t, table, test.written)
@@ -157,6 +194,7 @@ func TestReach(t *testing.T) {
 		"plain": true, "simple": true, "queried": true, "guarded": true, "stamped": true, "logged": true, "parents": true, "numbered": true,
 		"recursive": false, "tree": false, "whole": false, "dynamic": false, "ruled": false,
 		"rekeyed": false, "remade": false, "chosen": false,
+		"called": false, "returned": false, "looped": false, "commented": false, "compares": true,
 	} {
 		table := snapshot.Table("public", name)
 		besides, apart := snapshot.Apart(table, []*catalog.Column{table.Column("id")})

@@ -188,6 +188,12 @@ func TestTogetherOrNot(t *testing.T) {
 		{"AnErrorThatPasses", boards + `create function fails(t text) returns int language plpgsql as $$ begin if t = 'x' then raise 'later' using errcode = '55000'; end if; return 1; end $$`,
 			`{cards: {allow: all, rules: [{name: r, lookup: {s: select fails($new.title) as n}, check: lookup.s.n > 0, code: NO, message: No}]}}`,
 			[]string{put("cards", "1", `"title":"y"`), put("cards", "2", `"title":"x"`)}, "success\nretryable_error"},
+		{"AnErrorOfAClash", boards + `create function fails(t text) returns int language plpgsql as $$ begin if t = 'x' then raise 'later' using errcode = '40001'; end if; return 1; end $$`,
+			`{cards: {allow: all, rules: [{name: r, lookup: {s: select fails($new.title) as n}, check: lookup.s.n > 0, code: NO, message: No}]}}`,
+			[]string{put("cards", "1", `"title":"y"`), put("cards", "2", `"title":"x"`)}, "success\nretryable_error"},
+		{"AGeneratedKey", boards + `create table docs (id text primary key, slug text generated always as (lower(title)) stored unique, title text, board text); insert into docs (id, title, board) values ('d1', 's1', 'b1'), ('d2', 's2', 'b4'); grant all on docs to authenticated`,
+			`{docs: {id: [slug], allow: all, rules: [{name: r, on: [patch], when: data.title.startsWith('g'), lookup: {b: select archived from boards where id = $old.board}, check: "!lookup.b.archived", code: CLOSED, message: No}]}}`,
+			[]string{patch("docs", "s1", `"title":"g1"`) + "," + patch("docs", "s2", `"title":"s3"`) + "," + patch("docs", "s3", `"title":"g3"`)}, "CLOSED 2"},
 		{"KeysOfOneAndTwoColumns", boards + `alter table cards add unique (board, n); update cards set n = 1 where id = 'c1'`,
 			`{cards: {allow: all, rules: [{name: r, check: old == null || old.title != 'x', code: NO, message: No}]}, pairs: {table: cards, id: [board, n], separator: "/", allow: all, rules: [{name: r, check: old == null || old.title != 'x', code: NO, message: No}]}}`,
 			[]string{patch("cards", "c2", `"title":"x"`) + "," + patch("pairs", "b1/1", `"title":"x"`) + "," + op("DELETE", "pairs", "b1/1", "", "") + "," + op("DELETE", "cards", "c2", "", "")}, "NO 2"},
@@ -216,6 +222,28 @@ func TestTogetherOrNot(t *testing.T) {
 			require.Contains(t, got[0], test.outcome)
 		})
 	}
+}
+
+// TestAloneAsTogether has a lookup whose parameter is no number, where the number is
+// not needed. Whether that is an error is not a matter of what else is sent.
+func TestAloneAsTogether(t *testing.T) {
+	t.Parallel()
+	live := rig.Policies(t, `tables: {todos: {allow: all, rules: [{name: r, lookup: {l: "select $new.note::int as n from lists where name = $new.title"}, check: lookup.l == null, code: "NO", message: No}]}}`)
+	w := newWorld(t, testdata, live)
+	require.NoError(t, w.prepare(t, live))
+	me := as(t, ann, nil)
+	put := func(id, data string) string { return op("PUT", "todos", id, data, "") }
+	for _, crud := range []string{put(first, `"title":"x","note":"none"`), put(first, `"title":"x","note":"none"`) + "," + put(second, `"title":"x","note":"1"`)} {
+		code, _ := w.upload(t, me, crud)
+		require.Equal(t, "success", code, crud)
+	}
+	w.Exec(t, `insert into lists (id, name, owner_id) values ($1, 'y', $1)`, first)
+	code, result := w.upload(t, me, put(first, `"title":"y","note":"none"`))
+	require.Equal(t, "INVALID_DATA", code)
+	require.Equal(t, 0, *result.FailedOperation.OperationIndex)
+	code, result = w.upload(t, me, put(first, `"title":"x"`)+","+put(second, `"title":"y","note":"none"`))
+	require.Equal(t, "INVALID_DATA", code)
+	require.Equal(t, 1, *result.FailedOperation.OperationIndex)
 }
 
 // drawTied draws the operations of transactions.
