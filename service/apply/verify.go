@@ -345,8 +345,9 @@ func lockStep(rows []*verification) step {
 		sql: "select from " + table.SQL() + " as t where " + strings.Join(conditions, " and ") + " order by " + strings.Join(names, ", ") + " for update of t"}
 }
 
-// lockDeleted locks rows that are to be deleted as each operation does once more:
-// some may only come to be there.
+// lockDeleted locks rows that are to be deleted, after those of them that the user
+// may lock, in whose order others lock them. Each operation does it once more, as a
+// row may only come to be there.
 func lockDeleted(rows []*verification) step {
 	table := rows[0].table
 	columns, arrays := make([]string, len(rows[0].key)), make([]string, len(rows[0].key))

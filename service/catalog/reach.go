@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -63,35 +64,35 @@ type object struct {
 
 // trigger is what a function does to the row that it is called for.
 type trigger struct {
-	any     bool
-	columns []string // that it sets
+	replaces bool     // it may make another row of it
+	columns  []string // that it may set
 }
 
-// name is what stands for all objects of one name, whatever their schemas.
-type name struct{ all, functions object }
+// namesakes stand for all objects of one name, whatever their schemas.
+type namesakes struct{ all, functions object }
 
 // objects are those of the database that are not Postgres' own.
 type objects struct {
 	relations map[uint32]*object
-	names     map[string]*name // after a dot where it is a word of SQL
-	odd       bool             // some operator, cast or type of the application's runs queries, perhaps
+	names     map[string]*namesakes // after a dot where it is a word of SQL
+	odd       bool                  // some operator, cast or type of the application's runs queries, perhaps
 }
 
-func (all *objects) name(text string) *name {
-	if all.names[text] == nil {
-		all.names[text] = &name{}
+func (o *objects) called(name string) *namesakes {
+	if o.names[name] == nil {
+		o.names[name] = &namesakes{}
 	}
-	return all.names[text]
+	return o.names[name]
 }
 
 // ReadBy is what a query may read. It is told by the words in it: each that is the
 // name of a relation or function anywhere counts. Of a query that does more than
 // read, or whose answer differs from one time to the next, nothing can be told.
 func (s *Snapshot) ReadBy(sql string) Reach {
-	names, any := s.objects.in(sql)
-	reach := Reach{all: any || s.objects.odd || changes.MatchString(sql) || differs.MatchString(sql), relations: map[uint32]bool{}}
+	names, anything := s.objects.in(sql)
+	reach := Reach{all: anything || s.objects.odd || changes.MatchString(sql) || differs.MatchString(sql), relations: map[uint32]bool{}}
 	for _, n := range names {
-		reach.follow(&n.all, reading)
+		reach.follow(reading, &n.all)
 	}
 	return reach
 }
@@ -104,13 +105,11 @@ func (s *Snapshot) ChangedBy(t *Table) Reach {
 		return Reach{all: true}
 	}
 	reach := Reach{relations: map[uint32]bool{t.OID: true}}
-	called := reach.follow(o, writing)
+	called := reach.follow(writing, o)
 	called[o] = true
-	for from := range called { // what is read on the way may call what changes something
-		var read Reach
-		for to := range read.follow(from, reading) {
-			reach.all = reach.all || to.alters && !called[to]
-		}
+	var read Reach // what is read on the way may call what changes something
+	for to := range read.follow(reading, slices.Collect(maps.Keys(called))...) {
+		reach.all = reach.all || to.alters && !called[to]
 	}
 	return reach
 }
@@ -124,10 +123,10 @@ func (s *Snapshot) Apart(t *Table, key []*Column) (besides Reach, apart bool) {
 		return Reach{all: true}, false
 	}
 	read, written := Reach{relations: map[uint32]bool{}}, Reach{relations: map[uint32]bool{}}
-	read.follow(o, reading)
-	written.follow(o, writing)
+	read.follow(reading, o)
+	written.follow(writing, o)
 	for _, f := range o.writes {
-		if f.trigger != nil && (f.trigger.any || slices.ContainsFunc(key, func(c *Column) bool { return slices.Contains(f.trigger.columns, fold(c.Name)) })) {
+		if f.trigger != nil && (f.trigger.replaces || slices.ContainsFunc(key, func(c *Column) bool { return slices.Contains(f.trigger.columns, fold(c.Name)) })) {
 			return read, false
 		}
 	}
@@ -135,17 +134,17 @@ func (s *Snapshot) Apart(t *Table, key []*Column) (besides Reach, apart bool) {
 }
 
 // direction is which way of getting from one object to others is followed.
-type direction func(*object) (to []*object, any bool)
+type direction func(*object) (to []*object, anything bool)
 
 func reading(o *object) ([]*object, bool) { return o.reads, o.readsAny }
 func writing(o *object) ([]*object, bool) { return o.writes, o.writesAny }
 
-// follow adds all that an object leads to, itself only where something leads back.
-func (r *Reach) follow(from *object, edges direction) (seen map[*object]bool) {
+// follow adds all that objects lead to, themselves only where something leads back.
+func (r *Reach) follow(edges direction, from ...*object) (seen map[*object]bool) {
 	seen = map[*object]bool{}
-	for queue := []*object{from}; len(queue) > 0; queue = queue[1:] {
-		to, any := edges(queue[0])
-		r.all = r.all || any
+	for queue := from; len(queue) > 0; queue = queue[1:] {
+		to, anything := edges(queue[0])
+		r.all = r.all || anything
 		for _, o := range to {
 			if o.relation != 0 && r.relations != nil {
 				r.relations[o.relation] = true
@@ -203,13 +202,13 @@ func cut(name string) string {
 }
 
 // in finds what a text names, in code, in quotes or in a comment.
-func (all *objects) in(text string) (named []*name, any bool) {
+func (o *objects) in(text string) (named []*namesakes, anything bool) {
 	for _, found := range untold.FindAllString(text, -1) {
-		any = any || !told.MatchString(found)
+		anything = anything || !told.MatchString(found)
 	}
-	seen := map[*name]bool{}
-	add := func(text string) {
-		if n := all.names[text]; n != nil && !seen[n] {
+	seen := map[*namesakes]bool{}
+	add := func(name string) {
+		if n := o.names[name]; n != nil && !seen[n] {
 			seen[n] = true
 			named = append(named, n)
 		}
@@ -229,13 +228,13 @@ func (all *objects) in(text string) (named []*name, any bool) {
 			add("." + quoted)
 		}
 	}
-	return named, any
+	return named, anything
 }
 
 // triggerOf tells what a function in PL/pgSQL does to its row.
 func triggerOf(source string) *trigger {
 	source = returnsRow.ReplaceAllString(source, ";")
-	t := &trigger{any: returns.MatchString(source) || wholeNew.MatchString(source)}
+	t := &trigger{replaces: returns.MatchString(source) || wholeNew.MatchString(source)}
 	fillsIn := fillsIn.MatchString(insertInto.ReplaceAllString(source, ""))
 	for _, found := range columnNew.FindAllStringSubmatch(source, -1) {
 		if fillsIn || found[2] == "" {
@@ -246,8 +245,9 @@ func triggerOf(source string) *trigger {
 }
 
 const relationsSQL = `
-select c.oid, c.relname, c.relkind in ('f', 'S'), c.relkind = 'f',
-       case when c.relkind in ('v', 'm', 'f') then array(select a.attname || ' ' || a.atttypid from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 order by a.attnum)::text else '' end
+select c.oid, c.relname, c.relkind in ('f', 'S') as reads_any, c.relkind = 'f' as writes_any,
+       case when c.relkind in ('v', 'm', 'f') then array(select a.attname || ' ' || a.atttypid from pg_catalog.pg_attribute a
+                                                          where a.attrelid = c.oid and a.attnum > 0 order by a.attnum)::text else '' end as columns
   from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
@@ -258,9 +258,9 @@ select c.oid, c.relname, c.relkind in ('f', 'S'), c.relkind = 'f',
 // its arguments; and the functions of the extensions named here, which look at the
 // session at most. A word that SQL keeps for itself names a function only after a dot.
 const functionsSQL = `
-select p.oid, case when k.word is not null then '.' else '' end || p.proname, p.prosrc,
-       l.lanname not in ('sql', 'plpgsql') or p.prokind = 'a', p.prorettype = 'pg_catalog.trigger'::regtype,
-       p.proargtypes::text || ' ' || p.prorettype
+select p.oid, case when k.word is not null then '.' else '' end || p.proname as name, p.prosrc,
+       l.lanname not in ('sql', 'plpgsql') or p.prokind = 'a' as does_any, p.prorettype = 'pg_catalog.trigger'::regtype as is_trigger,
+       p.proargtypes::text || ' ' || p.prorettype as signature
   from pg_catalog.pg_proc p
   join pg_catalog.pg_namespace n on n.oid = p.pronamespace
   join pg_catalog.pg_language l on l.oid = p.prolang
@@ -283,7 +283,7 @@ with depends as materialized (
     from pg_catalog.pg_depend d
    where d.refclassid in ('pg_catalog.pg_class'::regclass, 'pg_catalog.pg_proc'::regclass)
 )
-select p.polrelid, false, d.refobjid, d.calls, true, d.calls
+select p.polrelid as from_oid, false as from_function, d.refobjid as to_oid, d.calls as to_function, true as reads, d.calls as writes
   from depends d join pg_catalog.pg_policy p on d.classid = 'pg_catalog.pg_policy'::regclass and d.objid = p.oid
  where d.calls or d.refobjid <> p.polrelid or coalesce(p.polqual::text, '') || coalesce(p.polwithcheck::text, '') ~ (':relid ' || p.polrelid || '\M')
 union all
@@ -355,7 +355,7 @@ select exists (
 ), exists (select from pg_catalog.pg_trigger where not tgisinternal and tgdeferrable)`
 
 func (s *Snapshot) readObjects(ctx context.Context, q Querier) error {
-	s.objects = objects{relations: map[uint32]*object{}, names: map[string]*name{}}
+	s.objects = objects{relations: map[uint32]*object{}, names: map[string]*namesakes{}}
 	functions, err := s.readFunctions(ctx, q)
 	if err != nil {
 		return err
@@ -430,7 +430,7 @@ func (s *Snapshot) readFunctions(ctx context.Context, q Querier) (map[uint32]*ob
 		fmt.Fprintln(s.sum, oid, signature)
 		o := &object{relation: oid, readsAny: readsAny, writesAny: writesAny}
 		s.objects.relations[oid] = o
-		n := s.objects.name(text)
+		n := s.objects.called(text)
 		n.all.reads = append(n.all.reads, o)
 		return nil
 	}); err != nil {
@@ -444,7 +444,7 @@ func (s *Snapshot) readFunctions(ctx context.Context, q Querier) (map[uint32]*ob
 		fmt.Fprintln(s.sum, oid, signature)
 		o := &object{readsAny: readsAny, writesAny: readsAny, alters: readsAny}
 		functions[oid] = o
-		n := s.objects.name(text)
+		n := s.objects.called(text)
 		n.all.reads, n.functions.writes = append(n.all.reads, o), append(n.functions.writes, o)
 		if !readsAny {
 			sources[source] = append(sources[source], o)
@@ -460,13 +460,13 @@ func (s *Snapshot) readFunctions(ctx context.Context, q Querier) (map[uint32]*ob
 		n.all.writes = n.all.reads
 	}
 	for source, same := range sources { // schemas of tenants have the same functions
-		named, any := s.objects.in(source)
-		changes, differs := changes.MatchString(source), differs.MatchString(source)
+		named, anything := s.objects.in(source)
+		alters, varies := changes.MatchString(source), differs.MatchString(source)
 		for _, o := range same {
-			o.readsAny, o.writesAny, o.alters = any || changes || differs, any, any || changes
+			o.readsAny, o.writesAny, o.alters = anything || alters || varies, anything, anything || alters
 			for _, n := range named {
 				o.reads = append(o.reads, &n.all)
-				if changes {
+				if alters {
 					o.writes = append(o.writes, &n.all)
 				} else {
 					o.writes = append(o.writes, &n.functions)
