@@ -30,11 +30,24 @@ func (g *group) lead() *query {
 
 // groups are those of a request.
 type groups struct {
-	apart  bool // each lookup has its own
-	tables *catalog.Snapshot
-	all    []*group
-	open   map[groupKey]*group // those that further operations may join
-	reach  map[any]catalog.Reach
+	apart   bool // each lookup has its own
+	tables  *catalog.Snapshot
+	all     []*group
+	open    map[groupKey]*group // those that further operations may join
+	changed map[*policies.Table]catalog.Reach
+	read    map[readKey]read
+}
+
+// readKey is the same for queries that read the same.
+type readKey struct {
+	lookup *policies.Lookup
+	ofRow  bool
+}
+
+// read is what a lookup reads, and whether operations may share it.
+type read struct {
+	reach    catalog.Reach
+	together bool
 }
 
 // groupKey is the same for queries that differ in nothing but values. The types of
@@ -46,13 +59,13 @@ type groupKey struct {
 }
 
 // together has lookups made as one, where they can be. What they read is what the
-// catalogue tells of their words, see catalog.Reach. A lookup that stays alone is
-// made by the same query as if it did not: Postgres computes what is made of
+// catalogue tells of their words, see catalog.Reach. One that could be shared, and is
+// not in this request, is made by the same query: Postgres computes what is made of
 // parameters alone ahead, and of a column's value only where it is needed, so that an
 // error would come or not. later says that a lookup comes later than it would alone,
 // and another error may come before its own.
 func (s *sender) together(transactions []*transaction) (later bool) {
-	gs := groups{apart: s.apart, tables: s.snapshot, open: map[groupKey]*group{}, reach: map[any]catalog.Reach{}}
+	gs := groups{apart: s.apart, tables: s.snapshot, open: map[groupKey]*group{}, changed: map[*policies.Table]catalog.Reach{}, read: map[readKey]read{}}
 	for _, t := range transactions {
 		if t.Rejection != nil {
 			continue
@@ -78,48 +91,48 @@ func (gs *groups) add(w *write, lookups []*query, role string) {
 	gs.close(w, true)
 	for _, q := range lookups {
 		q.shared = nil
-		if q.lookup.Arrays(role) == nil {
-			gs.end(q)
-			continue
+		reads, together := gs.reads(q)
+		if reads.Anything() { // it may do more than read
+			clear(gs.open)
 		}
-		g := gs.of(q)
-		g.queries = append(g.queries, q)
-		g.members[w.row()] = true
+		if together && q.lookup.Arrays(role) != nil {
+			g := gs.of(q, reads)
+			g.queries = append(g.queries, q)
+			g.members[w.row()] = true
+		}
 	}
 	gs.close(w, false)
 }
 
-// of is the group that a lookup joins, or begins. One of which nothing can be told
-// has its own, and no other goes on beyond it: it may do more than read.
-func (gs *groups) of(q *query) *group {
+// of is the group that a lookup joins, or begins.
+func (gs *groups) of(q *query, reads catalog.Reach) *group {
 	key := groupKey{q.lookup, q.sql, q.late}
 	if g := gs.open[key]; g != nil && (q.late || !g.written[q.of.row()]) {
 		return g
 	}
-	g := &group{members: map[string]bool{}, written: map[string]bool{}}
-	gs.all = append(gs.all, g)
-	if gs.apart || gs.end(q) {
-		return g
+	g := &group{reads: reads, members: map[string]bool{}, written: map[string]bool{}}
+	if gs.all = append(gs.all, g); !gs.apart {
+		gs.open[key] = g
 	}
-	g.reads = gs.reads(q.lookup)
-	if q.ofRow {
-		besides, apart := gs.tables.Apart(q.of.table, q.of.keyColumns())
-		if !apart || !exact(q.of.keyColumns()) {
-			return g
-		}
-		g.reads = g.reads.With(besides)
-	}
-	gs.open[key] = g
 	return g
 }
 
-// end ends all groups at a lookup of which nothing can be told.
-func (gs *groups) end(q *query) bool {
-	if gs.apart || !gs.reads(q.lookup).Anything() {
-		return false
+// reads is what a lookup reads, its own row left out where it does. together is false
+// where no other operation ever shares it: nothing can be told of what it reads, or
+// the operation itself may change it.
+func (gs *groups) reads(q *query) (reach catalog.Reach, together bool) {
+	key := readKey{q.lookup, q.ofRow}
+	r, known := gs.read[key]
+	if !known {
+		r = read{gs.tables.ReadBy(q.lookup.Text()), true}
+		if q.ofRow {
+			besides, apart := gs.tables.Apart(q.of.table, q.of.keyColumns())
+			r = read{r.reach.With(besides), apart && exact(q.of.keyColumns())}
+		}
+		r.together = r.together && !r.reach.Meets(gs.changes(q.of))
+		gs.read[key] = r
 	}
-	clear(gs.open)
-	return true
+	return r.reach, r.together
 }
 
 // close closes the groups whose lookups may read what an operation changes.
@@ -150,22 +163,8 @@ func (g *group) touched(w *write, changes catalog.Reach) bool {
 	return g.queries[0].late && g.members[w.row()]
 }
 
-func (gs *groups) reads(l *policies.Lookup) catalog.Reach {
-	reach, ok := gs.reach[l]
-	if !ok {
-		reach = gs.tables.ReadBy(l.Text())
-		gs.reach[l] = reach
-	}
-	return reach
-}
-
 func (gs *groups) changes(w *write) catalog.Reach {
-	type key struct {
-		table   *catalog.Table
-		history *policies.History
-	}
-	k := key{w.table, w.policy.History}
-	reach, ok := gs.reach[k]
+	reach, ok := gs.changed[w.policy]
 	if !ok {
 		reach = gs.tables.ChangedBy(w.table)
 		if h := w.policy.History; h != nil {
@@ -173,7 +172,7 @@ func (gs *groups) changes(w *write) catalog.Reach {
 				reach = reach.With(gs.tables.ChangedBy(table))
 			}
 		}
-		gs.reach[k] = reach
+		gs.changed[w.policy] = reach
 	}
 	return reach
 }

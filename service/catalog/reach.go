@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
@@ -75,7 +76,20 @@ type namesakes struct{ all, functions object }
 type objects struct {
 	relations map[uint32]*object
 	names     map[string]*namesakes // after a dot where it is a word of SQL
+	known     *sync.Map             // of Reach, by query or table
 	odd       bool                  // some operator, cast or type of the application's runs queries, perhaps
+}
+
+// once remembers what was found out.
+func (o *objects) once(of any, find func() Reach) Reach {
+	if o.known == nil { // the snapshot of a file has none
+		return find()
+	}
+	known, ok := o.known.Load(of)
+	if !ok {
+		known, _ = o.known.LoadOrStore(of, find())
+	}
+	return known.(Reach)
 }
 
 func (o *objects) called(name string) *namesakes {
@@ -89,6 +103,10 @@ func (o *objects) called(name string) *namesakes {
 // name of a relation or function anywhere counts. Of a query that does more than
 // read, or whose answer differs from one time to the next, nothing can be told.
 func (s *Snapshot) ReadBy(sql string) Reach {
+	return s.objects.once(sql, func() Reach { return s.readBy(sql) })
+}
+
+func (s *Snapshot) readBy(sql string) Reach {
 	names, anything := s.objects.in(sql)
 	reach := Reach{all: anything || s.objects.odd || changes.MatchString(sql) || differs.MatchString(sql), relations: map[uint32]bool{}}
 	for _, n := range names {
@@ -100,8 +118,12 @@ func (s *Snapshot) ReadBy(sql string) Reach {
 // ChangedBy is what writing a row of a table may change, deferred triggers
 // included.
 func (s *Snapshot) ChangedBy(t *Table) Reach {
+	return s.objects.once(t, func() Reach { return s.changedBy(t) })
+}
+
+func (s *Snapshot) changedBy(t *Table) Reach {
 	o := s.objects.relations[t.OID]
-	if o == nil || s.objects.odd { // the snapshot of a file has none
+	if o == nil || s.objects.odd {
 		return Reach{all: true}
 	}
 	reach := Reach{relations: map[uint32]bool{t.OID: true}}
@@ -355,7 +377,7 @@ select exists (
 ), exists (select from pg_catalog.pg_trigger where not tgisinternal and tgdeferrable)`
 
 func (s *Snapshot) readObjects(ctx context.Context, q Querier) error {
-	s.objects = objects{relations: map[uint32]*object{}, names: map[string]*namesakes{}}
+	s.objects = objects{relations: map[uint32]*object{}, names: map[string]*namesakes{}, known: &sync.Map{}}
 	functions, err := s.readFunctions(ctx, q)
 	if err != nil {
 		return err
