@@ -149,7 +149,7 @@ func (s *Service) prepareLookups(set *policies.Set) {
 }
 
 func (s *Service) readLookups(set *policies.Set) (problems, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	for _, role := range s.roles {
 		found, err := apply.PrepareLookups(ctx, s.db, role, s.catalog.Snapshot().Settings(role), set)
