@@ -49,7 +49,7 @@ func classify(f *failure) outcome {
 		strings.HasPrefix(pg.Code, "08"):
 		return outcome{again: f.err}
 	case f.kind == reading && f.readValue(pg): // the write's own values, before it comes to writing them
-	case f.kind == reading && pg.Code == "42501" && f.query != nil && f.query.lookup == nil && !f.query.of.granted():
+	case f.kind == reading && pg.Code == "42501" && f.query != nil && f.query.lookup == nil && !f.query.of.granted(): // it may not be done at all
 	case f.kind == receipts, f.kind == record, f.kind == reading, f.kind == rule, f.kind == session && f.transaction < 0:
 		return outcome{retry: f.err} // our own statements: the setup's fault, not the write's
 	}

@@ -109,6 +109,8 @@ tables:
   quiet: {allow: all, rules: [`+open+`]}
   mine: {table: cards, allow: all, rules: [{name: blocked, lookup: {me: select blocked from people where sub = $auth.sub}, check: "!lookup.me.blocked", code: BLOCKED, message: No}]}
   few: {table: cards, allow: [put], rules: [{name: quota, lookup: {all: select count(*) as n from cards}, check: lookup.all.n < 10000, code: QUOTA, message: No}]}
+  lists: {allow: all}
+  todos: {allow: all, rules: [{name: open, on: [put, patch], lookup: {l: select name from lists where id = $new.list_id}, check: lookup.l != null && lookup.l.name != 'closed', code: CLOSED, message: No}]}
   defaulted: {table: cards, allow: all, put: replace, rules: [`+open+`]}`))
 	many := func(n int, f func(int) string) string {
 		list := make([]string, n)
@@ -119,6 +121,7 @@ tables:
 	}
 	put := func(i int) string { return op("PUT", "cards", fmt.Sprint("c", i), fmt.Sprintf(`"board":"b%d"`, i%10)) }
 	rename := func(i int) string { return op("PATCH", "cards", fmt.Sprint("c", i), `"title":"x"`) }
+	id := func(i int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", i) }
 	remove := func(i int) string { return op("DELETE", "cards", fmt.Sprint("c", i), "") }
 	for _, test := range []struct {
 		name         string
@@ -143,6 +146,9 @@ tables:
 		{"LateAndTheSameRow", []string{op("PUT", "defaulted", "d1", "") + "," + op("PUT", "defaulted", "d1", `"title":"z"`)}, 2, "success"},
 		{"Delete", []string{many(50, remove)}, 1, "success"},
 		{"DeleteWhatIsCounted", []string{put(1) + "," + put(2) + "," + op("PUT", "pins", "8", `"card":"c2"`) + "," + remove(1) + "," + remove(2)}, 2, "PINNED"},
+		// The demo's tables, whose row-level security asks auth.uid() and each other.
+		{"UnderRowLevelSecurity", []string{op("PUT", "lists", id(0), `"name":"open"`), many(20, func(i int) string { return op("PUT", "todos", id(i), `"list_id":"`+id(0)+`","description":"x"`) })}, 1, "success"},
+		{"PatchUnderRowLevelSecurity", []string{many(20, func(i int) string { return op("PATCH", "todos", id(i), `"description":"y"`) }) + "," + op("PATCH", "lists", id(0), `"name":"closed"`) + "," + op("PATCH", "todos", id(1), `"description":"z"`)}, 2, "CLOSED"},
 		{"DeleteThatCascades", []string{many(5, func(i int) string { return op("DELETE", "discussed", fmt.Sprint("c", i), "") })}, 5, "success"},
 	} {
 		crud := make([]string, len(test.transactions))
