@@ -183,7 +183,7 @@ func TestTogetherOrNot(t *testing.T) {
 		{"ALateErrorAndAnother", boards + `alter table cards alter n set default 0; create table refers (id text primary key references boards); grant all on refers to authenticated`,
 			`{refers: {allow: all}, cards: {allow: all, put: replace, rules: [{name: r, on: [put], lookup: {d: select 1 / $new.n as d}, check: lookup.d.d == 1, code: NO, message: No}]}}`,
 			[]string{put("cards", "1", "") + "," + put("refers", "none", "") + "," + put("cards", "2", "")}, "retryable_error"},
-		{"TheNameOfTheGroup", boards, `{cards: {allow: all, rules: [{name: r, lookup: {b: "select 1 as n from (select 'x' as p1) as postern_asked where $new.title = 'x'"}, check: lookup.b == null, code: NO, message: No}]}}`,
+		{"TheNameOfTheGroup", boards, `{cards: {allow: all, rules: [{name: r, lookup: {b: "select 1 as n from (select 'x' as postern_1) as postern_asked where $new.title = 'x'"}, check: lookup.b == null, code: NO, message: No}]}}`,
 			[]string{put("cards", "1", `"title":"y"`) + "," + put("cards", "2", `"title":"x"`)}, "NO 1"},
 		{"AnErrorThatPasses", boards + `create function fails(t text) returns int language plpgsql as $$ begin if t = 'x' then raise 'later' using errcode = '55000'; end if; return 1; end $$`,
 			`{cards: {allow: all, rules: [{name: r, lookup: {s: select fails($new.title) as n}, check: lookup.s.n > 0, code: NO, message: No}]}}`,
