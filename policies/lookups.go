@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"postern/service/catalog"
 )
@@ -17,18 +16,6 @@ type Lookup struct {
 
 	texts      []string    // around the parameters: one more than there are
 	parameters []Parameter // each as often as it is used
-	arrays     sync.Map    // of []uint32, by role
-}
-
-// ForMany makes it known that Postgres takes, of a role, a query that makes the
-// lookup for many operations, and the types of the arrays of its parameters, as OIDs.
-func (l *Lookup) ForMany(role string, arrays []uint32) { l.arrays.Store(role, arrays) }
-
-// Arrays are those types; nil where nothing is known of such a query.
-func (l *Lookup) Arrays(role string) []uint32 {
-	arrays, _ := l.arrays.Load(role)
-	types, _ := arrays.([]uint32)
-	return types
 }
 
 // Parameter is where a lookup's parameter comes from: a column of the row as it
@@ -44,18 +31,15 @@ type Parameter struct {
 // SQL is the query for the lookup's first row, as one JSON object, with what
 // written makes of each parameter. It is the same when the lookup is checked and
 // when it is run.
-func (l *Lookup) SQL(written func(i int, p Parameter) string) string {
+func (l *Lookup) SQL(written func(Parameter) string) string {
 	var sql strings.Builder
 	sql.WriteString("select to_jsonb(q.*) from (" + l.texts[0])
 	for i, p := range l.parameters {
-		sql.WriteString(written(i, p) + l.texts[i+1])
+		sql.WriteString(written(p) + l.texts[i+1])
 	}
 	sql.WriteString("\n) as q limit 1") // on a line of its own, after a comment
 	return sql.String()
 }
-
-// Text is the query without its parameters.
-func (l *Lookup) Text() string { return strings.Join(l.texts, " ") }
 
 // Asks reports whether one of the lookup's parameters is as wanted.
 func (l *Lookup) Asks(wanted func(Parameter) bool) bool {

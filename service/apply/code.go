@@ -29,10 +29,8 @@ func (s *sender) interact(ctx context.Context, conn *pgx.Conn, prologue []step, 
 		if t.Rejection != nil {
 			continue
 		}
-		s.later = false
 		asked, failed := s.askCode(ctx, conn, i, t)
 		if failed == nil {
-			s.later = s.together([]*transaction{asked})
 			failed = exchange(ctx, conn.PgConn(), s.transactionSteps(s.lockSteps([]*transaction{asked}), i, asked))
 		}
 		if failed == nil {

@@ -34,13 +34,6 @@
 // Where several rows are needed they are locked first, in the order of their
 // keys, so that no two requests lock them crosswise.
 //
-// A lookup of several operations is one statement, where no operation from the
-// first of them to the last may change what it reads. That is a question to the
-// catalogue, whose answer is yes where it does not know; see together and
-// catalog.Reach. Where a step fails that stands for several operations, or another
-// one before a lookup that waited for them, each makes its own lookups and locks its
-// own row at the next try: that says whose failure it is, and which came first.
-//
 // Rules in Go run before the operations of their transaction, in an open database
 // transaction too, with as many round trips as they make.
 //

@@ -55,7 +55,7 @@ func (s *sender) lockSteps(transactions []*transaction) (steps []step) {
 		steps = append(steps, step{kind: reading, transaction: -1, operation: -1, args: [][]byte{catalog.TextArray(slices.Compact(keys))},
 			sql: "select pg_advisory_xact_lock(hashtextextended(key, 0)) from unnest($1::text[]) as key"})
 	}
-	if verified < 2 || s.apart {
+	if verified < 2 || s.isolated {
 		return steps // each locks its row itself
 	}
 	for _, of := range slices.Sorted(maps.Keys(locked)) {
@@ -87,7 +87,7 @@ func lockStep(rows []*verification) step {
 		names[i] = "t." + c.SQL()
 		conditions[i] = names[i] + " = any(" + parameter(i+1) + ")"
 	}
-	return step{kind: reading, transaction: -1, operation: -1, lock: true, args: keyArrays(rows),
+	return step{kind: reading, transaction: -1, operation: -1, lockAhead: true, args: keyArrays(rows),
 		sql: "select from " + table.SQL() + " as t where " + strings.Join(conditions, " and ") + " order by " + strings.Join(names, ", ") + " for update of t"}
 }
 
@@ -104,7 +104,7 @@ func lockDeleted(rows []*verification) step {
 		texts[i] = names[i] + "::text"
 	}
 	list := strings.Join(names, ", ")
-	return step{kind: reading, transaction: -1, operation: -1, lock: true,
+	return step{kind: reading, transaction: -1, operation: -1, lockAhead: true,
 		args: append([][]byte{strconv.AppendUint(nil, uint64(table.OID), 10), catalog.TextArray(columns)}, keyArrays(rows)...),
 		sql:  "select postern.lock($1, $2, array[" + strings.Join(texts, ", ") + "]) from (select * from unnest(" + strings.Join(arrays, ", ") + ") as key (" + list + ") order by " + list + " offset 0) as key"}
 }

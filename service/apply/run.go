@@ -115,12 +115,11 @@ func (s *sender) sendPatiently(ctx context.Context, transactions []*transaction)
 		if failed == nil {
 			return nil
 		}
-		again := classify(failed).again != nil
-		if s.misplaced(failed) && (!again || attempt >= maxAttempts) {
-			s.apart, attempt = true, 0
+		if failed.lockAhead && classify(failed).rejection != nil {
+			s.isolated = true // which tells whose row it was
 			continue
 		}
-		if !again {
+		if classify(failed).again == nil {
 			return failed
 		}
 		exhausted := attempt >= maxAttempts
@@ -133,16 +132,6 @@ func (s *sender) sendPatiently(ctx context.Context, transactions []*transaction)
 			return failed
 		}
 	}
-}
-
-// misplaced reports whether a failure may belong to another operation than it seems:
-// the step stands for several, or a lookup that was put off might have failed before
-// it. Then all is done once more, with each operation by itself.
-func (s *sender) misplaced(failed *failure) bool {
-	if s.apart || failed.rejection != nil || lost(failed.err) || !failed.ofWrite() || classify(failed).answered {
-		return false
-	}
-	return failed.lock || failed.shared != nil && failed.shared.several() || s.later
 }
 
 // anything reports whether the database has to be asked at all. An operation

@@ -44,9 +44,8 @@ type step struct {
 	operation   int // index within the transaction; -1 where it is for all of it
 	sql         string
 	args        [][]byte
-	query       *query  // where its first row is wanted
-	shared      *shared // of a lookup, for it and for others
-	lock        bool    // of rows of several operations
+	query       *query // where its first row is wanted
+	lockAhead   bool   // it locks the rows of several operations
 }
 
 // failure is the error of one step.
@@ -66,15 +65,13 @@ type sender struct {
 	snapshot  *catalog.Snapshot
 	set       *policies.Set
 	refreshed bool    // the catalogue was read for this request
-	apart     bool    // each operation makes its own lookups and locks its own row
-	later     bool    // some lookups come later than each would by itself
+	isolated  bool    // each operation locks its own row, none are locked ahead
 	replay    *replay // nil where a client sent them
 }
 
 // send puts transactions into the database in one round trip: applied, or
 // rejected and recorded, all of them or none. nil means committed.
 func (s *sender) send(ctx context.Context, transactions []*transaction) *failure {
-	s.later = false
 	steps, err := s.prologue(ctx, transactions)
 	if err != nil {
 		return failedAtAll(err, true)
@@ -117,7 +114,6 @@ var (
 func (s *sender) commitVerified(ctx context.Context, conn *pgconn.PgConn, prologue []step, transactions []*transaction) *failure {
 	steps := append([]step{begin}, prologue...)
 	steps = append(steps, s.lockSteps(transactions)...)
-	s.later = s.together(transactions)
 	for i, t := range transactions {
 		steps = s.transactionSteps(steps, i, t)
 	}
@@ -142,11 +138,7 @@ func exchange(ctx context.Context, conn *pgconn.PgConn, steps []step) *failure {
 		if step.sql == previous {
 			pipeline.SendQueryPrepared("", step.args, nil, nil)
 		} else {
-			var types []uint32
-			if step.shared != nil {
-				types = step.shared.types
-			}
-			pipeline.SendQueryParams(step.sql, step.args, types, nil, nil)
+			pipeline.SendQueryParams(step.sql, step.args, nil, nil, nil)
 		}
 		previous = step.sql
 	}
@@ -210,13 +202,7 @@ func finish(pipeline *pgconn.Pipeline, s step) error {
 	if !ok {
 		return errors.New("the database answered out of turn")
 	}
-	switch {
-	case s.shared != nil:
-		s.shared.clear()
-		for reader.NextRow() {
-			s.shared.take(reader.Values())
-		}
-	case s.query != nil:
+	if s.query != nil {
 		s.query.row, s.query.found = nil, false
 		if reader.NextRow() {
 			s.query.take(reader.Values())
@@ -296,12 +282,8 @@ func (s *sender) transactionSteps(steps []step, i int, t *transaction) []step {
 	}
 	for _, statement := range t.plan {
 		read := func(q *query) {
-			switch {
-			case q == nil:
-			case q.shared == nil:
+			if q != nil {
 				steps = append(steps, step{kind: reading, transaction: i, operation: statement.operation, sql: q.sql, args: q.args, query: q})
-			case q.shared.lead == q:
-				steps = append(steps, step{kind: reading, transaction: i, operation: statement.operation, sql: q.shared.sql, args: q.shared.args, query: q, shared: q.shared})
 			}
 		}
 		if v := statement.verify; v != nil {

@@ -49,7 +49,6 @@ type query struct {
 	of     *write           // the operation that needs it
 	late   bool             // it comes after the operation
 	ofRow  bool             // it reads the row that is written
-	shared *shared          // where it is made together with others
 
 	row   [][]byte // the first one, once read
 	found bool
@@ -87,14 +86,6 @@ func newVerification(w *write) *verification {
 		v.after = w.read(after, nil, false)
 	}
 	return v
-}
-
-// queries are the lookups; none where nothing is verified.
-func (v *verification) queries() []*query {
-	if v == nil {
-		return nil
-	}
-	return v.lookups
 }
 
 // readBefore has the row locked and read.
@@ -144,7 +135,7 @@ func (w *write) read(names []string, seen []byte, lock bool) *query {
 // seen by nobody yet, so such requests have to wait for each other.
 func (w *write) counts(l *policies.Lookup) (name string, ok bool) {
 	whose := ""
-	sql := l.SQL(func(_ int, p policies.Parameter) string {
+	sql := l.SQL(func(p policies.Parameter) string {
 		if p.From == "auth" && p.Column == "sub" {
 			return "$auth.sub"
 		}
@@ -163,60 +154,45 @@ var (
 
 var words = regexp.MustCompile(`[\pL_][\pL\pN_$]*`)
 
-// lookup fills in a lookup's parameters.
+// lookup makes a lookup's query: with values where they are known, else it reads
+// the stored row. Where what a column will be shows only after the operation, the
+// lookup comes late, unless it asks for what it was, too.
 func (w *write) lookup(l *policies.Lookup) *query {
 	q := &query{lookup: l, of: w}
-	q.sql, q.ofRow, q.late = w.fill(l, func(a argument) string {
-		q.args = append(q.args, a.value)
+	param := func(value []byte) string {
+		q.args = append(q.args, value)
 		return parameter(len(q.args))
-	})
-	return q
-}
-
-// argument is a value that a lookup's query has: of one of the lookup's
-// parameters, or of a column of the key of the row that is written.
-type argument struct {
-	value     []byte
-	parameter int    // its index
-	key       string // or the column, of a row of the table
-	ofUser    bool   // it is the same for all operations of a request
-}
-
-// fill writes a lookup's query: with values where they are known, else it reads
-// the stored row. Where what a column will be shows only after the operation, the
-// lookup comes late, unless it asks for what it was, too. written is what stands
-// for an argument, in the query's order.
-func (w *write) fill(l *policies.Lookup, written func(argument) string) (sql string, ofRow, late bool) {
+	}
 	old := l.Asks(func(p policies.Parameter) bool { return p.From == "old" })
-	sql = l.SQL(func(i int, p policies.Parameter) string {
+	q.sql = l.SQL(func(p policies.Parameter) string {
 		switch {
 		case p.From == "id":
-			return written(argument{value: []byte(w.sent.ID), parameter: i})
+			return param([]byte(w.sent.ID))
 		case p.From == "auth" && p.Column == "role":
-			return written(argument{value: []byte(w.who.Role), parameter: i, ofUser: true})
+			return param([]byte(w.who.Role))
 		case p.From == "auth":
-			return written(argument{value: []byte(w.who.Subject), parameter: i, ofUser: true})
+			return param([]byte(w.who.Subject))
 		}
 		column := w.table.Column(p.Column)
 		at := w.indexOf(column)
 		if p.From == "new" && at >= 0 && !w.depends(column.Name) {
-			return p.Typed(written(argument{value: w.values[at], parameter: i}))
+			return p.Typed(param(w.values[at]))
 		}
-		ofRow = true
+		q.ofRow = true
 		row := func() string {
 			conditions := make([]string, w.keys)
 			for i, c := range w.columns[:w.keys] {
-				conditions[i] = "t." + c.SQL() + " = " + written(argument{value: w.values[i], key: w.table.Null(c)})
+				conditions[i] = "t." + c.SQL() + " = " + param(w.values[i])
 			}
 			return " from " + w.table.SQL() + " as t where " + strings.Join(conditions, " and ")
 		}
 		if p.From == "new" && slices.Contains(w.initial, column) {
-			return "(case when exists (select" + row() + ") then (select " + p.Of("t") + row() + ") else " + p.Typed(written(argument{value: w.values[at], parameter: i})) + " end)"
+			return "(case when exists (select" + row() + ") then (select " + p.Of("t") + row() + ") else " + p.Typed(param(w.values[at])) + " end)"
 		}
-		late = late || p.From == "new" && !old && (at >= 0 || w.sent.Op == upload.Put && (column == nil || column.HasDefault || w.policy.Put == policies.Replace))
+		q.late = q.late || p.From == "new" && !old && (at >= 0 || w.sent.Op == upload.Put && (column == nil || column.HasDefault || w.policy.Put == policies.Replace))
 		return "(select " + p.Of("t") + row() + ")"
 	})
-	return sql, ofRow, late
+	return q
 }
 
 // check asks the rules, once everything was read.

@@ -26,8 +26,6 @@ type Snapshot struct {
 	// Deferred says that some constraint or constraint trigger of the database is
 	// deferrable, so that an error may wait for the commit.
 	Deferred bool
-	// DeferredTriggers says that some trigger of the application's is.
-	DeferredTriggers bool
 	// TransactionTimeout says that the setting of this name exists (Postgres 17).
 	TransactionTimeout bool
 	// PreRequest is the quoted name of PostgREST's db-pre-request function; empty
@@ -37,8 +35,7 @@ type Snapshot struct {
 	tables   map[[2]string]*Table
 	byOID    map[uint32]*Table
 	settings map[string][]Setting // by role
-	objects  objects
-	sum      hash.Hash // of what Schema is made of
+	sum      hash.Hash            // of what Schema is made of
 }
 
 // Setting is one that a role carries (ALTER ROLE … SET), which SET ROLE does not
@@ -72,7 +69,6 @@ type Column struct {
 	HasDefault bool // a default, an identity or a generated expression
 	Generated  bool // generated always as an expression: nobody may write it
 	Identity   bool // generated always as identity: written only with overriding system value
-	Loose      bool // its collation takes different texts for equal
 
 	sql string
 }

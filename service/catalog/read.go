@@ -27,7 +27,7 @@ func Read(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
 		{"unique indexes", func() error { return s.readUniques(ctx, q) }},
 		{"grants", func() error { return s.readGrants(ctx, q, roles) }},
 		{"triggers", func() error { return s.readTriggers(ctx, q) }},
-		{"functions and what refers to what", func() error { return s.readObjects(ctx, q) }},
+		{"views and functions", func() error { return s.readViewsAndFunctions(ctx, q) }},
 		{"settings", func() error { return s.readSettings(ctx, q) }},
 	} {
 		if err := step.read(); err != nil {
@@ -43,8 +43,7 @@ func Read(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
 const columnsSQL = `
 select c.oid, n.nspname, c.relname, c.relrowsecurity, a.attname,
        format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod,
-       a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '', a.attidentity = 'a',
-       coalesce((select not o.collisdeterministic from pg_catalog.pg_collation o where o.oid = a.attcollation), false)
+       a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '', a.attidentity = 'a'
   from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -64,7 +63,7 @@ func (s *Snapshot) readColumns(ctx context.Context, q Querier, types *typeTable)
 		typeID uint32
 	)
 	_, err = pgx.ForEachRow(rows, []any{&t.OID, &t.Schema, &t.Name, &t.RowSecurity, &c.Name, &c.TypeName, &typeID, &c.Modifier,
-		&c.NotNull, &c.HasDefault, &c.Generated, &c.Identity, &c.Loose}, func() error {
+		&c.NotNull, &c.HasDefault, &c.Generated, &c.Identity}, func() error {
 		table := s.byOID[t.OID]
 		if table == nil {
 			fresh := t
@@ -218,6 +217,31 @@ func (s *Snapshot) readTriggers(ctx context.Context, q Querier) error {
 		}
 		return nil
 	})
+	return err
+}
+
+// viewsAndFunctionsSQL sums up what lookups may name besides tables: the columns of
+// views and the signatures of functions.
+const viewsAndFunctionsSQL = `
+select md5(coalesce(string_agg(named, ' ' order by named), ''))
+  from (select c.oid || ' ' || array(select a.attname || ' ' || a.atttypid from pg_catalog.pg_attribute a
+                                      where a.attrelid = c.oid and a.attnum > 0 order by a.attnum)::text as named
+          from pg_catalog.pg_class c
+          join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+         where c.relkind in ('v', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)'
+         union all
+        select p.oid || ' ' || p.proname || ' ' || p.proargtypes::text || ' ' || p.prorettype
+          from pg_catalog.pg_proc p
+          join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+         where n.nspname not in ('pg_catalog', 'information_schema', 'postern') and n.nspname !~ '^pg_temp') as names`
+
+func (s *Snapshot) readViewsAndFunctions(ctx context.Context, q Querier) error {
+	rows, err := q.Query(ctx, viewsAndFunctionsSQL)
+	if err != nil {
+		return err
+	}
+	sum, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
+	fmt.Fprintln(s.sum, sum)
 	return err
 }
 

@@ -92,22 +92,6 @@ func TextArray(elements []string) []byte {
 	return append(out, '}')
 }
 
-// ValueArray is the text form of an array of values in theirs; nil is null.
-func ValueArray(elements [][]byte) []byte {
-	out := []byte{'{'}
-	for i, element := range elements {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		if element == nil {
-			out = append(out, "NULL"...)
-		} else {
-			out = appendQuoted(out, string(element))
-		}
-	}
-	return append(out, '}')
-}
-
 func appendQuoted(out []byte, element string) []byte {
 	return append(append(append(out, '"'), escaper.Replace(element)...), '"')
 }
