@@ -21,3 +21,13 @@ func (s *Set) WithoutRules() *Set {
 	}
 	return bare
 }
+
+// Everything is the set without rules, in which every table of schema public is open
+// that the set does not name: for rows that a policy's test gives.
+func (s *Set) Everything() *Set {
+	bare := s.WithoutRules()
+	if bare.rest == nil {
+		bare.rest = &Table{Schema: "public", allow: []upload.Op{upload.Put, upload.Patch, upload.Delete}, Separator: ":"}
+	}
+	return bare
+}

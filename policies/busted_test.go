@@ -12,6 +12,7 @@ import (
 
 	"postern/policies"
 	"postern/service/catalog"
+	"postern/service/catalog/catalogtest"
 )
 
 var update = flag.Bool("update", false, "write the golden and generated files anew")
@@ -19,11 +20,7 @@ var update = flag.Bool("update", false, "write the golden and generated files an
 // tables are those of testdata/schema.sql.
 func tables(t testing.TB) *catalog.Snapshot {
 	t.Helper()
-	content, err := os.ReadFile("testdata/catalog.json")
-	require.NoError(t, err)
-	snapshot, err := catalog.Load(content)
-	require.NoError(t, err)
-	return snapshot
+	return catalogtest.Load(t, "testdata/catalog.json")
 }
 
 // TestBusted has one file for each way in which policies can be wrong, and the

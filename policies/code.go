@@ -12,10 +12,6 @@ import (
 	"postern/service/upload"
 )
 
-// Registered are the rules in Go of this build: add yours here. They are asked
-// after the YAML rules over what was sent, and before anything is written.
-var Registered []CodeRule
-
 // CodeRule is a rule in Go, for what YAML cannot say: queries that depend on each
 // other, writes that follow from a write.
 type CodeRule struct {

@@ -57,7 +57,7 @@ func LoadFS(files fs.FS, dir string) (*Live, error) {
 }
 
 func load(read func() (*Source, error)) (*Live, error) {
-	live := &Live{read: read, code: Registered}
+	live := &Live{read: read}
 	var err error
 	live.source, err = live.readAll()
 	return live, err

@@ -11,6 +11,7 @@ import (
 
 	"postern/policies"
 	"postern/service/catalog"
+	"postern/service/catalog/catalogtest"
 	"postern/service/upload"
 )
 
@@ -38,8 +39,7 @@ func setupLive(t *testing.T, yaml string) *live {
 	require.NoError(t, err)
 	content, err := os.ReadFile("testdata/catalog.json")
 	require.NoError(t, err)
-	l.after, err = catalog.Load(append([]byte(`{"tables": [{"schema": "public", "name": "fresh", "primary_key": ["id"], "columns": [{"name": "id", "type": "uuid", "is": "uuid"}]},`), content[len("{\n  \"tables\": ["):]...))
-	require.NoError(t, err)
+	l.after = catalogtest.Parse(t, append([]byte(`{"tables": [{"schema": "public", "name": "fresh", "primary_key": ["id"], "columns": [{"name": "id", "type": "uuid", "is": "uuid"}]},`), content[len("{\n  \"tables\": ["):]...))
 	return l
 }
 

@@ -13,6 +13,10 @@ import (
 // service_role are not among them: the one is nobody, the other everybody.
 var Roles = []string{"authenticated"}
 
+// ServiceRole is the role that row-level security does not bind. The team may replay a
+// rejected write as it.
+const ServiceRole = "service_role"
+
 // authPath is where a project has Supabase Auth.
 const authPath = "/auth/v1"
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -13,9 +14,10 @@ import (
 	"postern/service/catalog"
 )
 
-// PrepareLookups has Postgres read each lookup of the policies as a role with the
-// settings it carries, which finds out what is wrong with it before a write needs it. problems lists what
-// is, with file, line and column; err says why it could not be asked.
+// PrepareLookups has Postgres parse each lookup of the policies, as a role with the
+// settings it carries, so that a mistake is found before a write needs the lookup.
+// problems lists the mistakes, with file, line and column. err says why Postgres could
+// not be asked.
 func PrepareLookups(ctx context.Context, db *pgxpool.Pool, role string, settings []catalog.Setting, set *policies.Set) (problems, err error) {
 	conn, err := db.Acquire(ctx)
 	if err != nil {
@@ -44,7 +46,7 @@ func prepareLookup(ctx context.Context, conn *pgxpool.Conn, role string, setting
 	n := 0
 	return prepareAs(ctx, conn.Conn().PgConn(), role, settings, l.SQL(func(p policies.Parameter) string {
 		n++
-		return p.Typed(parameter(n))
+		return p.Typed("$" + strconv.Itoa(n))
 	}))
 }
 
@@ -62,7 +64,7 @@ func prepareAs(ctx context.Context, conn *pgconn.PgConn, role string, settings [
 	}
 	var err error
 	for range settings {
-		if err = finish(pipeline, step{}); err != nil {
+		if err = finish(pipeline, nil); err != nil {
 			break
 		}
 	}

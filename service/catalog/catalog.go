@@ -6,6 +6,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"hash"
 	"slices"
@@ -81,6 +82,44 @@ type ForeignKey struct {
 	Targets    []string // the columns referred to, in the same order
 	Deferrable bool
 	Restricts  bool // a row that is referred to cannot be deleted
+}
+
+// NewSnapshot is a snapshot of tables that were not read from a database.
+func NewSnapshot(schema string, tables []*Table) *Snapshot {
+	s := &Snapshot{ReadAt: time.Now(), Schema: schema, tables: map[[2]string]*Table{}, byOID: map[uint32]*Table{}, settings: map[string][]Setting{}}
+	for _, t := range tables {
+		s.add(t)
+		t.indexColumns()
+	}
+	return s
+}
+
+// add adds a table.
+func (s *Snapshot) add(t *Table) {
+	t.sql = pgx.Identifier{t.Schema, t.Name}.Sanitize()
+	s.byOID[t.OID], s.tables[[2]string{t.Schema, t.Name}] = t, t
+}
+
+// indexColumns makes the columns findable, once they are all there.
+func (t *Table) indexColumns() {
+	t.byName = make(map[string]*Column, len(t.Columns))
+	for i := range t.Columns {
+		c := &t.Columns[i]
+		c.sql = pgx.Identifier{c.Name}.Sanitize()
+		t.byName[c.Name] = c
+	}
+}
+
+// Tables are all tables, by schema and name.
+func (s *Snapshot) Tables() []*Table {
+	tables := make([]*Table, 0, len(s.tables))
+	for _, t := range s.tables {
+		tables = append(tables, t)
+	}
+	slices.SortFunc(tables, func(a, b *Table) int {
+		return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
+	})
+	return tables
 }
 
 // Table finds a table by schema and name; nil when there is none.

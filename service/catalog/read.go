@@ -68,22 +68,16 @@ func (s *Snapshot) readColumns(ctx context.Context, q Querier, types *typeTable)
 		if table == nil {
 			fresh := t
 			table = &fresh
-			table.sql = pgx.Identifier{t.Schema, t.Name}.Sanitize()
-			s.byOID[t.OID] = table
-			s.tables[[2]string{t.Schema, t.Name}] = table
+			s.add(table)
 		}
 		fmt.Fprintln(s.sum, t.OID, t.RowSecurity, c.Name, typeID, c.TypeName, c.NotNull, c.HasDefault, c.Generated, c.Identity)
 		column := c
-		column.sql = pgx.Identifier{c.Name}.Sanitize()
 		column.Type, column.Modifier = types.resolve(typeID, c.Modifier)
 		table.Columns = append(table.Columns, column)
 		return nil
 	})
 	for _, table := range s.byOID {
-		table.byName = make(map[string]*Column, len(table.Columns))
-		for i := range table.Columns {
-			table.byName[table.Columns[i].Name] = &table.Columns[i]
-		}
+		table.indexColumns()
 	}
 	return err
 }

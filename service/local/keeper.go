@@ -19,10 +19,11 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// keeperEnv marks a process as a keeper and holds its job.
-const keeperEnv = "POSTERN_KEEPER_JOB"
+// KeepCommand is the argument with which StartPostgres runs this very binary again.
+// The binary must then call Keep.
+const KeepCommand = "keep-postgres"
 
-// job is what a keeper is told.
+// job is what a keeper reads from its standard input, as one line of JSON.
 type job struct {
 	Dir              string
 	Port             int
@@ -48,9 +49,8 @@ func startKeeper(ctx context.Context, j job) (*keeperProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(binary)
-	cmd.Dir = "/" // the server's user may not be allowed where we are
-	cmd.Env = append(os.Environ(), keeperEnv+"="+string(task))
+	cmd := exec.Command(binary, KeepCommand)
+	cmd.Dir = "/" // the server's user may not be allowed in our folder
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us; the keeper ends after we have
 	stdin, err := cmd.StdinPipe()
@@ -65,6 +65,10 @@ func startKeeper(ctx context.Context, j job) (*keeperProcess, error) {
 		return nil, err
 	}
 	k := &keeperProcess{cmd, stdin}
+	if _, err := stdin.Write(append(task, '\n')); err != nil {
+		k.stop()
+		return nil, fmt.Errorf("the process that looks after Postgres did not start: %w", err)
+	}
 	interrupt := context.AfterFunc(ctx, func() { _ = stdin.Close() })
 	defer interrupt()
 	report, _ := io.ReadAll(bufio.NewReader(stdout)) // it closes its end after one report
@@ -74,7 +78,7 @@ func startKeeper(ctx context.Context, j job) (*keeperProcess, error) {
 			return nil, ctx.Err()
 		}
 		if problem == "" {
-			problem = "it ended without a word"
+			problem = "the process that looks after Postgres ended at once"
 		}
 		return nil, errors.New(problem)
 	}
@@ -88,27 +92,28 @@ func (k *keeperProcess) stop() {
 
 const ready = "ready"
 
-// RunKeeper makes this process a keeper where it was started as one, and then
-// does not return. It must come before anything else a binary does.
-func RunKeeper() {
-	task, ok := os.LookupEnv(keeperEnv)
-	if !ok {
-		return
-	}
-	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) // its end is that of standard input
+// Keep makes this process the keeper of a Postgres. It reads its job from in, writes
+// one line to out when Postgres answers, or why it does not, and returns when in ends,
+// as it does when the process that started it ends in any way. Then Postgres is
+// stopped.
+func Keep(in io.Reader, out io.WriteCloser) error {
+	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) // the end of in is the signal
+	lines := bufio.NewReader(in)
+	line, err := lines.ReadBytes('\n')
 	var j job
-	err := json.Unmarshal([]byte(task), &j)
+	if err == nil {
+		err = json.Unmarshal(line, &j)
+	}
 	if err == nil {
 		err = j.keep(func() {
-			fmt.Println(ready)
-			_ = os.Stdout.Close()
-		}, os.Stdin)
+			fmt.Fprintln(out, ready)
+			_ = out.Close()
+		}, lines)
 	}
 	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
+		fmt.Fprintln(out, err)
 	}
-	os.Exit(0)
+	return err
 }
 
 // keep runs Postgres until end can be read no further.

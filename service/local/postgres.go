@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -38,8 +39,7 @@ type Postgres struct {
 }
 
 // StartPostgres starts a server and returns when it answers. Data that is in the
-// folder is kept. A binary that calls it must call RunKeeper first thing in main
-// or TestMain.
+// folder is kept. A binary that calls it must call Keep if its argument is KeepCommand.
 //
 // As root it runs the server as the user postgres, else nobody, because Postgres
 // refuses to run as root; the folder then belongs to that user.
@@ -124,10 +124,9 @@ func choosePort(preferred int) (int, error) {
 	if preferred != 0 && portFree(preferred) {
 		return preferred, nil
 	}
-	start := os.Getpid() % (last - first)
+	start := rand.IntN(last - first) // so that servers which start at the same moment hardly meet
 	for i := range last - first {
-		// 1009 is prime, so that processes of neighbouring ids go apart at once.
-		if port := first + (start*1009+i)%(last-first); portFree(port) {
+		if port := first + (start+i)%(last-first); portFree(port) {
 			return port, nil
 		}
 	}

@@ -39,6 +39,7 @@ import (
 
 	"postern/policies"
 	"postern/service/local"
+	"postern/supabase"
 	"postern/tests/rig"
 )
 
@@ -66,7 +67,7 @@ type effort struct {
 }
 
 func main() {
-	local.RunKeeper()
+	rig.KeepPostgres()
 	if keySet := os.Getenv(floorEnv); keySet != "" {
 		fmt.Fprintln(os.Stderr, runFloor(os.Getenv("DATABASE_URL"), keySet))
 		os.Exit(1)
@@ -152,7 +153,7 @@ func newStage(ctx context.Context) (s *stage, closeStage func(), err error) {
 		return nil, nil, err
 	}
 	closers = append(closers, s.postgres.Stop)
-	if s.loginURL, err = local.PrepareDatabase(ctx, s.postgres, "postgres"); err != nil {
+	if s.loginURL, err = local.PrepareDatabase(ctx, s.postgres, "postgres", supabase.Project); err != nil {
 		return nil, nil, err
 	}
 	s.loginURL += fmt.Sprintf("&pool_max_conns=%d", poolSize)

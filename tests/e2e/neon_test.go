@@ -16,27 +16,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"postern/neon"
 	"postern/service/local"
 	"postern/tests/rig"
 )
 
-// neonPlatform is what a Neon project has from the start, as far as writes see
-// it: an owner who is no superuser, and the functions of pg_session_jwt, which
-// read request.jwt.claims where the extension has no key of its own. See
-// https://neon.com/docs/extensions/pg_session_jwt.
-const neonPlatform = `
-create schema auth;
-create function auth.session() returns jsonb language sql stable as
-  $$ select nullif(current_setting('request.jwt.claims', true), '')::jsonb $$;
-create function auth.user_id() returns text language sql stable as
-  $$ select auth.session() ->> 'sub' $$;
-grant usage on schema auth to public;
-grant all on schema public to neondb_owner`
-
 // neonApp is the demo's tables as a Neon user makes them.
 const neonApp = `
-create role authenticated nologin;
-create role anonymous nologin;
 create table lists (
   id         uuid primary key default gen_random_uuid(),
   created_at timestamptz not null default now(),
@@ -66,7 +52,7 @@ func setupNeon(t *testing.T) *testBundle {
 	ownerURL := postgres.URL("neondb_owner", "owner", "neondb")
 	execute(t, postgres.OwnerURL("postgres"), `create role neondb_owner login createrole createdb bypassrls password 'owner'`)
 	execute(t, postgres.OwnerURL("postgres"), `create database neondb owner neondb_owner`)
-	execute(t, postgres.OwnerURL("neondb"), neonPlatform)
+	execute(t, postgres.OwnerURL("neondb"), neon.Project.SQL+"grant all on schema public to neondb_owner; grant anonymous, authenticated to neondb_owner with admin option")
 	execute(t, ownerURL, neonApp)
 
 	migrate := exec.Command(rig.Command(t), "migrate")

@@ -16,6 +16,7 @@ import (
 
 	"postern/service/ledger"
 	"postern/service/local"
+	"postern/supabase"
 	"postern/tests/rig"
 )
 
@@ -116,7 +117,7 @@ func TestRestartedServer(t *testing.T) {
 	start(0)
 	t.Cleanup(func() { server.Stop() })
 	const database = "postgres"
-	loginURL, err := local.PrepareDatabase(t.Context(), server, database)
+	loginURL, err := local.PrepareDatabase(t.Context(), server, database, supabase.Project)
 	require.NoError(t, err)
 	db := &rig.Database{OwnerURL: server.OwnerURL(database), LoginURL: loginURL}
 	db.Owner, err = pgxpool.New(t.Context(), db.OwnerURL)

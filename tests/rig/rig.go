@@ -28,6 +28,7 @@ import (
 	"postern/service/identity"
 	"postern/service/ledger"
 	"postern/service/local"
+	"postern/supabase"
 )
 
 const template = "postern_template"
@@ -45,13 +46,25 @@ var (
 // Property tests draw the same cases in each run, so that a change is not judged
 // by another one's luck: -rapid.seed=0 explores.
 func Main(m *testing.M) {
-	local.RunKeeper()
+	KeepPostgres()
 	if flag.Lookup("rapid.seed") != nil {
 		if err := flag.Set("rapid.seed", "20261124"); err != nil {
 			panic(err)
 		}
 	}
 	os.Exit(run(m))
+}
+
+// KeepPostgres must come first in a main that starts a Postgres: the keeper is this
+// binary, run again.
+func KeepPostgres() {
+	if len(os.Args) != 2 || os.Args[1] != local.KeepCommand {
+		return
+	}
+	if local.Keep(os.Stdin, os.Stdout) != nil {
+		os.Exit(1) // it has told the one who started it
+	}
+	os.Exit(0)
 }
 
 func run(m *testing.M) int {
@@ -95,7 +108,7 @@ func prepareTemplate(ctx context.Context) error {
 	if _, err := conn.Exec(ctx, "create database "+template); err != nil {
 		return err
 	}
-	_, err = local.PrepareDatabase(ctx, server, template)
+	_, err = local.PrepareDatabase(ctx, server, template, supabase.Project)
 	return err
 }
 

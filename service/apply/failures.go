@@ -1,0 +1,167 @@
+package apply
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"postern/policies"
+	"postern/service/identity"
+	"postern/service/ledger"
+)
+
+const (
+	firstRetryAfter = time.Second
+	lastRetryAfter  = time.Minute
+	// maxRemembered bounds the memory of failures. Forgetting one costs a client a
+	// shorter wait, or a stuck transaction some more attempts.
+	maxRemembered = 10_000
+	// giveUpAfter is how often one transaction may fail with the same database error
+	// that is not known to be the write's fault. Then it is rejected, so that no queue
+	// is frozen for ever.
+	giveUpAfter = 50
+	// A queue is stuck when the transaction at its head has failed for stuckAfter,
+	// and its device has not given up: it came with it again within stuckWithin.
+	stuckAfter  = 10 * time.Minute
+	stuckWithin = 5 * time.Minute
+)
+
+// failureTracker counts the failures of each user since their last success, and of
+// each transaction in the same way.
+type failureTracker struct {
+	mu           sync.Mutex
+	failures     map[[2]string]int // by issuer and subject
+	transactions map[ledger.Digest]failureCount
+}
+
+type failureCount struct {
+	state       string // the SQLSTATE, or the rule that failed; empty if it was neither
+	times       int    // in a row
+	since, last time.Time
+}
+
+func newFailureTracker() *failureTracker {
+	return &failureTracker{failures: map[[2]string]int{}, transactions: map[ledger.Digest]failureCount{}}
+}
+
+// room forgets entries of a map that has become too large.
+func room[K comparable, V any](m map[K]V) {
+	for key := range m {
+		if len(m) < maxRemembered {
+			return
+		}
+		delete(m, key)
+	}
+}
+
+// failed counts a failure. It returns how long the client should wait: a second at
+// first, then twice as long each time, up to a minute. same is how often in a row the
+// transaction has failed with this database error; 0 if err is none. failing is for
+// how long it has failed in any way.
+func (f *failureTracker) failed(who identity.Identity, digest ledger.Digest, err error) (retryAfter time.Duration, same int, failing time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := [2]string{who.Issuer, who.Subject}
+	room(f.failures)
+	f.failures[key]++
+	retryAfter = min(firstRetryAfter<<min(f.failures[key]-1, 6), lastRetryAfter)
+	state := ""
+	var (
+		pg   *pgconn.PgError
+		rule *policies.Failed
+	)
+	switch {
+	case errors.As(err, &pg):
+		state = pg.Code
+	case errors.As(err, &rule):
+		state = rule.Rule
+	}
+	now := time.Now()
+	t, known := f.transactions[digest]
+	if !known {
+		t.since = now
+	}
+	t.last = now
+	if state != "" {
+		if t.state != state {
+			t.state, t.times = state, 0
+		}
+		t.times++
+		same = t.times
+	}
+	room(f.transactions)
+	f.transactions[digest] = t
+	return retryAfter, same, now.Sub(t.since)
+}
+
+// Stuck counts the queues that are stuck, by cause: an SQLSTATE, a rule that fails, or
+// "no answer" of the database.
+func (a *Applier) Stuck() map[string]int {
+	a.failures.mu.Lock()
+	defer a.failures.mu.Unlock()
+	stuck := map[string]int{}
+	for _, t := range a.failures.transactions {
+		if t.last.Sub(t.since) >= stuckAfter && time.Since(t.last) <= stuckWithin {
+			stuck[cmp.Or(t.state, "no answer")]++
+		}
+	}
+	return stuck
+}
+
+// succeeded forgets the failures of a user, and of the transactions that are answered.
+func (f *failureTracker) succeeded(who identity.Identity, answered []*transaction) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.failures, [2]string{who.Issuer, who.Subject})
+	if len(f.transactions) == 0 {
+		return
+	}
+	for _, t := range answered {
+		delete(f.transactions, t.Digest)
+	}
+}
+
+// pause waits 10 to 20 ms, then twice as long with each attempt up to a second;
+// it reports whether ctx leaves time for another one.
+func pause(ctx context.Context, attempt int) bool {
+	base := min(10*time.Millisecond<<min(attempt-1, 10), time.Second)
+	wait := base + rand.N(base)
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+time.Second {
+		return false
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// logAttributes describes an error without row data: messages of classes 22 and 23,
+// and of RAISE, quote values.
+func logAttributes(err error) []any {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return []any{"error", err.Error()}
+	}
+	attributes := []any{"sqlstate", pg.Code}
+	for _, a := range [][2]string{{"table", pg.TableName}, {"column", pg.ColumnName}, {"constraint", pg.ConstraintName}} {
+		if a[1] != "" {
+			attributes = append(attributes, a[0], a[1])
+		}
+	}
+	switch {
+	case strings.HasPrefix(pg.Code, "22"), strings.HasPrefix(pg.Code, "23"), strings.HasPrefix(pg.Code, "P0"), strings.HasPrefix(pg.Code, "PT"):
+	default:
+		attributes = append(attributes, "error", pg.Message)
+	}
+	return attributes
+}

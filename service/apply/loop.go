@@ -1,0 +1,213 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"postern/service/ledger"
+	"postern/service/plan"
+	"postern/service/upload"
+)
+
+const (
+	maxAttempts    = 4                // one, and three more after clashes and lost connections
+	connectTimeout = 10 * time.Second // a suspended database wakes within it
+)
+
+// loop gives the pending transactions their results, in order, up to one that ends
+// the request. They share a commit as long as none fails.
+type loop struct {
+	*request
+	pending  []*transaction
+	alone    bool // each transaction is sent by itself
+	isolated bool // each operation locks its own row, instead of all rows ahead
+}
+
+// next is what an outcome makes the loop do.
+type next byte
+
+const (
+	answer       next = iota // the batch is committed
+	readReceipts             // some of the batch have a receipt: answer those and send the others
+	sendAlone                // it cannot be told which transaction failed: send each by itself
+	sendEarlier              // send those before the failed one first
+	rejectFailed             // the failed one is rejected, if no other order or catalogue helps
+	retryFailed              // the client has to send the failed one again, which ends the request
+)
+
+func (l *loop) run(ctx context.Context) {
+	size := len(l.pending) // how many of the pending are sent next
+	for len(l.pending) > 0 {
+		if l.alone {
+			size = 1
+		}
+		batch := l.pending[:size]
+		failed := l.sendWithRetries(ctx, batch)
+		out, at := classify(failed), 0
+		if failed != nil {
+			at = max(failed.transaction, 0)
+		}
+		switch l.after(batch, failed, out, at) {
+		case answer:
+			if l.answer(batch); l.ends(batch[size-1].Rejection) {
+				return
+			}
+			l.pending = l.pending[size:]
+			size = len(l.pending)
+		case readReceipts:
+			if !l.readReceipts(ctx, batch) {
+				return
+			}
+			size = len(l.pending)
+		case sendAlone:
+			l.alone = true
+		case sendEarlier:
+			size = at
+		case retryFailed:
+			t := batch[at]
+			own := t.Rejection == nil && failed.kind.ofWrite()
+			if out.rejection = l.retryLater(t, errors.Join(out.again, out.retry), own); out.rejection == nil {
+				return
+			}
+			size = l.rejectFailed(ctx, batch, at, failed, out.rejection)
+		case rejectFailed:
+			size = l.rejectFailed(ctx, batch, at, failed, out.rejection)
+		}
+	}
+}
+
+// after is the table of next steps.
+func (l *loop) after(batch []*transaction, failed *failure, out outcome, at int) next {
+	switch {
+	case failed == nil:
+		return answer
+	case out.answered:
+		return readReceipts
+	case out.rejection != nil && failed.transaction < 0 && len(batch) > 1:
+		return sendAlone
+	case out.rejection != nil && at > 0 && failed.kind != rule && needChecks(batch[:at]):
+		return sendEarlier // the cause may be an earlier one that its rules will reject
+	case out.rejection != nil:
+		return rejectFailed
+	case at > 0:
+		return sendEarlier
+	}
+	return retryFailed
+}
+
+// rejectFailed rejects a transaction of the batch, unless a fresh catalogue or its
+// other order may help. It returns how many of the pending are sent next: those
+// before it, which were rolled back with it, and itself, now with its rejection.
+func (l *loop) rejectFailed(ctx context.Context, batch []*transaction, at int, failed *failure, rejection *upload.Rejection) (size int) {
+	t := batch[at]
+	if rejection.Code == upload.SchemaMismatch && l.outdated() && l.refresh(ctx, batch[at:]) == nil {
+		l.pending = slices.Concat(batch[:at], l.upToEnd(l.pending[at:]))
+		return min(len(batch), len(l.pending))
+	}
+	complete(rejection, l.snapshot, t, failed)
+	if len(t.orders) > 1 && failed.transaction >= 0 {
+		t.orders, t.firstRejection = t.orders[1:], rejection
+		return len(batch)
+	}
+	t.failed = nil
+	t.Rejection = ofBothOrders(t.firstRejection, rejection)
+	t.Rejection.ClientHandling = clientHandles(l.set, t.Rejection, t.Transaction)
+	return at + 1
+}
+
+// ofBothOrders picks the rejection that tells more: the first order's, unless that
+// was about foreign keys alone and the second order got further.
+func ofBothOrders(first, second *upload.Rejection) *upload.Rejection {
+	if first != nil && (first.Code != upload.ForeignKeyViolation || second.Code == upload.ForeignKeyViolation) {
+		return first
+	}
+	return second
+}
+
+// sendWithRetries tries again after clashes, after lost connections, and for as long
+// as a database may take to wake up.
+func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failure {
+	if i := slices.IndexFunc(batch, func(t *transaction) bool { return t.failed != nil }); i >= 0 {
+		return &failure{step: step{kind: rule, transaction: i, index: -1}, err: batch[i].failed}
+	}
+	if l.single == nil && !slices.ContainsFunc(batch, func(t *transaction) bool { return t.Rejection != nil || l.works(t) }) {
+		return nil // an operation that changes nothing leaves no trace, not even a receipt
+	}
+	started := time.Now()
+	for try := 1; ; try++ {
+		failed := (&attempt{request: l.request, transactions: batch, isolated: l.isolated, answers: plan.Answers{}}).run(ctx)
+		if failed == nil {
+			return nil
+		}
+		out := classify(failed)
+		if failed.locksAhead && out.rejection != nil {
+			l.isolated = true // which tells whose row it is
+			continue
+		}
+		if out.again == nil {
+			return failed
+		}
+		exhausted := try >= maxAttempts
+		if failed.unsent {
+			exhausted = time.Since(started) > connectTimeout
+		} else if lost(failed.err) {
+			l.DB.Reset() // the other connections have been idle at least as long
+		}
+		if exhausted || !pause(ctx, try) {
+			return failed
+		}
+	}
+}
+
+// answer gives the transactions of a committed batch their results.
+func (l *loop) answer(batch []*transaction) {
+	for _, t := range batch {
+		if t.Rejection == nil {
+			t.result = &upload.Result{Status: upload.Success}
+			continue
+		}
+		result := upload.Rejected(t.Rejection)
+		t.result = &result
+		table := ""
+		if t.Rejection.Operation >= 0 {
+			table = t.Transaction.Operations[t.Rejection.Operation].Table
+		}
+		l.log(t).Warn("write rejected", "code", t.Rejection.Code, "table", table, "operation", t.Rejection.Operation, "subject", l.who.Subject)
+	}
+	l.failures.succeeded(l.who, batch)
+	l.Ledger.Used()
+}
+
+// readReceipts answers the transactions of the batch that have a receipt. The others
+// stay pending.
+func (l *loop) readReceipts(ctx context.Context, batch []*transaction) (ok bool) {
+	entries := make([]ledger.Entry, len(batch))
+	for i, t := range batch {
+		entries[i] = t.Entry
+	}
+	answers, err := l.Ledger.Answers(ctx, entries)
+	if err == nil && len(answers) == 0 {
+		err = errors.New("a receipt was there and is gone")
+	}
+	if err != nil {
+		l.retryLater(batch[0], err, false)
+		return false
+	}
+	var rest []*transaction
+	for _, t := range batch {
+		result, ok := answers[t.Digest]
+		if !ok {
+			rest = append(rest, t)
+			continue
+		}
+		t.result = &result
+		if result.Status == upload.FatalError && l.OnReject == Stop {
+			l.pending = rest // what comes after it is not attempted
+			return true
+		}
+	}
+	l.pending = append(rest, l.pending[len(batch):]...)
+	return true
+}

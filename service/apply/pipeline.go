@@ -1,0 +1,121 @@
+package apply
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"postern/service/plan"
+	"postern/service/upload"
+)
+
+// kind is what a step of the pipeline is for.
+type kind byte
+
+const (
+	receipts    kind = iota // the receipts of all transactions that get their final answer
+	record                  // a rejected write
+	session                 // the user's role and claims, and the database transaction
+	preRequest              // PostgREST's function, which is the application's own
+	reading                 // what a rule needs
+	operation               //
+	rule                    // the evaluation of a rule; not a statement
+	constraints             // the check of what a transaction deferred
+	commit                  //
+)
+
+// ofWrite reports whether a step belongs to the user's write, and is not one of
+// Postern's own around it.
+func (k kind) ofWrite() bool {
+	switch k {
+	case operation, reading, rule, constraints, commit, preRequest:
+		return true
+	}
+	return false
+}
+
+// step is one statement of a pipeline, and what it belongs to.
+type step struct {
+	plan.Statement
+	kind        kind
+	transaction int // index among the transactions sent; -1 if it is for all of them
+	index       int // of the operation within the transaction; -1 if it is for all of it
+
+	operation  *plan.Operation
+	query      *plan.Query        // if it is one of a rule
+	save       func(row [][]byte) // receives the first row, if there is one
+	locksAhead bool               // it locks the rows of several operations
+}
+
+// ours is a step that belongs to no transaction.
+func ours(k kind, sql string, args ...[]byte) step {
+	return step{Statement: plan.Statement{SQL: sql, Args: args}, kind: k, transaction: -1, index: -1}
+}
+
+// failure is the error of one step.
+type failure struct {
+	step
+	err       error
+	rejection *upload.Rejection // of a rule; err is nil
+	unsent    bool              // nothing reached the database
+}
+
+// failedOutside is a failure that belongs to no step.
+func failedOutside(err error, unsent bool) *failure {
+	return &failure{step: ours(session, ""), err: err, unsent: unsent}
+}
+
+// exchange sends steps in one round trip. The first one that fails ends them.
+func exchange(ctx context.Context, conn *pgconn.PgConn, steps []step) *failure {
+	pipeline := conn.StartPipeline(ctx)
+	previous := ""
+	for _, s := range steps {
+		// The unnamed statement stays until the next one is parsed. A pooler in
+		// transaction mode leaves it alone within a pipeline.
+		if s.SQL == previous {
+			pipeline.SendQueryPrepared("", s.Args, nil, nil)
+		} else {
+			pipeline.SendQueryParams(s.SQL, s.Args, nil, nil, nil)
+		}
+		previous = s.SQL
+	}
+	if err := pipeline.Sync(); err != nil {
+		_ = pipeline.Close()
+		return failedOutside(err, false)
+	}
+	var failed *failure
+	for _, s := range steps {
+		if err := finish(pipeline, s.save); err != nil {
+			failed = &failure{step: s, err: err}
+			break
+		}
+	}
+	if err := pipeline.Close(); err != nil && failed == nil {
+		failed = &failure{step: ours(commit, ""), err: err}
+	}
+	return failed
+}
+
+// finish reads the result of one statement.
+func finish(pipeline *pgconn.Pipeline, save func(row [][]byte)) error {
+	result, err := pipeline.GetResults()
+	if err != nil {
+		return err
+	}
+	reader, ok := result.(*pgconn.ResultReader)
+	if !ok {
+		return errors.New("the database sent an answer that belongs to no statement")
+	}
+	if save != nil && reader.NextRow() {
+		values := reader.Values()
+		row := make([][]byte, len(values))
+		for i, value := range values {
+			row[i] = bytes.Clone(value)
+		}
+		save(row)
+	}
+	_, err = reader.Close()
+	return err
+}

@@ -1,0 +1,168 @@
+package apply
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/ledger"
+	"postern/service/plan"
+	"postern/service/upload"
+)
+
+// rejectionOf is nil for an error that is not known to be the write's own fault.
+func rejectionOf(f *failure, pg *pgconn.PgError) *upload.Rejection {
+	reject := func(code upload.Code, message string) *upload.Rejection {
+		return &upload.Rejection{Code: code, Message: message, Details: details(pg), Operation: f.index}
+	}
+	switch {
+	case pg.Code == ledger.StateDeclined:
+		return declined(f, pg)
+	case pg.Code == "23502":
+		return reject(upload.NotNullViolation, fmt.Sprintf("%s.%s must not be null", pg.TableName, pg.ColumnName))
+	case pg.Code == "23503":
+		return reject(upload.ForeignKeyViolation, foreignKeyMessage(pg))
+	case pg.Code == "23505":
+		return reject(upload.UniqueViolation, fmt.Sprintf("another row of %s already has this value (constraint %s)", pg.TableName, pg.ConstraintName))
+	case pg.Code == "23514":
+		return reject(upload.CheckViolation, checkMessage(pg))
+	case strings.HasPrefix(pg.Code, "23"):
+		return reject(upload.ConstraintViolation, fmt.Sprintf("the row does not meet constraint %s of %s", pg.ConstraintName, pg.TableName))
+	case strings.HasPrefix(pg.Code, "22"):
+		return reject(upload.InvalidData, pg.Message)
+	case pg.Code == "42P01", pg.Code == "42703", pg.Code == "42804":
+		return reject(upload.SchemaMismatch, pg.Message)
+	case pg.Code == "42501":
+		return reject(upload.Unauthorized, pg.Message)
+	case pg.Code == "P0001", strings.HasPrefix(pg.Code, "PT"):
+		return reject(upload.RejectedByDatabase, pg.Message)
+	}
+	return nil
+}
+
+// declined is the rejection that postern.untouched raises: its message is the code,
+// its hint the row as the user may see it.
+func declined(f *failure, pg *pgconn.PgError) *upload.Rejection {
+	r := &upload.Rejection{Code: upload.Code(pg.Message), Operation: f.index}
+	switch r.Code {
+	case upload.Conflict:
+		r.Message, r.Details = "the row has changed since it was last synced", map[string]any{"row": jsontext.Value(pg.Hint)}
+	case upload.ImmutableColumn:
+		r.Message = "a column of the row cannot change once it is set"
+	case upload.RowNotFound:
+		r.Message = "the row does not exist"
+	default:
+		r.Message = "the row exists and is not yours to change"
+	}
+	return r
+}
+
+// details is what a client may know of an error: names of its own tables and columns,
+// and what the application's RAISE says.
+func details(pg *pgconn.PgError) any {
+	if strings.HasPrefix(pg.Code, "PN") {
+		return nil // Postern's own, with a message
+	}
+	d := map[string]any{"sqlstate": pg.Code}
+	add := func(name, value string) {
+		if value != "" {
+			d[name] = value
+		}
+	}
+	add("table", pg.TableName)
+	add("column", pg.ColumnName)
+	add("constraint", pg.ConstraintName)
+	if pg.Code == "P0001" || strings.HasPrefix(pg.Code, "PT") {
+		add("detail", pg.Detail)
+		add("hint", pg.Hint)
+	}
+	return d
+}
+
+func foreignKeyMessage(pg *pgconn.PgError) string {
+	if stillReferenced(pg) {
+		return fmt.Sprintf("other rows still refer to this one (constraint %s)", pg.ConstraintName)
+	}
+	return fmt.Sprintf("the row refers to one that does not exist (constraint %s of %s)", pg.ConstraintName, pg.TableName)
+}
+
+// stillReferenced reports whether a foreign key was violated by removing the row that
+// it refers to, and not by the row that refers.
+func stillReferenced(pg *pgconn.PgError) bool {
+	return pg.Code == "23503" && strings.Contains(pg.Detail, "still referenced")
+}
+
+func checkMessage(pg *pgconn.PgError) string {
+	if pg.TableName == "" { // of a domain
+		return fmt.Sprintf("a value does not meet constraint %s of its type", pg.ConstraintName)
+	}
+	return fmt.Sprintf("the row does not meet constraint %s of %s", pg.ConstraintName, pg.TableName)
+}
+
+// complete adds to a rejection what Postgres did not say.
+func complete(rejection *upload.Rejection, tables *catalog.Snapshot, t *transaction, f *failure) {
+	var pg *pgconn.PgError
+	if errors.As(f.err, &pg) && rejection.Operation < 0 && f.kind != operation {
+		rejection.Operation = operationOf(tables, t.toSend(), pg)
+	}
+	if rejection.Code == upload.InvalidData && f.kind == operation && f.operation != nil && f.index == rejection.Operation {
+		nameColumn(rejection, f.operation)
+	}
+}
+
+// clientHandles reports whether the policies leave a rejection to the client's app.
+func clientHandles(set *policies.Set, rejection *upload.Rejection, t upload.Transaction) bool {
+	if rejection.ClientHandling || rejection.Operation < 0 {
+		return rejection.ClientHandling
+	}
+	table, _ := set.Decide(t.Operations[rejection.Operation])
+	return table != nil && table.Directed(rejection.Code)
+}
+
+// operationOf finds the operation that caused an error at the end of a transaction,
+// if it can only be one; otherwise -1.
+func operationOf(tables *catalog.Snapshot, order plan.Order, pg *pgconn.PgError) int {
+	table := tables.Table(pg.SchemaName, pg.TableName)
+	if table != nil && stillReferenced(pg) { // then it is an operation on the table referred to
+		for _, key := range table.ForeignKeys {
+			if key.Name == pg.ConstraintName {
+				table = tables.TableByOID(key.References)
+				break
+			}
+		}
+	}
+	found := -1
+	for _, o := range order {
+		if o.Table != table {
+			continue
+		}
+		if found >= 0 {
+			return -1
+		}
+		found = o.Index
+	}
+	return found
+}
+
+// nameColumn completes the rejection of a value that Postgres could not read. Postgres
+// names no column for it: the column is found if the message quotes exactly one of the
+// operation's values.
+func nameColumn(r *upload.Rejection, o *plan.Operation) {
+	var found []int
+	for i := range o.Columns {
+		if value := string(o.Args[i]); o.Args[i] != nil && strings.Contains(r.Message, strconv.Quote(value)) {
+			found = append(found, i)
+		}
+	}
+	if len(found) != 1 {
+		return
+	}
+	rejection := plan.Unfit(o.Table, o.Columns[found[0]], string(o.Args[found[0]]), r.Message)
+	r.Message, r.Details = rejection.Message, rejection.Details
+}

@@ -1,0 +1,188 @@
+package apply
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/identity"
+	"postern/service/plan"
+	"postern/service/upload"
+)
+
+// request is who sends transactions, and by which policies and tables they are
+// planned. Once it is prepared, only a refresh of the catalogue changes it.
+type request struct {
+	*Applier
+	logger   *slog.Logger
+	who      identity.Identity
+	clientID string
+	claims   []byte
+	now      time.Time
+
+	set       *policies.Set
+	snapshot  *catalog.Snapshot
+	refreshed bool // the catalogue was read for this request
+
+	single *Single // nil if a client sent the transactions
+}
+
+// prepare plans the transactions, with a fresh catalogue if they name a table or
+// column that the one at hand does not have.
+func (r *request) prepare(ctx context.Context, transactions []*transaction) (err error) {
+	snapshot, err := r.Catalog.Current(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.planBy(snapshot); err != nil {
+		return err
+	}
+	if r.claims, err = sessionClaims(r.who); err != nil {
+		return err
+	}
+	if r.plan(ctx, transactions) && r.outdated() {
+		return r.refresh(ctx, transactions)
+	}
+	return nil
+}
+
+// planBy takes a catalogue, and the policies compiled for it.
+func (r *request) planBy(snapshot *catalog.Snapshot) (err error) {
+	r.snapshot = snapshot
+	if r.set, err = r.Policies.For(snapshot); err != nil {
+		return fmt.Errorf("the policies do not fit the database: %w", err)
+	}
+	if r.single != nil && r.single.AsLogin {
+		r.set = r.set.Everything()
+	}
+	return nil
+}
+
+// outdated reports whether the tables may have changed since they were read. A
+// request reads them once.
+func (r *request) outdated() bool {
+	return !r.refreshed && time.Since(r.snapshot.ReadAt) > time.Second
+}
+
+// refresh reads the catalogue and plans again.
+func (r *request) refresh(ctx context.Context, transactions []*transaction) error {
+	r.refreshed = true
+	if err := r.Catalog.Refresh(ctx); err != nil {
+		return err
+	}
+	if err := r.planBy(r.Catalog.Snapshot()); err != nil {
+		return err
+	}
+	r.plan(ctx, transactions)
+	return nil
+}
+
+// plan plans the transactions, and reports whether one does not match the schema.
+func (r *request) plan(ctx context.Context, transactions []*transaction) (mismatch bool) {
+	p := r.planner()
+	for _, t := range transactions {
+		t.orders, t.Rejection, t.failed = p.Transaction(ctx, t.Transaction)
+		mismatch = mismatch || t.Rejection != nil && t.Rejection.Code == upload.SchemaMismatch
+	}
+	return mismatch
+}
+
+func (r *request) planner() *plan.Planner {
+	return &plan.Planner{Set: r.set, Tables: r.snapshot, Who: r.who, Now: r.now}
+}
+
+// withinRates cuts off what comes after a transaction that exceeds its user's rate.
+func (r *request) withinRates(transactions []*transaction) []*transaction {
+	now := time.Now()
+	for i, t := range transactions {
+		var digest [sha256.Size]byte
+		if t.Digest.Receipt {
+			digest = t.Digest.Sum
+		}
+		if wait := r.set.Wait(r.who, t.Transaction, digest, now); wait > 0 {
+			t.result = &upload.Result{
+				Status: upload.RetryableError, Message: "too many changes at once: the rest is accepted a little later",
+				RetryAfterMS: int(wait.Milliseconds()) + 1,
+			}
+			return transactions[:i]
+		}
+	}
+	return transactions
+}
+
+// upToEnd cuts off what comes after a rejection that ends the request.
+func (r *request) upToEnd(transactions []*transaction) []*transaction {
+	for i, t := range transactions {
+		if r.ends(t.Rejection) {
+			return transactions[:i+1]
+		}
+	}
+	return transactions
+}
+
+// ends reports whether a rejection ends the request.
+func (r *request) ends(rejection *upload.Rejection) bool {
+	return rejection != nil && (r.OnReject == Stop || rejection.ClientHandling)
+}
+
+// works reports whether a transaction is to be applied, and has any effect.
+func (r *request) works(t *transaction) bool {
+	return t.Rejection == nil && (t.planned() || len(r.set.Code(t.Transaction)) > 0)
+}
+
+// mayHold reports whether there may be held writes that what is sent now closes.
+// A replay by the team does not tell where a device is in its queue.
+func (r *request) mayHold() bool {
+	return r.single == nil && (r.set.Holds() || r.Ledger.MayHold())
+}
+
+// retryLater answers that the client has to send the transaction again, and logs why.
+// If a transaction has failed too often with the same database error of its own, it
+// returns a rejection instead.
+func (r *request) retryLater(t *transaction, err error, own bool) *upload.Rejection {
+	after, same, failing := r.failures.failed(r.who, t.Digest, err)
+	if own && same >= giveUpAfter && unrecognised(err) {
+		return &upload.Rejection{Code: upload.UnclassifiedError, Message: "the database refuses this write each time it is tried", Operation: -1}
+	}
+	r.log(t).Error("transaction not applied, the client will retry", append(logAttributes(err), "attempt", same)...)
+	if failing >= stuckAfter {
+		r.log(t).Error("queue stuck: its first transaction keeps failing, and nothing behind it is uploaded",
+			append(logAttributes(err), "for", failing.Round(time.Second).String(), "subject", r.who.Subject)...)
+	}
+	t.result = &upload.Result{
+		Status:       upload.RetryableError,
+		Message:      "the write could not be stored now; it will be accepted or rejected on a later try",
+		RetryAfterMS: int(after.Milliseconds()),
+	}
+	return nil
+}
+
+// log is the logger of one transaction.
+func (r *request) log(t *transaction) *slog.Logger {
+	return r.logger.With("transaction", t.index, "transaction_id", t.Transaction.ID)
+}
+
+// sessionClaims is what request.jwt.claims holds during the user's statements, as
+// PostgREST sets it: the token's claims, with the role in use among them.
+func sessionClaims(who identity.Identity) ([]byte, error) {
+	var claims map[string]jsontext.Value
+	if err := json.Unmarshal(who.Claims, &claims); err != nil {
+		return nil, fmt.Errorf("the identity's claims: %w", err)
+	}
+	role, err := jsontext.AppendQuote(nil, who.Role)
+	if err != nil {
+		return nil, fmt.Errorf("the identity's role: %w", err)
+	}
+	if string(claims["role"]) == string(role) {
+		return who.Claims, nil
+	}
+	claims["role"] = role
+	return json.Marshal(claims, json.Deterministic(true))
+}

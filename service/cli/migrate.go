@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"postern/service/ledger"
+)
+
+func migrateCommand() *cobra.Command {
+	var print bool
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Install or update schema postern, as the owner of the tables",
+		Long: `Install or update schema postern and the login role the service connects as.
+
+DATABASE_URL is the owner's: on Supabase the role postgres, on Neon neondb_owner,
+over a direct connection or a session pooler. The first run prints the login
+role's URL, with its password, for the service's own DATABASE_URL.
+
+--print changes nothing: it prints how apps get their users' rejected writes
+into their local databases, and, where DATABASE_URL is set, how far this one is.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ownerURL := os.Getenv("DATABASE_URL")
+			if print {
+				return printGuide(cmd, ownerURL)
+			}
+			if ownerURL == "" {
+				return errors.New("DATABASE_URL is not set: give it the URL of the role that owns your tables (Supabase: postgres, Neon: neondb_owner)")
+			}
+			done, err := ledger.Migrate(cmd.Context(), ownerURL, userRoles)
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			for _, name := range done.Applied {
+				fmt.Fprintln(out, "applied", name)
+			}
+			if done.LoginURL == "" {
+				fmt.Fprintf(out, "Schema postern is up to date. The service connects as role %s, which exists; to give it another password:\n  alter role %s password '…';\n", ledger.Login, ledger.Login)
+				return nil
+			}
+			fmt.Fprintf(out, "Created role %s. Its password is shown this once; this is the service's DATABASE_URL:\n  %s\n", ledger.Login, done.LoginURL)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&print, "print", false, "print how to sync rejected writes to their authors, and change nothing")
+	return cmd
+}
+
+func printGuide(cmd *cobra.Command, ownerURL string) error {
+	out := cmd.OutOrStdout()
+	if ownerURL != "" {
+		installed, err := ledger.Installed(cmd.Context(), ownerURL)
+		if err != nil {
+			return err
+		}
+		fmt.Fprint(out, installed)
+	}
+	_, err := fmt.Fprint(out, ledger.Guide())
+	return err
+}

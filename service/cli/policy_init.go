@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/policytest"
+)
+
+func policyInitCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "init [DIR]",
+		Short: "Write a first policy file from the database's tables, grants and row-level security",
+		Long: `Write a first policy file, app.yaml, from the tables of DATABASE_URL, their grants and
+row-level security, and beside it policy.schema.json, by which editors complete the
+file. Nothing is overwritten.
+
+Tables that users cannot write, or could write without row-level security, are in
+comments that say why.`,
+		RunE: withDir(func(cmd *cobra.Command, dir string) error { return initPolicies(cmd.Context(), cmd.OutOrStdout(), dir) }),
+	}
+}
+
+const starterFile = "app.yaml"
+
+func initPolicies(ctx context.Context, out io.Writer, dir string) error {
+	for _, pattern := range []string{"*.yaml", "*.yml"} {
+		if there, err := filepath.Glob(filepath.Join(dir, pattern)); err != nil || len(there) > 0 {
+			return errors.Join(err, fmt.Errorf("%s has policies already, and stays as it is: %s", dir, strings.Join(there, ", ")))
+		}
+	}
+	url := os.Getenv("DATABASE_URL")
+	if url == "" {
+		return errors.New("DATABASE_URL is not set: give it the service's, or the owner's")
+	}
+	db, err := policytest.Connect(ctx, url, userRoles)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	security, err := readRowPolicies(ctx, db)
+	if err != nil {
+		return fmt.Errorf("reading the database's policies: %w", err)
+	}
+	shown := slices.DeleteFunc(db.Snapshot().Tables(), func(t *catalog.Table) bool { return !ofApp(t) })
+	content, opened := policies.Starter(shown, security, userRoles[0])
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, write := range []struct {
+		name    string
+		content []byte
+	}{{starterFile, []byte(content)}, {policies.SchemaFile, policies.Schema}} {
+		path := filepath.Join(dir, write.name)
+		switch err := writeNew(path, write.content); {
+		case errors.Is(err, os.ErrExist):
+			fmt.Fprintf(out, "%s is there and stays as it is\n", path)
+		case err != nil:
+			return err
+		default:
+			fmt.Fprintf(out, "%s written\n", path)
+		}
+	}
+	_, err = fmt.Fprintf(out, "%d of %d tables are open; %s says why the others are not\n", opened, len(shown), starterFile)
+	return err
+}
+
+func writeNew(path string, content []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	return errors.Join(err, file.Close())
+}
+
+// ofApp reports whether a table is one that the app may open: in schema public, or
+// granted to users, and not of Postern, the provider or an extension.
+func ofApp(t *catalog.Table) bool {
+	if slices.Contains([]string{"postern", "auth", "storage", "realtime", "vault", "extensions", "graphql", "graphql_public", "net", "cron",
+		"pgbouncer", "pgsodium", "pgmq", "supabase_functions", "supabase_migrations", "neon_auth"}, t.Schema) {
+		return false
+	}
+	granted := false
+	for _, privileges := range t.Grants {
+		granted = granted || len(privileges) > 0
+	}
+	return granted || t.Schema == "public"
+}
+
+func readRowPolicies(ctx context.Context, db *policytest.Database) ([]policies.RowPolicy, error) {
+	rows, err := db.Pool.Query(ctx, `
+select schemaname::text, tablename::text, policyname::text, cmd, roles::text[], coalesce(qual, ''), coalesce(with_check, '')
+  from pg_catalog.pg_policies
+ where permissive = 'PERMISSIVE'
+ order by 1, 2, 3`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[policies.RowPolicy])
+}

@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"postern/service"
+	"postern/service/ledger"
+)
+
+func rejectedCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rejected",
+		Short: "See rejected writes and put them right",
+		Long: `See rejected writes and put them right.
+
+DATABASE_URL is the service's own, of the login role postern: that is enough for
+all but showing the rows as they are now and replaying as the service, which need
+the owner's (Supabase: postgres, Neon: neondb_owner).`,
+	}
+	cmd.AddCommand(rejectedListCommand(), rejectedShowCommand(), rejectedReplayCommand(), rejectedDismissCommand(), rejectedExportCommand())
+	return cmd
+}
+
+// records is the ledger of the command's database.
+type records struct {
+	*ledger.Ledger
+	db *pgxpool.Pool
+}
+
+func openRecords() (*records, error) {
+	url := os.Getenv("DATABASE_URL")
+	if url == "" {
+		return nil, errors.New("DATABASE_URL is not set: give it the service's, or the owner's")
+	}
+	db, err := service.Connect(url)
+	if err != nil {
+		return nil, err
+	}
+	return &records{ledger.New(db), db}, nil
+}
+
+// withRecords runs a subcommand on them.
+func withRecords(run func(cmd *cobra.Command, r *records, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		r, err := openRecords()
+		if err != nil {
+			return err
+		}
+		defer r.db.Close()
+		return run(cmd, r, args)
+	}
+}
+
+// filterFlags are the flags that say which rejected writes are meant.
+type filterFlags struct {
+	user, table, code, since, olderThan string
+	status                              []string
+}
+
+func (f *filterFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.user, "user", "", "only those of the user of this id (the token's sub)")
+	flags.StringVar(&f.table, "table", "", "only those that write to this table, by the client's name")
+	flags.StringVar(&f.code, "code", "", "only those with this code, such as CHECK_VIOLATION")
+	flags.StringVar(&f.since, "since", "", "only those that first came since then: 36h, 7d, or 2026-11-24T15:04:05Z")
+	flags.StringVar(&f.olderThan, "older-than", "", "only those that first came before then, likewise")
+	flags.StringSliceVar(&f.status, "status", nil, "only those of these statuses (default open,held): "+strings.Join(statusNames(), ", ")+", or all")
+}
+
+func statusNames() (names []string) {
+	for _, s := range ledger.Statuses {
+		names = append(names, string(s))
+	}
+	return names
+}
+
+func (f *filterFlags) filter() (ledger.Filter, error) {
+	out := ledger.Filter{Subject: f.user, Table: f.table, Code: f.code}
+	var problems []error
+	moment := func(flag, text string, into *time.Time) {
+		if text == "" {
+			return
+		}
+		at, err := parseMoment(text, time.Now())
+		if err != nil {
+			problems = append(problems, fmt.Errorf("--%s=%q: %w", flag, text, err))
+		}
+		*into = at
+	}
+	moment("since", f.since, &out.Since)
+	moment("older-than", f.olderThan, &out.Before)
+	out.Statuses = []ledger.Status{ledger.Open, ledger.Held}
+	if len(f.status) > 0 {
+		out.Statuses = nil
+	}
+	names := strings.Join(statusNames(), " ")
+	for _, name := range f.status {
+		switch {
+		case name == "all" && len(f.status) == 1:
+		case name != "" && strings.Contains(" "+names+" ", " "+name+" "):
+			out.Statuses = append(out.Statuses, ledger.Status(name))
+		default:
+			problems = append(problems, fmt.Errorf("--status: %q is not one of %s, or all", name, strings.ReplaceAll(names, " ", ", ")))
+		}
+	}
+	return out, errors.Join(problems...)
+}
+
+// parseMoment reads how long ago, or when.
+func parseMoment(text string, now time.Time) (time.Time, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n int
+		if _, err := fmt.Sscanf(days, "%d", &n); err == nil && fmt.Sprint(n) == days && n >= 0 {
+			return now.AddDate(0, 0, -n), nil
+		}
+	}
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.Parse(layout, text); err == nil {
+			return at, nil
+		}
+	}
+	return time.Time{}, errors.New("write how long ago, 36h or 7d, or when, 2026-11-24 or 2026-11-24T15:04:05Z")
+}
+
+const commandPage = 500 // records read at a time
+
+// each calls do for every record that matches, the oldest first, and keeps a
+// page of them at a time.
+func (r *records) each(cmd *cobra.Command, f ledger.Filter, do func(ledger.Record) error) error {
+	var after ledger.Cursor
+	for {
+		page, next, more, err := r.Records(cmd.Context(), f, after, commandPage)
+		if err != nil {
+			return err
+		}
+		for _, record := range page {
+			if err := do(record); err != nil {
+				return err
+			}
+		}
+		if !more {
+			return nil
+		}
+		after = next
+	}
+}
+
+// byFlags say who does it.
+type byFlags struct{ by, note string }
+
+func (b *byFlags) add(cmd *cobra.Command) {
+	name := ""
+	if who, err := user.Current(); err == nil {
+		name = who.Username
+	}
+	cmd.Flags().StringVar(&b.by, "by", name, "who does it, for the record")
+	cmd.Flags().StringVar(&b.note, "note", "", "why, for the record")
+}
+
+func (b *byFlags) parse() (ledger.By, error) {
+	if b.by == "" {
+		return ledger.By{}, errors.New("--by: say who does it, for the record")
+	}
+	return ledger.By{Who: b.by, Note: b.note}, nil
+}
+
+// idsOr checks that a command was told either ids or to take all that match.
+func idsOr(allMatching bool, ids []string) error {
+	switch {
+	case allMatching && len(ids) > 0:
+		return errors.New("give ids, or --all-matching, not both")
+	case !allMatching && len(ids) == 0:
+		return errors.New("give the ids, which `postern rejected list` shows, or --all-matching")
+	}
+	return nil
+}
+
+const policiesUsage = "folder of policies (default: POSTERN_POLICIES, else policies)"

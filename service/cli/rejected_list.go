@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/go-json-experiment/json"
+	"github.com/spf13/cobra"
+
+	"postern/service/ledger"
+)
+
+func rejectedListCommand() *cobra.Command {
+	var (
+		filter filterFlags
+		asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List rejected writes, the oldest first",
+		Args:  cobra.NoArgs,
+		RunE: withRecords(func(cmd *cobra.Command, r *records, _ []string) error {
+			f, err := filter.filter()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return r.printJSON(cmd, f)
+			}
+			return r.printTable(cmd, f)
+		}),
+	}
+	filter.add(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line, with everything that is known")
+	return cmd
+}
+
+func rejectedExportCommand() *cobra.Command {
+	var filter filterFlags
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Print rejected writes with their transactions and what was done about them, one JSON object a line",
+		Args:  cobra.NoArgs,
+		RunE: withRecords(func(cmd *cobra.Command, r *records, _ []string) error {
+			f, err := filter.filter()
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			return r.each(cmd, f, func(record ledger.Record) error {
+				actions, err := r.Actions(cmd.Context(), record.ID)
+				if err != nil {
+					return err
+				}
+				return printLine(out, withActions{record, actions})
+			})
+		}),
+	}
+	filter.add(cmd)
+	return cmd
+}
+
+type withActions struct {
+	ledger.Record
+	Actions []ledger.Action `json:"actions"`
+}
+
+func printLine(out io.Writer, v any) error {
+	line, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s\n", line)
+	return err
+}
+
+func (r *records) printJSON(cmd *cobra.Command, f ledger.Filter) error {
+	out := cmd.OutOrStdout()
+	return r.each(cmd, f, func(record ledger.Record) error { return printLine(out, record) })
+}
+
+// printTable has columns of fixed widths, so that the first lines need not wait
+// for the last ones.
+func (r *records) printTable(cmd *cobra.Command, f ledger.Filter) error {
+	const line = "%-36s  %-16s  %-9s  %-24s  %-20s  %-36s  %5v  %s\n"
+	out, count := cmd.OutOrStdout(), 0
+	err := r.each(cmd, f, func(record ledger.Record) error {
+		if count++; count == 1 {
+			fmt.Fprintf(out, line, "ID", "FIRST", "STATUS", "CODE", "TABLES", "USER", "TRIES", "MESSAGE")
+		}
+		_, err := fmt.Fprintf(out, line, record.ID, record.FirstAt.Local().Format("2006-01-02 15:04"), record.Status, printable(string(record.Code), 40),
+			printable(strings.Join(record.Tables, ","), 40), printable(record.Subject, 64), record.Attempts, printable(record.Message, 80))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if count == 0 {
+		fmt.Fprintln(cmd.ErrOrStderr(), "no rejected writes")
+	}
+	return nil
+}
+
+// printable cuts a text, which may be a client's, and takes out what a terminal
+// would obey.
+func printable(text string, most int) string {
+	runes := []rune(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, text))
+	if len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return string(runes)
+}
+
+func when(at time.Time) string { return at.Local().Format("2006-01-02 15:04:05 MST") }

@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spf13/cobra"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/ledger"
+	"postern/service/replay"
+	"postern/service/upload"
+)
+
+// shown is a rejected write beside what is in the database now.
+type shown struct {
+	ledger.Record
+	Operations []shownOperation `json:"operations"`
+	Actions    []ledger.Action  `json:"actions"`
+}
+
+type shownOperation struct {
+	Op       upload.Op      `json:"op"`
+	Table    string         `json:"table"`
+	ID       string         `json:"id"`
+	Failed   bool           `json:"failed,omitzero"` // this is the one that was at fault
+	Metadata string         `json:"metadata,omitzero"`
+	Wanted   []shownValue   `json:"wanted,omitzero"`
+	Now      jsontext.Value `json:"now,omitzero"` // the whole row; null where there is none, absent where Unread says why
+	Unread   string         `json:"unread,omitzero"`
+}
+
+type shownValue struct {
+	Column string         `json:"column"` // the database's name
+	Wanted jsontext.Value `json:"wanted"`
+	Now    jsontext.Value `json:"now,omitzero"`
+}
+
+func rejectedShowCommand() *cobra.Command {
+	var (
+		asJSON    bool
+		policyDir string
+	)
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show a rejected write: its operations, the rule, and the rows as they are now beside what was wanted",
+		Long: `Show a rejected write: its operations, the rule, and the rows as they are now
+beside what was wanted. Rows are read with the rights of DATABASE_URL's role: the
+owner's shows them, the service's own may not read the application's tables.`,
+		Args: cobra.ExactArgs(1),
+		RunE: withRecords(func(cmd *cobra.Command, r *records, args []string) error {
+			s, err := r.show(cmd, args[0], policyDir)
+			switch {
+			case err != nil:
+				return err
+			case asJSON:
+				return printLine(cmd.OutOrStdout(), s)
+			}
+			s.print(cmd.OutOrStdout())
+			return nil
+		}),
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
+	cmd.Flags().StringVar(&policyDir, "policies", "", policiesUsage)
+	return cmd
+}
+
+func (r *records) show(cmd *cobra.Command, id, policyDir string) (s shown, err error) {
+	ctx := cmd.Context()
+	if s.Record, err = r.Record(ctx, id); err != nil {
+		return s, err
+	}
+	if s.Actions, err = r.Ledger.Actions(ctx, s.ID); err != nil {
+		return s, err
+	}
+	_, transaction, err := s.Decoded()
+	if err != nil {
+		return s, err
+	}
+	tables, err := catalog.Read(ctx, r.db, nil)
+	if err != nil {
+		return s, err
+	}
+	live, err := program{cmd}.policies(policyDir)
+	if err != nil {
+		return s, fmt.Errorf("the policies say which tables are meant: %w", err)
+	}
+	set, err := live.For(tables)
+	if err != nil {
+		return s, fmt.Errorf("the policies do not fit the database:\n%w", err)
+	}
+	for i, op := range transaction.Operations {
+		operation, err := r.beside(ctx, set.WithoutRules(), tables, op)
+		if err != nil {
+			return s, err
+		}
+		operation.Failed = s.Operation != nil && *s.Operation == i
+		s.Operations = append(s.Operations, operation)
+	}
+	return s, nil
+}
+
+// beside puts an operation beside the row it means.
+func (r *records) beside(ctx context.Context, set *policies.Set, tables *catalog.Snapshot, op upload.Operation) (shownOperation, error) {
+	out := shownOperation{Op: op.Op, Table: op.Table, ID: op.ID, Metadata: op.Metadata}
+	now := map[string]jsontext.Value{}
+	table, row, err := replay.StoredRow(ctx, r.db, set, tables, op)
+	var unmapped *upload.Rejection
+	switch {
+	case errors.As(err, &unmapped):
+		out.Unread = unmapped.Message
+	case errors.Is(err, replay.ErrCannotRead):
+		out.Unread = fmt.Sprintf("DATABASE_URL's role may not read every row of %s: use the owner's URL", table)
+	case err != nil:
+		return out, err
+	case row == nil:
+		out.Now = jsontext.Value("null")
+	default:
+		out.Now = row
+		if err := json.Unmarshal(row, &now); err != nil {
+			return out, fmt.Errorf("the row as it is now: %w", err)
+		}
+	}
+	policy, _ := set.Decide(op)
+	for _, m := range op.Data {
+		value := shownValue{Column: m.Name, Wanted: m.Value}
+		if policy != nil {
+			value.Column = policy.Column(m.Name)
+		}
+		value.Now = now[value.Column]
+		out.Wanted = append(out.Wanted, value)
+	}
+	return out, nil
+}
+
+func (s shown) print(out io.Writer) {
+	fmt.Fprintf(out, "%s  %s\n\n", s.ID, s.Status)
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(out, "  %-12s %s\n", name, printable(value, 400))
+		}
+	}
+	line("code", string(s.Code))
+	line("message", s.Message)
+	line("details", string(s.Details))
+	line("rule", s.Rule)
+	line("policies", s.PolicySHA256)
+	line("user", s.Subject)
+	line("issuer", s.Issuer)
+	line("device", s.ClientID)
+	if s.TransactionID != nil {
+		line("transaction", fmt.Sprint(*s.TransactionID))
+	}
+	line("first", when(s.FirstAt))
+	line("last", fmt.Sprintf("%s, %d times in all", when(s.LastAt), s.Attempts))
+	for i, op := range s.Operations {
+		op.print(out, i)
+	}
+	if len(s.Actions) > 0 {
+		fmt.Fprintln(out, "\nWhat was done about it")
+	}
+	for _, a := range s.Actions {
+		fmt.Fprintf(out, "  %s  %s by %s  %s\n", when(a.At), a.Action, printable(a.Who, 64), printable(a.Note, 200))
+	}
+}
+
+func (o shownOperation) print(out io.Writer, index int) {
+	const line = "  %-30s %-40s %s\n"
+	mark := ""
+	if o.Failed {
+		mark = "   <- rejected"
+	}
+	fmt.Fprintf(out, "\n%d  %s %s %s%s\n", index, o.Op, printable(o.Table, 64), printable(o.ID, 64), mark)
+	switch {
+	case o.Unread != "":
+		fmt.Fprintln(out, "  as it is now: not known:", printable(o.Unread, 200))
+	case string(o.Now) == "null":
+		fmt.Fprintln(out, "  as it is now: there is no such row")
+	}
+	if len(o.Wanted) > 0 {
+		fmt.Fprintf(out, line, "COLUMN", "WANTED", "NOW")
+	} else if o.Unread == "" && string(o.Now) != "null" {
+		fmt.Fprintln(out, "  as it is now:", printable(string(o.Now), 400))
+	}
+	for _, v := range o.Wanted {
+		fmt.Fprintf(out, line, printable(v.Column, 64), printable(string(v.Wanted), 60), printable(string(v.Now), 60))
+	}
+}

@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/spf13/cobra"
+
+	"postern/service"
+)
+
+func serveCommand() *cobra.Command {
+	var listen, policyDir string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the service; configured by the environment and " + service.ConfigFile,
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := service.LoadConfig(service.ConfigFile)
+			if err != nil {
+				return err
+			}
+			if listen != "" {
+				cfg.Listen = listen
+			}
+			if policyDir != "" {
+				cfg.Policies = policyDir
+			}
+			return serve(cmd, cfg)
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "", "address to listen on (default: POSTERN_LISTEN, else :6060)")
+	cmd.Flags().StringVar(&policyDir, "policies", "", "folder of policies (default: POSTERN_POLICIES, else policies)")
+	return cmd
+}
+
+func serve(cmd *cobra.Command, cfg service.Config) error {
+	parties, err := issuers(cfg)
+	if err := errors.Join(cfg.Validate(), err); err != nil {
+		return fmt.Errorf("the configuration has problems:\n%w", err)
+	}
+	level, err := cfg.LogLevel()
+	if err != nil {
+		return err
+	}
+	set, err := program{cmd}.policies(cfg.Policies)
+	if err != nil {
+		return err
+	}
+	listener, err := listenOn(cfg.Listen, "--listen or POSTERN_LISTEN")
+	if err != nil {
+		return err
+	}
+	logger := newLogger(level)
+	s, err := service.Open(cfg, parties, set, logger)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	metrics, err := listenOn(cfg.MetricsListen, "POSTERN_METRICS_LISTEN")
+	if err != nil {
+		return err
+	}
+	server := s.Metrics()
+	go func() { _ = server.Serve(metrics) }()
+	defer server.Close()
+	logger.Info("serving", "address", listener.Addr().String(), "metrics", metrics.Addr().String())
+	return s.Serve(cmd.Context(), listener)
+}
+
+func listenOn(address, setting string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w: stop what uses it, or choose another address with %s", address, err, setting)
+	}
+	return listener, nil
+}

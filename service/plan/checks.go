@@ -1,0 +1,145 @@
+package plan
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"cel.dev/cel-go/common/types"
+
+	"postern/policies"
+	"postern/service/upload"
+)
+
+// Checks are the rules of an operation that need the database. They are evaluated
+// after the operation and before the commit. So they see the row as it really was
+// and really will be, with the effects of earlier operations, defaults and triggers.
+type Checks struct {
+	w      *write
+	before *Query // nil if no rule needs the row as it was
+	after  *Query // nil if no rule needs the row as it will be
+
+	early, late []*Query // lookups, by when they run
+	quotas      []string // keys of what lookups count, see quotaKey
+
+	lock  *Query // locks a row that its user may delete and not update
+	locks bool   // before locks the row: its user may update it
+}
+
+// Before are the queries that run before the operation, in order.
+func (c *Checks) Before() []*Query { return c.list([]*Query{c.lock, c.before}, c.early) }
+
+// After are the queries that run after the operation, in order.
+func (c *Checks) After() []*Query { return c.list([]*Query{c.after}, c.late) }
+
+func (c *Checks) list(optional, lookups []*Query) []*Query {
+	return append(slices.DeleteFunc(optional, func(q *Query) bool { return q == nil }), lookups...)
+}
+
+// newChecks is nil if no rule needs the database.
+func newChecks(w *write) *Checks {
+	if len(w.rules) == 0 {
+		return nil
+	}
+	c := &Checks{w: w}
+	var before, after []string
+	needsBefore := w.judgesOld()
+	needsAfter := w.sent.Op == upload.Patch // which may find no row
+	for _, rule := range w.rules {
+		old, new := rule.Columns(w.table)
+		before, after = append(before, old...), append(after, new...)
+		needsAfter = needsAfter || rule.LooksAtNew()
+		for _, l := range rule.Lookups {
+			q := lookupQuery(w, rule, l)
+			if q.late {
+				c.late = append(c.late, q)
+			} else {
+				c.early = append(c.early, q)
+				needsBefore = needsBefore || q.ofRow
+			}
+			if key, ok := quotaKey(w, l); ok {
+				c.quotas = append(c.quotas, key)
+			}
+		}
+	}
+	if w.sent.Op == upload.Patch {
+		before = append(before, after...) // for a user who may no longer see the row
+	}
+	if needsBefore {
+		c.readBefore(before)
+	}
+	if needsAfter && w.sent.Op != upload.Delete {
+		c.after = readRow(w, after, nil, false)
+	}
+	return c
+}
+
+// readBefore has the row locked and read.
+func (c *Checks) readBefore(columns []string) {
+	c.locks = slices.Contains(c.w.table.Grants[c.w.who.Role], "update")
+	if c.w.hardDeletes() {
+		b := &builder{w: c.w}
+		table, key := b.rowParams()
+		c.lock = &Query{Statement: Statement{SQL: "select postern.lock(" + table + ", " + key + ")", Args: b.args}}
+	}
+	c.before = readRow(c.w, columns, c.w.seen(), c.locks && !c.w.hardDeletes())
+}
+
+// Evaluate evaluates the rules with what the queries found. An error says that a
+// rule could not be evaluated.
+func (c *Checks) Evaluate(ctx context.Context, answers Answers) (rejection *upload.Rejection, err error) {
+	in := c.w.in
+	if c.before != nil {
+		if in.Old, err = c.before.row(answers); err != nil {
+			return nil, err
+		}
+	}
+	if c.after != nil {
+		if in.New, err = c.after.row(answers); err != nil {
+			return nil, err
+		}
+		if in.New == nil && (in.Op == upload.Put || in.Old != nil) {
+			in.New = c.hiddenRow(in.Old)
+		}
+	}
+	if in.Op == upload.Delete && in.Old == nil || in.Op != upload.Delete && in.New == nil {
+		return nil, nil // the operation touched no row that its user may see
+	}
+	found := map[*policies.Rule]map[string]policies.Row{}
+	for _, l := range slices.Concat(c.early, c.late) {
+		if found[l.rule] == nil {
+			found[l.rule] = map[string]policies.Row{}
+		}
+		if found[l.rule][l.lookup.Name], err = l.row(answers); err != nil {
+			return nil, err
+		}
+	}
+	for _, rule := range c.w.rules {
+		in.Lookups = found[rule]
+		rejection, err := rule.Check(ctx, &in)
+		if rejection != nil {
+			rejection.Operation = c.w.index
+			rejection.ClientHandling = rejection.ClientHandling || c.w.policy.Directed(rejection.Code)
+		}
+		if rejection != nil || err != nil {
+			return rejection, err
+		}
+	}
+	return nil, nil
+}
+
+// hiddenRow is the new row if its writer may not see it, as in an insert-only table:
+// what was sent, and for other columns the old value or null.
+func (c *Checks) hiddenRow(old policies.Row) policies.Row {
+	row := maps.Clone(c.w.in.New)
+	for _, column := range c.after.columns {
+		if _, ok := row[column.Name]; ok {
+			continue
+		}
+		row[column.Name] = types.NullValue
+		if was, ok := old[column.Name]; ok {
+			row[column.Name] = was
+		}
+	}
+	return row
+}

@@ -1,0 +1,190 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/upload"
+)
+
+// A conflict strategy has up to three parts: what the client must send
+// (checkConflict), a guard on the stored row (addConflictGuards), and the value that
+// a column gets (newValue).
+
+// checkConflict rejects a write that lacks what the table's strategy needs.
+func (d *drafter) checkConflict() *upload.Rejection {
+	c := d.policy.Conflict
+	switch {
+	case c.Strategy == policies.NoStrategy, d.sent.Op == upload.Delete, d.sent.Op == upload.Patch && len(d.columns) == d.keys:
+		return nil
+	case c.Strategy == policies.Newest:
+		return d.checkNewest(d.table.Column(c.Columns[0]))
+	case d.sent.Op == upload.Put:
+		return nil
+	case c.Strategy == policies.Version:
+		return d.takeVersion(d.table.Column(c.Columns[0]))
+	case c.Strategy == policies.Increment:
+		for _, name := range c.Columns {
+			column := d.table.Column(name)
+			if _, ok := d.previous[column]; !ok && d.indexOf(column) >= 0 {
+				return d.needsPrevious(column)
+			}
+		}
+		return nil
+	}
+	for _, column := range d.columns[d.keys:] {
+		if _, ok := d.previous[column]; !ok && d.sentByClient(column) {
+			return d.needsPrevious(column)
+		}
+	}
+	return nil
+}
+
+func (d *drafter) checkNewest(column *catalog.Column) *upload.Rejection {
+	switch at := d.indexOf(column); {
+	case at < 0:
+		return invalid("%s.%s decides which write of a row is the newest: send it with each change", d.table, column.Name)
+	case d.values[at] == nil:
+		return invalid("%s.%s decides which write of a row is the newest: send a value, not null", d.table, column.Name)
+	}
+	return nil
+}
+
+// takeVersion takes the count out of the columns that are set: it is counted up in
+// SQL.
+func (d *drafter) takeVersion(column *catalog.Column) *upload.Rejection {
+	at := d.indexOf(column)
+	switch _, ok := d.previous[column]; {
+	case at < 0 && !ok:
+		return invalid("%s.%s counts the changes of a row: count it up with each change, or track its previous value", d.table, column.Name)
+	case at >= 0 && d.values[at] == nil:
+		return invalid("%s.%s counts the changes of a row: send a number, not null", d.table, column.Name)
+	case at >= 0:
+		d.counted = d.values[at]
+		d.remove(at)
+	}
+	return nil
+}
+
+func (d *drafter) needsPrevious(column *catalog.Column) *upload.Rejection {
+	return invalid("the previous value of %s.%s is needed to tell whether the row has changed: let the client's table track it (trackPrevious)", d.table, column.Name)
+}
+
+// sentByClient reports whether the client sends a column, and the policy does not
+// set it.
+func (d *drafter) sentByClient(column *catalog.Column) bool {
+	return column.Name != d.policy.Owner && !slices.ContainsFunc(d.policy.Assignments, func(a policies.Assignment) bool { return a.Column == column.Name })
+}
+
+func (b *builder) addConflictGuards() {
+	switch c := b.w.policy.Conflict; c.Strategy {
+	case policies.Newest:
+		if at := b.w.indexOf(b.w.table.Column(c.Columns[0])); at >= 0 {
+			column := "t." + b.w.columns[at].SQL()
+			b.addGuard(Dropped, "("+column+" is null or "+column+" <= "+b.param(b.w.values[at])+rounded(b.w.columns[at])+")")
+		}
+	case policies.Version:
+		b.guardVersion(b.w.table.Column(c.Columns[0]))
+	case policies.Server:
+		b.guardUnchanged(Dropped)
+	case policies.Reject:
+		b.guardUnchanged(upload.Conflict)
+	}
+}
+
+// guardVersion expects the count that the client has seen: its previous value, or
+// one less than it was counted up to.
+func (b *builder) guardVersion(column *catalog.Column) {
+	cast := "::" + column.Type.Name
+	counted := b.w.counted
+	if at := b.w.indexOf(column); at >= 0 {
+		counted = b.w.values[at]
+	}
+	if previous, ok := b.w.previous[column]; ok {
+		b.addGuard(upload.Conflict, "t."+column.SQL()+" = "+b.param(previous)+cast)
+	} else if counted != nil {
+		b.addGuard(upload.Conflict, "t."+column.SQL()+" = "+b.param(counted)+cast+" - 1")
+	}
+}
+
+// versionColumn is the column that each change of an existing row counts up; nil if
+// there is none.
+func (w *write) versionColumn() *catalog.Column {
+	if w.policy.Conflict.Strategy != policies.Version {
+		return nil
+	}
+	return w.table.Column(w.policy.Conflict.Columns[0])
+}
+
+// guardUnchanged expects every value that the client saw before its change. A PUT
+// has no previous values: if its row exists, it has changed.
+func (b *builder) guardUnchanged(code upload.Code) {
+	if b.w.sent.Op == upload.Put && b.w.previous == nil {
+		b.addGuard(code, "false")
+		return
+	}
+	for i := range b.w.table.Columns {
+		column := &b.w.table.Columns[i]
+		if previous, ok := b.w.previous[column]; ok {
+			b.addGuard(code, b.equals(column, previous))
+		}
+	}
+}
+
+// equals compares the stored value with another one, NULL being equal to NULL.
+func (b *builder) equals(column *catalog.Column, value []byte) string {
+	switch column.Type.Name {
+	case "json", "xml", "point", "polygon": // these have no equality
+		return "t." + column.SQL() + "::text is not distinct from " + b.param(value) + "::" + column.Type.Name + "::text"
+	}
+	if strings.HasPrefix(column.TypeName, "json[") {
+		return "t." + column.SQL() + "::text is not distinct from " + b.param(value) + "::json[]::text"
+	}
+	return "t." + column.SQL() + " is not distinct from " + b.param(value) + rounded(column)
+}
+
+// rounded is the cast to a declared scale or precision, to which the stored value
+// was rounded.
+func rounded(column *catalog.Column) string {
+	if column.Modifier >= 0 && strings.Contains(column.TypeName, "(") {
+		return "::" + column.TypeName
+	}
+	return ""
+}
+
+// newValue is the SQL of what an existing row's column is set to, given the SQL of
+// the value that was sent.
+func (b *builder) newValue(column *catalog.Column, sent string) string {
+	c := b.w.policy.Conflict
+	previous, tracked := b.w.previous[column]
+	stored := "t." + column.SQL()
+	switch {
+	case c.Strategy == policies.Version && column.Name == c.Columns[0]:
+		return stored + " + 1"
+	case c.Strategy == policies.Increment && slices.Contains(c.Columns, column.Name):
+		return b.incremented(column, sent)
+	case c.Strategy == policies.Fields && tracked:
+		return "case when " + b.equals(column, previous) + " then " + sent + " else " + stored + " end"
+	}
+	return sent
+}
+
+// incremented adds what the client has added. NULL counts as zero. A PUT of a row
+// that exists adds nothing, as it says nothing of the value before.
+func (b *builder) incremented(column *catalog.Column, sent string) string {
+	previous, tracked := b.w.previous[column]
+	if !tracked {
+		return "t." + column.SQL()
+	}
+	if at := b.w.indexOf(column); at >= 0 && b.w.values[at] == nil {
+		return sent
+	}
+	cast := "::" + column.Type.Name
+	difference := sent + cast
+	if previous != nil {
+		difference = "(" + sent + cast + " - " + b.param(previous) + cast + ")"
+	}
+	return "coalesce(t." + column.SQL() + ", 0) + " + difference
+}

@@ -1,0 +1,351 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/common/types"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/upload"
+)
+
+// draft makes a write of an operation: it finds the row, converts the values,
+// applies what the policy sets and evaluates the rules that need only what was
+// sent.
+func (p *Planner) draft(ctx context.Context, shared *policies.Shared, index int, op upload.Operation) (*write, *upload.Rejection, error) {
+	d := &drafter{Planner: p, write: &write{
+		index: index, sent: op, who: p.Who,
+		in: policies.Input{Operation: index, Op: op.Op, ID: op.ID, Metadata: op.Metadata, Shared: shared},
+	}}
+	rejection, err := d.run(ctx)
+	if rejection != nil {
+		rejection.Operation = index
+		rejection.ClientHandling = rejection.ClientHandling || d.policy != nil && d.policy.Directed(rejection.Code)
+	}
+	return d.write, rejection, err
+}
+
+// drafter fills in a write, step by step.
+type drafter struct {
+	*Planner
+	*write
+}
+
+func (d *drafter) run(ctx context.Context) (*upload.Rejection, error) {
+	if rejection := d.locate(); rejection != nil {
+		return rejection, nil
+	}
+	if err := d.policy.Fits(d.table); err != nil {
+		return nil, err
+	}
+	for _, step := range []func() *upload.Rejection{d.readData, d.readPrevious, d.setOwner, d.checkImmutable} {
+		if rejection := step(); rejection != nil {
+			return rejection, nil
+		}
+	}
+	if rejection, err := d.assign(ctx); rejection != nil || err != nil {
+		return rejection, err
+	}
+	if rejection := d.checkConflict(); rejection != nil {
+		return rejection, nil
+	}
+	return d.evaluateRules(ctx)
+}
+
+// locate finds the policy, the table and the key of the row.
+func (d *drafter) locate() (rejection *upload.Rejection) {
+	if d.policy, rejection = d.Set.Decide(d.sent); rejection != nil {
+		return rejection
+	}
+	if d.table = d.Tables.Table(d.policy.Schema, d.policy.Name); d.table == nil {
+		return mismatch("there is no table %q", d.policy.Schema+"."+d.policy.Name)
+	}
+	return d.readKey()
+}
+
+// readKey splits a client's id into the columns of the key.
+func (d *drafter) readKey() *upload.Rejection {
+	names, parts := d.policy.Key(d.table), []string{d.sent.ID}
+	if len(d.policy.ID) > 1 {
+		parts = strings.Split(d.sent.ID, d.policy.Separator)
+	}
+	capacity := len(names) + len(d.sent.Data) + len(d.policy.Assignments) + 1
+	d.columns, d.values = make([]*catalog.Column, 0, capacity), make([][]byte, 0, capacity)
+	if len(names) != len(parts) {
+		if len(d.policy.ID) > 1 {
+			return invalid("the id of a row of %s is made of %s, with %q between them", d.table, strings.Join(names, " and "), d.policy.Separator)
+		}
+		return mismatch("table %s must have a primary key of one column, or a policy with id: [columns]", d.table)
+	}
+	if d.sent.Op == upload.Put && d.policy.Put != policies.Insert && !d.table.Arbiter(names) {
+		return mismatch("table %s has no unique index that tells whether a row exists: make its key not deferrable", d.table)
+	}
+	for i, name := range names {
+		column := d.table.Column(name)
+		if column == nil {
+			return mismatch("table %s has no column %q", d.table, name)
+		}
+		if rejection := d.set(column, quoted(parts[i])); rejection != nil {
+			return rejection
+		}
+		if sized := column.Type.Name == "numeric" || column.Type.Name == "varchar"; sized && !kept(column, d.values[i]) {
+			return unfit(d.table.Unfit(column, quoted(parts[i]), "the row would get another id: send one that "+column.TypeName+" keeps unchanged"))
+		}
+	}
+	d.keys = len(names)
+	return nil
+}
+
+// readData takes the columns that were sent. Generated and identity columns are
+// left out: the database makes them, and a client that has synced the row sends
+// them back.
+func (d *drafter) readData() *upload.Rejection {
+	if d.sent.Op == upload.Delete {
+		return nil
+	}
+	d.in.Data = make(policies.Row, len(d.sent.Data))
+	for _, member := range d.sent.Data {
+		name := d.policy.Column(member.Name)
+		column := d.table.Column(name)
+		switch {
+		case column == nil && d.policy.IgnoreUnknown:
+			continue
+		case column == nil:
+			return mismatch("table %s has no column %q", d.table, name)
+		case column.Generated, column.Identity && d.indexOf(column) < 0:
+			continue
+		case d.policy.Writable != nil && !slices.Contains(d.policy.Writable, name) && d.indexOf(column) < 0:
+			return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s.%s cannot be written by clients: leave it out", d.table, name)}
+		}
+		value, rejection := d.countEpoch(column, member.Value)
+		if rejection == nil {
+			rejection = d.receive(column, value)
+		}
+		if rejection != nil {
+			return rejection
+		}
+	}
+	return nil
+}
+
+// countEpoch turns a number into a date if the policy says that the column has an
+// epoch.
+func (d *drafter) countEpoch(column *catalog.Column, value jsontext.Value) (jsontext.Value, *upload.Rejection) {
+	unit, ok := d.policy.Epoch[column.Name]
+	if !ok {
+		return value, nil
+	}
+	moment, err := unit.Moment(value)
+	if err != nil {
+		return nil, unfit(d.table.Unfit(column, value, err.Error()))
+	}
+	return moment, nil
+}
+
+// receive takes one column that the client sent.
+func (d *drafter) receive(column *catalog.Column, value jsontext.Value) *upload.Rejection {
+	at := d.indexOf(column)
+	if at >= d.keys {
+		return invalid("two of the columns sent are %s.%s: send it once", d.table, column.Name)
+	}
+	if at < 0 {
+		if rejection := d.set(column, value); rejection != nil {
+			return rejection
+		}
+		at = len(d.columns) - 1
+	} else if text, err := d.table.Convert(column, value); err != nil {
+		return unfit(err)
+	} else if string(text) != string(d.values[at]) {
+		return invalid("%s.%s is part of the row's id: leave it out, or send the id's value", d.table, column.Name)
+	}
+	if !d.policy.Evaluates() {
+		return nil
+	}
+	seen, err := policies.FromText(column.Type, d.values[at])
+	if err != nil {
+		seen, err = policies.FromSent(column.Type, value)
+	}
+	if err != nil { // CEL cannot hold it, so an expression that uses it fails
+		seen = types.NewErr("%s.%s: %w", d.table, column.Name, err)
+	}
+	d.in.Data[column.Name] = seen
+	return nil
+}
+
+// readPrevious converts the previous values, if something needs them.
+func (d *drafter) readPrevious() *upload.Rejection {
+	if len(d.sent.Previous) == 0 || d.policy.Conflict.Strategy == policies.NoStrategy && len(d.policy.Immutable) == 0 {
+		return nil
+	}
+	d.previous = make(map[*catalog.Column][]byte, len(d.sent.Previous))
+	for _, member := range d.sent.Previous {
+		column := d.table.Column(d.policy.Column(member.Name))
+		if column == nil || column.Generated {
+			continue
+		}
+		value, rejection := d.countEpoch(column, member.Value)
+		if rejection != nil {
+			return rejection
+		}
+		text, err := d.table.Convert(column, value)
+		if err != nil {
+			return unfit(err)
+		}
+		d.previous[column] = text
+	}
+	return nil
+}
+
+// setOwner makes the user the owner of a new row, and refuses another owner.
+func (d *drafter) setOwner() *upload.Rejection {
+	if d.policy.Owner == "" || d.sent.Op == upload.Delete {
+		return nil
+	}
+	column := d.table.Column(d.policy.Owner)
+	subject, err := d.table.Convert(column, quoted(d.who.Subject))
+	if err != nil {
+		return unfit(err)
+	}
+	switch at := d.indexOf(column); {
+	case at >= 0 && string(d.values[at]) != string(subject):
+		return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s.%s is set from your token: leave it out or send your own id", d.table, column.Name)}
+	case at >= d.keys && d.sent.Op == upload.Patch:
+		d.remove(at)
+	case at < 0 && d.sent.Op == upload.Put:
+		d.columns, d.values = append(d.columns, column), append(d.values, subject)
+	}
+	return nil
+}
+
+// checkImmutable refuses a PATCH of a column that keeps its first value. A PUT has
+// a guard instead.
+func (d *drafter) checkImmutable() *upload.Rejection {
+	if d.sent.Op != upload.Patch {
+		return nil
+	}
+	for _, name := range d.policy.Immutable {
+		column := d.table.Column(name)
+		at := d.indexOf(column)
+		if at < d.keys {
+			continue
+		}
+		if previous, ok := d.previous[column]; !ok || string(previous) != string(d.values[at]) {
+			return &upload.Rejection{Code: upload.ImmutableColumn, Message: fmt.Sprintf("%s.%s cannot change once it is set: leave it out", d.table, name)}
+		}
+		d.remove(at)
+	}
+	return nil
+}
+
+// assign sets what the policy sets.
+func (d *drafter) assign(ctx context.Context) (*upload.Rejection, error) {
+	d.in.New = d.known()
+	for i := range d.policy.Assignments {
+		a := &d.policy.Assignments[i]
+		column := d.table.Column(a.Column)
+		at := d.indexOf(column)
+		immutable := slices.Contains(d.policy.Immutable, a.Column)
+		if !a.Applies(d.sent.Op, at >= 0) || d.sent.Op == upload.Patch && (immutable || len(d.sent.Data) == 0) {
+			continue
+		}
+		value, err := a.Value(ctx, &d.in)
+		if err != nil {
+			return nil, err
+		}
+		if at >= d.keys {
+			d.remove(at)
+		} else if at >= 0 {
+			return invalid("%s.%s is part of the row's id, and the policy cannot set it", d.table, column.Name), nil
+		}
+		d.assigned = append(d.assigned, column)
+		if d.sent.Op == upload.Put && (immutable || a.Fallback() && d.policy.Put != policies.Replace) {
+			d.initial = append(d.initial, column)
+		}
+		if rejection := d.set(column, value); rejection != nil {
+			return rejection, nil
+		}
+	}
+	d.in.New = d.known()
+	return nil, nil
+}
+
+// evaluateRules evaluates the rules that need only what was sent, and keeps the
+// others for when the stored row is known. A rule that reads a null in a NOT NULL
+// column is kept, too: Postgres rejects the row in better words, unless a trigger
+// fills it in.
+func (d *drafter) evaluateRules(ctx context.Context) (*upload.Rejection, error) {
+	known := func(column string) bool {
+		_, ok := d.in.New[column]
+		return d.sent.Op == upload.Delete || ok && !d.dependsOnStored(column)
+	}
+	for _, rule := range d.policy.Rules {
+		if !rule.On(d.sent.Op) {
+			continue
+		}
+		needsStored, null := rule.NeedsStored(known), rule.NullWhereNotAllowed(d.table, &d.in)
+		if needsStored && !null {
+			skips, err := rule.Skips(ctx, &d.in, known)
+			if err != nil {
+				return nil, err
+			}
+			if skips {
+				continue
+			}
+		}
+		if needsStored || null {
+			d.rules = append(d.rules, rule)
+			continue
+		}
+		if rejection, err := rule.Check(ctx, &d.in); rejection != nil || err != nil {
+			return rejection, err
+		}
+	}
+	return nil, nil
+}
+
+// set adds a column with its value.
+func (d *drafter) set(column *catalog.Column, value jsontext.Value) *upload.Rejection {
+	text, err := d.table.Convert(column, value)
+	if err != nil {
+		return unfit(err)
+	}
+	d.columns, d.values = append(d.columns, column), append(d.values, text)
+	return nil
+}
+
+func quoted(text string) jsontext.Value {
+	value, err := jsontext.AppendQuote(nil, text)
+	if err != nil { // invalid UTF-8, which the decoder refuses
+		return jsontext.Value(`""`)
+	}
+	return value
+}
+
+func mismatch(format string, args ...any) *upload.Rejection {
+	return &upload.Rejection{Code: upload.SchemaMismatch, Message: fmt.Sprintf(format, args...)}
+}
+
+func invalid(format string, args ...any) *upload.Rejection {
+	return &upload.Rejection{Code: upload.InvalidData, Message: fmt.Sprintf(format, args...)}
+}
+
+// unfit is the rejection of a value that does not fit its column.
+func unfit(err error) *upload.Rejection {
+	rejection := &upload.Rejection{Code: upload.InvalidData, Message: err.Error()}
+	var u *catalog.Unfit
+	if errors.As(err, &u) {
+		rejection.Details = map[string]any{"table": u.Table, "column": u.Column, "type": u.Type, "value": u.Value}
+	}
+	return rejection
+}
+
+// Unfit is the rejection of a value that Postgres could not read.
+func Unfit(table *catalog.Table, column *catalog.Column, value, reason string) *upload.Rejection {
+	return unfit(table.Unfit(column, quoted(value), reason))
+}

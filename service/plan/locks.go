@@ -1,0 +1,141 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"postern/service/catalog"
+	"postern/service/upload"
+)
+
+// Rows that rules need are locked before the operations, table by table and in the
+// order of their keys, so that two requests that need the same rows do not lock them
+// crosswise. A row that does not exist cannot be locked. Its key can, by everybody
+// who would insert it through Postern, and so can what a quota counts.
+
+// LockKeys locks the keys of rows to be inserted, and of quotas. ok is false if there
+// are none.
+func LockKeys(orders []Order) (s Statement, ok bool) {
+	var keys []string
+	for _, c := range checksOf(orders) {
+		keys = append(keys, c.quotas...)
+		if c.before != nil && c.locks && c.w.sent.Op == upload.Put {
+			keys = append(keys, "postern "+string(c.w.seen()))
+		}
+	}
+	if len(keys) == 0 {
+		return Statement{}, false
+	}
+	slices.Sort(keys)
+	return Statement{
+		SQL:  "select pg_advisory_xact_lock(hashtextextended(key, 0)) from unnest($1::text[]) as key",
+		Args: [][]byte{catalog.TextArray(slices.Compact(keys))},
+	}, true
+}
+
+// LockRows locks the rows that rules need, a statement for each table and key. There
+// are none if only one operation needs a row: it locks the row itself.
+func LockRows(orders []Order) (statements []Statement) {
+	all := checksOf(orders)
+	if len(all) < 2 {
+		return nil
+	}
+	updated, deleted := map[string]lockedRows{}, map[string]lockedRows{}
+	for _, c := range all {
+		if c.lock != nil {
+			addLocked(deleted, c.w)
+		}
+		if c.before != nil && c.locks {
+			addLocked(updated, c.w)
+		}
+	}
+	for _, table := range slices.Sorted(maps.Keys(updated)) {
+		statements = append(statements, lockUpdated(updated[table].inOrder()))
+	}
+	for _, table := range slices.Sorted(maps.Keys(deleted)) {
+		statements = append(statements, lockDeleted(deleted[table].inOrder()))
+	}
+	return statements
+}
+
+func checksOf(orders []Order) (all []*Checks) {
+	for _, order := range orders {
+		for _, o := range order {
+			if o.Checks != nil {
+				all = append(all, o.Checks)
+			}
+		}
+	}
+	return all
+}
+
+// lockedRows are the rows of a table that are found by the same key columns.
+type lockedRows map[string]*write
+
+func addLocked(to map[string]lockedRows, w *write) {
+	table := fmt.Sprintf("%010d", w.table.OID)
+	for _, c := range w.key() {
+		table += " " + c.SQL()
+	}
+	if to[table] == nil {
+		to[table] = lockedRows{}
+	}
+	to[table][string(w.seen())] = w
+}
+
+func (r lockedRows) inOrder() (list []*write) {
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		list = append(list, r[name])
+	}
+	return list
+}
+
+// lockUpdated compares each column of the key for itself. So no type needs a name,
+// which the role may not know. If keys have several columns, rows that mix two of
+// the keys may be locked, too.
+func lockUpdated(rows []*write) Statement {
+	table, key := rows[0].table, rows[0].key()
+	conditions := make([]string, len(key))
+	for i, c := range key {
+		conditions[i] = "t." + c.SQL() + " = any(" + parameter(i+1) + ")"
+	}
+	order := columnList(key, func(c *catalog.Column) string { return "t." + c.SQL() })
+	return Statement{
+		SQL:  "select from " + table.SQL() + " as t where " + strings.Join(conditions, " and ") + " order by " + order + " for update of t",
+		Args: keyArrays(rows),
+	}
+}
+
+// lockDeleted locks rows that their user may delete and not update. Each operation
+// does it once more, because a row may have been inserted since.
+func lockDeleted(rows []*write) Statement {
+	table, key := rows[0].table, rows[0].key()
+	columns, arrays, names, texts := make([]string, len(key)), make([]string, len(key)), make([]string, len(key)), make([]string, len(key))
+	for i, c := range key {
+		columns[i] = c.Name
+		arrays[i] = "coalesce(" + parameter(i+3) + ", array[" + table.Null(c) + "])"
+		names[i] = "k" + strconv.Itoa(i)
+		texts[i] = names[i] + "::text"
+	}
+	list := strings.Join(names, ", ")
+	return Statement{
+		SQL: "select postern.lock($1, $2, array[" + strings.Join(texts, ", ") + "]) from (select * from unnest(" + strings.Join(arrays, ", ") +
+			") as key (" + list + ") order by " + list + " offset 0) as key",
+		Args: append([][]byte{strconv.AppendUint(nil, uint64(table.OID), 10), catalog.TextArray(columns)}, keyArrays(rows)...),
+	}
+}
+
+// keyArrays are the values of each column of the rows' key.
+func keyArrays(rows []*write) (arrays [][]byte) {
+	for i := range rows[0].key() {
+		values := make([]string, len(rows))
+		for j, w := range rows {
+			values[j] = string(w.values[i])
+		}
+		arrays = append(arrays, catalog.TextArray(values))
+	}
+	return arrays
+}

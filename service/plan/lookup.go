@@ -1,0 +1,96 @@
+package plan
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/upload"
+)
+
+// lookupQuery makes the query of a rule's lookup. A value that is known is a
+// parameter; for others the query reads the stored row. If the operation decides
+// what a column will be, the lookup runs after it, unless it needs the old row, too.
+func lookupQuery(w *write, rule *policies.Rule, l *policies.Lookup) *Query {
+	f := &lookupFiller{w: w, q: &Query{lookup: l, rule: rule}, usesOld: l.Asks(func(p policies.Parameter) bool { return p.From == "old" })}
+	f.q.SQL = l.SQL(f.fill)
+	return f.q
+}
+
+type lookupFiller struct {
+	w       *write
+	q       *Query
+	usesOld bool
+}
+
+func (f *lookupFiller) param(value []byte) string {
+	f.q.Args = append(f.q.Args, value)
+	return parameter(len(f.q.Args))
+}
+
+// fill is the SQL that stands for a parameter of the lookup.
+func (f *lookupFiller) fill(p policies.Parameter) string {
+	switch {
+	case p.From == "id":
+		return f.param([]byte(f.w.sent.ID))
+	case p.From == "auth" && p.Column == "role":
+		return f.param([]byte(f.w.who.Role))
+	case p.From == "auth":
+		return f.param([]byte(f.w.who.Subject))
+	}
+	column := f.w.table.Column(p.Column)
+	at := f.w.indexOf(column)
+	if p.From == "new" && at >= 0 && !f.w.dependsOnStored(column.Name) {
+		return p.Typed(f.param(f.w.values[at]))
+	}
+	f.q.ofRow = true
+	if p.From == "new" && slices.Contains(f.w.initial, column) {
+		return "(case when exists (select" + f.fromRow() + ") then (select " + p.Of("t") + f.fromRow() + ") else " + p.Typed(f.param(f.w.values[at])) + " end)"
+	}
+	if p.From == "new" && !f.usesOld && f.changesWithOperation(column, at) {
+		f.q.late = true
+	}
+	return "(select " + p.Of("t") + f.fromRow() + ")"
+}
+
+// changesWithOperation reports whether the operation may give a column another
+// value than the stored one.
+func (f *lookupFiller) changesWithOperation(column *catalog.Column, at int) bool {
+	return at >= 0 || f.w.sent.Op == upload.Put && (column == nil || column.HasDefault || f.w.policy.Put == policies.Replace)
+}
+
+func (f *lookupFiller) fromRow() string {
+	conditions := make([]string, f.w.keys)
+	for i, c := range f.w.key() {
+		conditions[i] = "t." + c.SQL() + " = " + f.param(f.w.values[i])
+	}
+	return " from " + f.w.table.SQL() + " as t where " + strings.Join(conditions, " and ")
+}
+
+// quotaKey names what a lookup may count: rows of the table that is written, of one
+// user if the query asks for one. A row that another request is about to write is
+// not visible yet, so such requests wait for each other. ok is false if the lookup
+// does not name the table.
+func quotaKey(w *write, l *policies.Lookup) (key string, ok bool) {
+	subject := ""
+	sql := l.SQL(func(p policies.Parameter) string {
+		if p.From == "auth" && p.Column == "sub" {
+			return "$auth.sub"
+		}
+		return "$"
+	})
+	if ofUser.MatchString(sql) && !alternative.MatchString(sql) {
+		subject = w.who.Subject
+	}
+	named := slices.Contains(words.FindAllString(strings.ToLower(sql), -1), strings.ToLower(w.table.Name))
+	return fmt.Sprintf("postern %d %s %s", w.table.OID, subject, sql), named
+}
+
+var (
+	ofUser      = regexp.MustCompile(`(?i)\b(where|and)\s+[\w.":]+\s*=\s*\$auth\.sub(\s|$)`)
+	alternative = regexp.MustCompile(`(?i)\b(or|union)\b`)
+	words       = regexp.MustCompile(`[\pL_][\pL\pN_$]*`)
+)

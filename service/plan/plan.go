@@ -1,0 +1,97 @@
+package plan
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/identity"
+	"postern/service/upload"
+)
+
+// Planner plans the transactions of one user. It is not changed by planning.
+type Planner struct {
+	Set    *policies.Set
+	Tables *catalog.Snapshot
+	Who    identity.Identity
+	Now    time.Time // the now of expressions
+}
+
+// Order is a transaction's operations as SQL, in the order in which they are sent.
+type Order []*Operation
+
+// Statement is SQL with parameters in Postgres' text form; nil is NULL. Postgres
+// infers each parameter's type from where it stands.
+type Statement struct {
+	SQL  string
+	Args [][]byte
+}
+
+// Operation is one operation as SQL.
+type Operation struct {
+	Index   int // within the transaction as the client sent it
+	Table   *catalog.Table
+	Columns []*catalog.Column // those that the first arguments are for
+	Checks  *Checks           // nil if no rule needs the stored row
+	Statement
+
+	write *write
+}
+
+// Transaction plans a transaction. There is at least one order; a second one is
+// for the case that Postgres rejects the first. A rejection says why the
+// transaction cannot be applied as it stands. An error says that a rule could not
+// be evaluated.
+func (p *Planner) Transaction(ctx context.Context, t upload.Transaction) ([]Order, *upload.Rejection, error) {
+	shared := &policies.Shared{Who: p.Who, Now: p.Now, Tx: t.Operations}
+	if rejection, err := p.Set.Transaction(ctx, shared); rejection != nil || err != nil {
+		return nil, rejection, err
+	}
+	writes := make([]*write, 0, len(t.Operations))
+	for i, op := range t.Operations {
+		w, rejection, err := p.draft(ctx, shared, i, op)
+		if rejection != nil || err != nil {
+			return nil, rejection, err
+		}
+		writes = append(writes, w)
+	}
+	ordered, moved := inForeignKeyOrder(writes)
+	orders := []Order{p.order(ordered)}
+	if moved {
+		orders = append(orders, p.order(writes))
+		if p.cascades(writes) {
+			slices.Reverse(orders)
+		}
+	}
+	return orders, nil, nil
+}
+
+// cascades reports whether deleting one of the rows may delete or change others.
+// Then it matters what comes before the delete, and the client's order goes first.
+func (p *Planner) cascades(writes []*write) bool {
+	return slices.ContainsFunc(writes, func(w *write) bool {
+		return w.sent.Op == upload.Delete && slices.ContainsFunc(p.Tables.Tables(), func(t *catalog.Table) bool {
+			return slices.ContainsFunc(t.ForeignKeys, func(k catalog.ForeignKey) bool { return k.References == w.table.OID && !k.Restricts })
+		})
+	})
+}
+
+// order makes the statements. A statement like the one before it is rendered once.
+func (p *Planner) order(writes []*write) Order {
+	result := make(Order, 0, len(writes))
+	var before *Operation
+	for _, w := range writes {
+		if w.changesNothing() && len(w.rules) == 0 && !w.policy.RejectMissing {
+			continue
+		}
+		if before == nil || !w.alike(before.write) {
+			before = p.operation(w)
+		} else {
+			before = p.repeat(w, before)
+		}
+		result = append(result, before)
+	}
+	return result
+}

@@ -1,0 +1,123 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"cel.dev/cel-go/common/types"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/upload"
+)
+
+// Query reads the first row of what it selects.
+type Query struct {
+	Statement
+
+	columns []*catalog.Column // of the result; nil for a lookup, which selects one JSON object
+	lookup  *policies.Lookup  // nil if it reads the write's own row
+	rule    *policies.Rule    // the lookup's
+	ofRow   bool              // a lookup that reads the write's own row, too
+	late    bool              // it runs after the operation
+}
+
+// IsLookup reports whether the query is a lookup of a rule.
+func (q *Query) IsLookup() bool { return q.lookup != nil }
+
+// Answers are the rows that queries found. A query that found none is not in it.
+type Answers map[*Query][][]byte
+
+// row is the answer as expressions see it; nil if there is none. An expression that
+// uses a value that CEL cannot hold fails, and others do not: one stored value must
+// not keep everybody from writing.
+func (q *Query) row(answers Answers) (policies.Row, error) {
+	values, found := answers[q]
+	if !found {
+		return nil, nil
+	}
+	if q.lookup != nil {
+		row, err := policies.RowFromJSON(values[0])
+		if err != nil {
+			return nil, &policies.Failed{Rule: q.rule.Position() + " " + q.rule.Name, Err: fmt.Errorf("lookup %s: %w", q.lookup.Name, err)}
+		}
+		return row, nil
+	}
+	row := make(policies.Row, len(q.columns))
+	for i, c := range q.columns {
+		value, err := policies.FromJSON(c.Type, jsontext.Value(values[i]))
+		if err != nil {
+			value = types.WrapErr(fmt.Errorf("%s: %w", c.Name, err))
+		}
+		row[c.Name] = value
+	}
+	return row, nil
+}
+
+// readRow selects columns of the write's row as JSON, a form that no setting
+// changes. seen, unless nil, is kept in the setting postern.seen if there is a row.
+func readRow(w *write, names []string, seen []byte, lock bool) *Query {
+	q := &Query{Statement: Statement{Args: w.values[:w.keys:w.keys]}}
+	for i := range w.table.Columns {
+		if c := &w.table.Columns[i]; slices.Contains(names, c.Name) {
+			q.columns = append(q.columns, c)
+		}
+	}
+	selected := columnList(q.columns, func(c *catalog.Column) string { return "to_jsonb(t." + c.SQL() + ")" })
+	if seen != nil {
+		if len(q.columns) > 0 {
+			selected += ", "
+		}
+		q.Args = append(q.Args, seen)
+		selected += "set_config('postern.seen', " + parameter(len(q.Args)) + ", true)"
+	}
+	from := w.table.SQL() + " as t where " + w.isRow()
+	if lock { // in a query of its own: otherwise Postgres selects before it locks
+		from = "(select " + columnList(q.columns, func(c *catalog.Column) string { return "t." + c.SQL() }) + " from " + from + " for update of t) as t"
+	}
+	q.SQL = "select " + selected + " from " + from
+	return q
+}
+
+// StoredRow is a query for the row that an operation means, whatever the policies
+// allow: the whole row as a JSON object, and for each column in Names whether the
+// stored value equals the one that the operation sends ("t" or "f").
+type StoredRow struct {
+	Statement
+	Table *catalog.Table
+	Names []string // the database's names of the columns that are compared
+}
+
+// StoredRow finds the row of an operation. A rejection says why the operation names
+// no row, or sends a value that cannot be compared.
+func (p *Planner) StoredRow(op upload.Operation) (*StoredRow, *upload.Rejection) {
+	d := &drafter{Planner: p, write: &write{sent: op, who: p.Who}}
+	if rejection := d.locate(); rejection != nil {
+		return nil, rejection
+	}
+	b := &builder{w: d.write, args: slices.Clone(d.keyValues())}
+	row := &StoredRow{Table: d.table, Statement: Statement{SQL: "select to_jsonb(t.*)"}}
+	for _, m := range op.Data {
+		column := d.table.Column(d.policy.Column(m.Name))
+		if column == nil && d.policy.IgnoreUnknown {
+			continue
+		}
+		if column == nil {
+			return nil, mismatch("table %s has no column %q", d.table, m.Name)
+		}
+		sent, rejection := d.countEpoch(column, m.Value)
+		if rejection != nil {
+			return nil, rejection
+		}
+		text, err := d.table.Convert(column, sent)
+		if err != nil {
+			return nil, unfit(err)
+		}
+		row.Names = append(row.Names, column.Name)
+		row.SQL += ", (" + b.equals(column, text) + ")"
+	}
+	row.SQL += " from " + d.table.SQL() + " as t where " + d.isRow()
+	row.Args = b.args
+	return row, nil
+}

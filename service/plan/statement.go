@@ -1,0 +1,273 @@
+package plan
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/upload"
+)
+
+// builder renders the SQL of one write. Identifiers come from the catalogue,
+// quoted; values are parameters. In the SQL, t is the stored row.
+type builder struct {
+	w      *write
+	args   [][]byte
+	guards []guard
+	tables *catalog.Snapshot
+}
+
+// operation renders the statement of a write, and the queries that its rules need.
+func (p *Planner) operation(w *write) *Operation {
+	b := &builder{w: w, args: w.values[:len(w.values):len(w.values)], tables: p.Tables}
+	o := &Operation{Index: w.index, Table: w.table, Columns: w.columns, write: w, Checks: newChecks(w)}
+	if w.changesNothing() { // only its rules matter, and whether the row exists
+		o.SQL, o.Columns, b.args = "select", nil, nil
+		if w.rejectsMissing() {
+			o.SQL += " " + b.explainNoRow()
+		}
+		o.Args = b.args
+		return o
+	}
+	b.addGuards()
+	o.SQL = b.withExplanation(b.change())
+	o.Args = b.args
+	return o
+}
+
+// alike reports whether two writes have the same SQL.
+func (w *write) alike(other *write) bool {
+	return w.policy == other.policy && w.sent.Op == other.sent.Op && slices.Equal(w.columns, other.columns) && slices.Equal(w.initial, other.initial) &&
+		w.policy.Plain() && !w.changesNothing() && len(w.rules) == 0 && len(other.rules) == 0
+}
+
+// repeat is the operation of a write that is like the one before.
+func (p *Planner) repeat(w *write, before *Operation) *Operation {
+	o := &Operation{Index: w.index, Table: w.table, Columns: w.columns, write: w, Statement: Statement{SQL: before.SQL, Args: w.values}}
+	if len(before.Args) > len(w.values) {
+		b := &builder{w: w, args: w.values[:len(w.values):len(w.values)], tables: p.Tables}
+		b.withExplanation("") // for its arguments
+		o.Args = b.args
+	}
+	return o
+}
+
+// param adds a parameter.
+func (b *builder) param(value []byte) string {
+	b.args = append(b.args, value)
+	return parameter(len(b.args))
+}
+
+// change is the INSERT, UPDATE or DELETE.
+func (b *builder) change() string {
+	switch {
+	case b.w.sent.Op == upload.Put:
+		return b.insert()
+	case b.w.sent.Op == upload.Patch:
+		return b.update()
+	case b.w.hardDeletes():
+		return "delete from " + b.w.table.SQL() + " as t" + b.where()
+	}
+	return b.softDelete()
+}
+
+// insert merges by default: columns that were not sent keep the stored row's
+// values. An existing row is always updated, if only by its own key, so that
+// row-level security judges the write.
+func (b *builder) insert() string {
+	w := b.w
+	var sql strings.Builder
+	sql.WriteString("insert into " + w.table.SQL() + " as t (" + columnList(w.columns, (*catalog.Column).SQL) + ")")
+	if slices.ContainsFunc(w.columns, func(c *catalog.Column) bool { return c.Identity }) {
+		sql.WriteString(" overriding system value")
+	}
+	sql.WriteString(" values (" + parameters(len(w.columns)) + ")")
+	if w.policy.Put == policies.Insert {
+		return sql.String()
+	}
+	sql.WriteString(" on conflict (" + columnList(w.key(), (*catalog.Column).SQL) + ") do ")
+	switch merged := b.merged(); {
+	case len(merged) > 0:
+		sql.WriteString("update set " + columnList(merged, func(c *catalog.Column) string { return c.SQL() + " = " + b.newValue(c, "excluded."+c.SQL()) }))
+	case b.settable() != nil:
+		sql.WriteString("update set " + b.settable().SQL() + " = t." + b.settable().SQL())
+	default:
+		sql.WriteString("nothing")
+	}
+	return sql.String() + b.guarded(" where ")
+}
+
+// merged are the columns of an existing row that a PUT sets.
+func (b *builder) merged() []*catalog.Column {
+	w := b.w
+	columns := w.columns[w.keys:]
+	if w.policy.Put == policies.Replace {
+		columns = nil
+		for i := range w.table.Columns {
+			c := &w.table.Columns[i]
+			if at := w.indexOf(c); !c.Generated && (at < 0 && !c.Identity || at >= w.keys) {
+				columns = append(columns, c)
+			}
+		}
+	}
+	columns = slices.DeleteFunc(slices.Clone(columns), func(c *catalog.Column) bool {
+		return slices.Contains(w.initial, c) || w.indexOf(c) < 0 && slices.Contains(w.policy.Immutable, c.Name)
+	})
+	if c := w.versionColumn(); c != nil && !slices.Contains(columns, c) {
+		columns = append(columns, c)
+	}
+	if c := w.table.Column(w.policy.SoftDelete); c != nil && !slices.Contains(columns, c) {
+		columns = append(columns, c) // the row is no longer deleted
+	}
+	if len(columns) == 0 && !w.columns[0].Identity {
+		return w.columns[:1]
+	}
+	return columns
+}
+
+// settable is a column that an UPDATE can set to its own value, for a key that is
+// an identity, which Postgres sets to its default alone. It is nil if the table has
+// no other columns.
+func (b *builder) settable() *catalog.Column {
+	for i := range b.w.table.Columns {
+		if c := &b.w.table.Columns[i]; !c.Generated && !c.Identity {
+			return c
+		}
+	}
+	return nil
+}
+
+func (b *builder) update() string {
+	w := b.w
+	var sets []string
+	for i, c := range w.columns[w.keys:] {
+		sets = append(sets, c.SQL()+" = "+b.newValue(c, parameter(w.keys+i+1)))
+	}
+	if c := w.versionColumn(); c != nil {
+		sets = append(sets, c.SQL()+" = "+b.newValue(c, ""))
+	}
+	return "update " + w.table.SQL() + " as t set " + strings.Join(sets, ", ") + b.where()
+}
+
+// softDelete keeps the time of the first deletion.
+func (b *builder) softDelete() string {
+	column := b.w.table.Column(b.w.policy.SoftDelete)
+	value := "coalesce(t." + column.SQL() + ", now())"
+	switch column.Type.Name {
+	case "bool":
+		value = "true"
+	case "timestamp":
+		value = "coalesce(t." + column.SQL() + ", now() at time zone 'UTC')"
+	}
+	sql := "update " + b.w.table.SQL() + " as t set " + column.SQL() + " = " + value
+	if c := b.w.versionColumn(); c != nil {
+		sql += ", " + c.SQL() + " = " + b.newValue(c, "")
+	}
+	return sql + b.where()
+}
+
+func (b *builder) where() string { return " where " + b.w.isRow() + b.guarded(" and ") }
+
+// guarded are the guards as conditions, after a first word.
+func (b *builder) guarded(word string) (sql string) {
+	for _, g := range b.guards {
+		sql += word + g.sql
+		word = " and "
+	}
+	return sql
+}
+
+// isRow is the condition that t is the write's row. The key's values are the first
+// parameters.
+func (w *write) isRow() string {
+	conditions := make([]string, w.keys)
+	for i, c := range w.key() {
+		conditions[i] = "t." + c.SQL() + " = " + parameter(i+1)
+	}
+	return strings.Join(conditions, " and ")
+}
+
+// withExplanation adds the history of a touched row, and the explanation of a row
+// that was not touched, if somebody needs them.
+func (b *builder) withExplanation(sql string) string {
+	explains := len(b.guards) > 0 || b.w.sent.Op != upload.Put && (b.w.table.RowSecurity || b.w.rejectsMissing())
+	returning, history := b.history()
+	if !explains && history == "" {
+		return sql
+	}
+	sql = "with touched as (" + sql + " returning 1" + returning + ")" + history + " select"
+	if explains {
+		sql += " " + b.explainNoRow() + " where not exists (select from touched)"
+	}
+	return sql
+}
+
+// explainNoRow asks, in the statement itself, why it touched no row. A guard fails
+// for the row as it is after any writer that the operation waited for; or the user
+// may not see the row; or it does not exist, which a DELETE accepts (a cascade or
+// another device was faster). If no guard failed, a trigger suppressed the change.
+func (b *builder) explainNoRow() string {
+	w := b.w
+	operation := b.param(strconv.AppendInt(nil, int64(w.index), 10))
+	table, key := b.rowParams()
+	row := table + ", " + key
+	rejectMissing := b.param(strconv.AppendBool(nil, w.rejectsMissing()))
+	refusal, stored := "case when t."+w.columns[0].SQL()+" is null then "+b.param([]byte(upload.Unauthorized)), "null"
+	for _, g := range b.guards {
+		refusal += " when (" + g.sql + ") is not true then " + b.param([]byte(g.code))
+		if g.code == upload.Conflict {
+			stored = "to_jsonb(t.*)"
+		}
+	}
+	locking, otherwise := "true", Dropped
+	if w.hardDeletes() {
+		locking, otherwise = "false", upload.Unauthorized
+	}
+	return "postern.untouched(" + operation + ", " + row + ", " + rejectMissing + ", coalesce(postern.place(" + row + "), '(0,0)'), " +
+		refusal + " end, " + b.param([]byte(otherwise)) + ", " + stored + ") from (select) one left join lateral postern.current(null::" +
+		w.table.SQL() + ", " + key + ", " + locking + ") as t on true"
+}
+
+// rowParams are the parameters by which the functions of schema postern find the
+// row: its table, and the names and values of its key.
+func (b *builder) rowParams() (table, key string) {
+	names := make([]string, b.w.keys)
+	for i, c := range b.w.key() {
+		names[i] = c.Name
+	}
+	table = b.param(strconv.AppendUint(nil, uint64(b.w.table.OID), 10))
+	key = b.param(catalog.TextArray(names)) + ", " + b.param(catalog.TextArray(texts(b.w.keyValues())))
+	return table, key
+}
+
+func columnList(columns []*catalog.Column, text func(*catalog.Column) string) string {
+	var sql strings.Builder
+	for i, c := range columns {
+		if i > 0 {
+			sql.WriteString(", ")
+		}
+		sql.WriteString(text(c))
+	}
+	return sql.String()
+}
+
+func parameter(n int) string { return "$" + strconv.Itoa(n) }
+
+// parameters are the first n.
+func parameters(n int) string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = parameter(i + 1)
+	}
+	return strings.Join(list, ", ")
+}
+
+func texts(values [][]byte) []string {
+	out := make([]string, len(values))
+	for i, value := range values {
+		out[i] = string(value)
+	}
+	return out
+}

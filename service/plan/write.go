@@ -1,0 +1,136 @@
+package plan
+
+import (
+	"slices"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/identity"
+	"postern/service/upload"
+)
+
+// write is one operation whose table, columns and values are known.
+type write struct {
+	index   int // within the transaction
+	sent    upload.Operation
+	who     identity.Identity
+	policy  *policies.Table
+	table   *catalog.Table
+	columns []*catalog.Column // the key's first
+	values  [][]byte          // in the order of columns; nil is NULL
+	keys    int               // how many of the columns are the key
+
+	previous map[*catalog.Column][]byte // what the client saw before its change
+	assigned []*catalog.Column          // those that the policy set
+	initial  []*catalog.Column          // those of them that only a new row gets
+	counted  []byte                     // the version that a PATCH counts up to; nil if it names none
+
+	in    policies.Input
+	rules []*policies.Rule // those that need the stored row
+}
+
+// key are the columns of the row's key.
+func (w *write) key() []*catalog.Column { return w.columns[:w.keys] }
+
+// keyValues are the values of the row's key.
+func (w *write) keyValues() [][]byte { return w.values[:w.keys] }
+
+// indexOf is the place of a column among those that are written, or -1.
+func (w *write) indexOf(column *catalog.Column) int { return slices.Index(w.columns, column) }
+
+// value is what the write sets a column to.
+func (w *write) value(column string) (value []byte, sets bool) {
+	for i, c := range w.columns {
+		if c.Name == column {
+			return w.values[i], true
+		}
+	}
+	return nil, false
+}
+
+func (w *write) remove(at int) {
+	w.columns, w.values = slices.Delete(w.columns, at, at+1), slices.Delete(w.values, at, at+1)
+}
+
+// rowName is the same for two writes of one row.
+func (w *write) rowName() string {
+	name := append([]byte(w.table.SQL()), 0)
+	for _, value := range w.keyValues() {
+		name = append(append(name, value...), 0)
+	}
+	return string(name)
+}
+
+// isAssigned reports whether the policy set a column.
+func (w *write) isAssigned(column *catalog.Column) bool { return slices.Contains(w.assigned, column) }
+
+// hardDeletes reports whether the write removes its row.
+func (w *write) hardDeletes() bool { return w.sent.Op == upload.Delete && w.policy.SoftDelete == "" }
+
+// changesNothing reports whether the write is a PATCH without columns.
+func (w *write) changesNothing() bool {
+	return w.sent.Op == upload.Patch && len(w.columns) == w.keys && w.counted == nil
+}
+
+// rejectsMissing reports whether the write is rejected if its row does not exist.
+func (w *write) rejectsMissing() bool { return w.policy.RejectMissing && w.sent.Op == upload.Patch }
+
+// privilege is what the operation needs on its table.
+func (w *write) privilege() string {
+	switch {
+	case w.sent.Op == upload.Put:
+		return "insert"
+	case w.hardDeletes():
+		return "delete"
+	}
+	return "update"
+}
+
+// Granted reports whether the user's role has the privilege that the operation
+// needs.
+func (o *Operation) Granted() bool {
+	return slices.Contains(o.Table.Grants[o.write.who.Role], o.write.privilege())
+}
+
+// dependsOnStored reports whether the stored row decides what a column will be: by
+// the conflict strategy, or because only a new row gets the value.
+func (w *write) dependsOnStored(column string) bool {
+	if slices.Contains(w.initial, w.table.Column(column)) {
+		return true
+	}
+	c := w.policy.Conflict
+	switch c.Strategy {
+	case policies.Version, policies.Increment:
+		return slices.Contains(c.Columns, column)
+	case policies.Fields:
+		_, tracked := w.previous[w.table.Column(column)]
+		return tracked
+	}
+	return false
+}
+
+// judgesOld reports whether a rule needs the row as it was.
+func (w *write) judgesOld() bool {
+	return len(w.rules) > 0 && (w.sent.Op != upload.Put || slices.ContainsFunc(w.rules, (*policies.Rule).LooksAtOld))
+}
+
+// known are the values of the row as it will be, as far as they were sent or set
+// and Postgres keeps them unchanged.
+func (w *write) known() policies.Row {
+	if w.sent.Op == upload.Delete || !w.policy.Evaluates() {
+		return nil
+	}
+	row := make(policies.Row, len(w.columns))
+	if w.sent.Op == upload.Patch && w.table.Intercepts("UPDATE") || w.sent.Op == upload.Put && (w.table.Intercepts("INSERT") || w.table.Intercepts("UPDATE")) {
+		return row // a BEFORE trigger may change any column
+	}
+	for i, column := range w.columns {
+		if !kept(column, w.values[i]) {
+			continue
+		}
+		if value, err := policies.FromText(column.Type, w.values[i]); err == nil {
+			row[column.Name] = value
+		}
+	}
+	return row
+}

@@ -1,0 +1,162 @@
+package policytest
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"postern/policies"
+	"postern/service/apply"
+)
+
+// Text prints a report for people, as go test does: failures, and a line for each
+// file; with verbose every test, and what each rule has said.
+func (r *Report) Text(out io.Writer, verbose bool) {
+	for _, f := range r.Files {
+		failed := false
+		for _, result := range f.Results {
+			failed = failed || len(result.Failures) > 0
+			result.text(out, f.Path, verbose)
+		}
+		state := "ok  "
+		if failed {
+			state = "FAIL"
+		}
+		fmt.Fprintf(out, "%s\t%s\t%d tests\t%s\n", state, f.Path, len(f.Results), f.Took.Round(time.Millisecond))
+	}
+}
+
+func (r *Result) text(out io.Writer, path string, verbose bool) {
+	state := "PASS"
+	if len(r.Failures) > 0 {
+		state = "FAIL"
+	} else if !verbose {
+		return
+	}
+	fmt.Fprintf(out, "--- %s: %s (%s)\n", state, r.Name, r.Took.Round(10*time.Microsecond))
+	for _, failure := range r.Failures {
+		fmt.Fprintf(out, "    %s:%d: %s\n", path, r.Line, failure)
+	}
+	if verbose {
+		fmt.Fprintf(out, "    outcome: %s\n", r.Outcome)
+	}
+	if verbose || len(r.Failures) > 0 {
+		Rules(out, r.Said)
+		Effects(out, r.Effects)
+	}
+}
+
+// Effects prints what each operation did to its row.
+func Effects(out io.Writer, effects []apply.Effect) {
+	for _, e := range effects {
+		text := string(e.Did)
+		var before, after map[string]jsontext.Value
+		_ = json.Unmarshal(e.Before, &before) // Postgres made them; nil is an empty map
+		_ = json.Unmarshal(e.After, &after)
+		var changes []string
+		for _, column := range e.Changed() {
+			changes = append(changes, fmt.Sprintf("%s %s -> %s", column, cut(before[column]), cut(after[column])))
+		}
+		if len(changes) > 0 {
+			text += ": " + strings.Join(changes, ", ")
+		}
+		for _, column := range e.Kept {
+			text += fmt.Sprintf("; %s is not what was sent: it is %s", column, cut(after[column]))
+		}
+		fmt.Fprintf(out, "    operation %d: %s\n", e.Operation, text)
+	}
+}
+
+// cut shortens a value for one line.
+func cut(value jsontext.Value) string {
+	const most = 100
+	if runes := []rune(string(value)); len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return string(value)
+}
+
+// Rules prints what each rule has said.
+func Rules(out io.Writer, said []policies.Said) {
+	for _, s := range said {
+		where := fmt.Sprintf("operation %d", s.Operation)
+		if s.Operation < 0 {
+			where = "transaction"
+		}
+		if s.Verdict == policies.Sets {
+			fmt.Fprintf(out, "    %s: sets %s = %s (%s)\n", where, s.Rule, s.Because, s.Position)
+			continue
+		}
+		because := s.Because
+		if because != "" {
+			because = ": " + because
+		}
+		fmt.Fprintf(out, "    %s: %s says %s%s (%s)\n", where, s.Rule, verdicts[s.Verdict], because, s.Position)
+	}
+}
+
+var verdicts = map[policies.Verdict]string{
+	policies.Yes: "yes", policies.No: "NO", policies.NotAsked: "nothing, its when is false", policies.Broken: "nothing, it failed",
+}
+
+type (
+	junitSuites struct {
+		XMLName  xml.Name     `xml:"testsuites"`
+		Tests    int          `xml:"tests,attr"`
+		Failures int          `xml:"failures,attr"`
+		Suites   []junitSuite `xml:"testsuite"`
+	}
+	junitSuite struct {
+		Name     string      `xml:"name,attr"`
+		Tests    int         `xml:"tests,attr"`
+		Failures int         `xml:"failures,attr"`
+		Time     string      `xml:"time,attr"`
+		Cases    []junitCase `xml:"testcase"`
+	}
+	junitCase struct {
+		Name    string        `xml:"name,attr"`
+		Class   string        `xml:"classname,attr"`
+		File    string        `xml:"file,attr"`
+		Line    int           `xml:"line,attr"`
+		Time    string        `xml:"time,attr"`
+		Failure *junitFailure `xml:"failure"`
+	}
+	junitFailure struct {
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+)
+
+// JUnit prints a report in JUnit's XML, which CI systems read.
+func (r *Report) JUnit(out io.Writer) error {
+	suites := junitSuites{Tests: r.Count(), Failures: r.Failed()}
+	for _, f := range r.Files {
+		suite := junitSuite{Name: f.Path, Tests: len(f.Results), Time: seconds(f.Took)}
+		for _, result := range f.Results {
+			c := junitCase{Name: result.Name, Class: f.Path, File: f.Path, Line: result.Line, Time: seconds(result.Took)}
+			if len(result.Failures) > 0 {
+				suite.Failures++
+				c.Failure = &junitFailure{result.Failures[0], strings.Join(result.Failures, "\n")}
+			}
+			suite.Cases = append(suite.Cases, c)
+		}
+		suites.Suites = append(suites.Suites, suite)
+	}
+	if _, err := io.WriteString(out, xml.Header); err != nil {
+		return err
+	}
+	encoder := xml.NewEncoder(out)
+	encoder.Indent("", "  ")
+	if err := encoder.Encode(suites); err != nil {
+		return err
+	}
+	_, err := io.WriteString(out, "\n")
+	return err
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }

@@ -1,0 +1,113 @@
+// Package replay lets the team apply a rejected write after all, and shows the rows
+// that it is about. It is not on the path of clients' writes.
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"postern/policies"
+	"postern/service/apply"
+	"postern/service/catalog"
+	"postern/service/identity"
+	"postern/service/ledger"
+	"postern/service/plan"
+	"postern/service/upload"
+)
+
+// ErrClosed says that a rejected write is neither open nor held any more.
+var ErrClosed = errors.New("it is closed: it was replayed or dismissed, or its client has sent it with success")
+
+// ErrCannotRead says that a connection does not see every row of a table.
+var ErrCannotRead = errors.New("this connection may not read every row of it")
+
+// Replay applies a rejected write once, as who, through the applier's policies, and
+// closes its record in the same database transaction.
+//
+// The error is an *upload.Rejection if the write is rejected again, and ErrClosed if
+// there is nothing to do. Otherwise it says why the write could not be tried. In all
+// these cases nothing has happened. After a lost connection the replay is tried again,
+// and may find that it was done: then the error is ErrClosed, and the record is
+// replayed.
+func Replay(ctx context.Context, a *apply.Applier, logger *slog.Logger, who identity.Identity, record ledger.Record, by ledger.By) error {
+	single, err := singleOf(who, record, by)
+	if err != nil {
+		return err
+	}
+	return closedOr(a.ApplySingle(ctx, logger, single))
+}
+
+// DryRun does what Replay does and rolls it back. It has the same errors.
+func DryRun(ctx context.Context, a *apply.Applier, logger *slog.Logger, who identity.Identity, record ledger.Record, by ledger.By) error {
+	single, err := singleOf(who, record, by)
+	if err != nil {
+		return err
+	}
+	tx, err := a.DB.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("beginning a dry run: %w", err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	_, err = a.Rehearse(ctx, logger, tx.Conn(), single)
+	return closedOr(err)
+}
+
+func singleOf(who identity.Identity, record ledger.Record, by ledger.By) (apply.Single, error) {
+	digest, transaction, err := record.Decoded()
+	if err != nil {
+		return apply.Single{}, err
+	}
+	return apply.Single{Who: who, ClientID: record.ClientID, Transaction: transaction, Before: ledger.Replaying(record, digest, by)}, nil
+}
+
+// closedOr is ErrClosed if the record was not open.
+func closedOr(err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == ledger.StateClosed {
+		return ErrClosed
+	}
+	return err
+}
+
+// StoredRow is the row that an operation means as it is now, as a JSON object of the
+// database's columns; nil if there is none. It is read with the connection's own
+// rights. The error is ErrCannotRead if those do not show every row, and an
+// *upload.Rejection if the operation names no row.
+func StoredRow(ctx context.Context, db *pgxpool.Pool, set *policies.Set, tables *catalog.Snapshot, op upload.Operation) (*catalog.Table, jsontext.Value, error) {
+	op.Data = nil
+	p := &plan.Planner{Set: set, Tables: tables}
+	query, rejection := p.StoredRow(op)
+	if rejection != nil {
+		return nil, nil, rejection
+	}
+	fail := func(err error) (*catalog.Table, jsontext.Value, error) {
+		return query.Table, nil, fmt.Errorf("reading a row of %s: %w", query.Table, err)
+	}
+	tx, err := db.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	// With row_security off, Postgres raises an error instead of hiding rows.
+	if _, err := tx.Exec(ctx, `set local row_security = off`); err != nil {
+		return fail(err)
+	}
+	result := tx.Conn().PgConn().ExecParams(ctx, query.SQL, query.Args, nil, nil, nil).Read()
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(result.Err, &pg) && pg.Code == "42501":
+		return query.Table, nil, ErrCannotRead
+	case result.Err != nil:
+		return fail(result.Err)
+	case len(result.Rows) == 0:
+		return query.Table, nil, nil
+	}
+	return query.Table, result.Rows[0][0], nil
+}
