@@ -106,7 +106,7 @@ func lockDeleted(rows []*verification) step {
 	list := strings.Join(names, ", ")
 	return step{kind: reading, transaction: -1, operation: -1, lockAhead: true,
 		args: append([][]byte{strconv.AppendUint(nil, uint64(table.OID), 10), catalog.TextArray(columns)}, keyArrays(rows)...),
-		sql:  "select postern.lock($1, $2, array[" + strings.Join(texts, ", ") + "]) from (select * from unnest(" + strings.Join(arrays, ", ") + ") as key (" + list + ") order by " + list + " offset 0) as key"}
+		sql:  "select postern.lock_row($1, $2, array[" + strings.Join(texts, ", ") + "]) from (select * from unnest(" + strings.Join(arrays, ", ") + ") as key (" + list + ") order by " + list + " offset 0) as key"}
 }
 
 // keyArrays are the values of each column of the rows' key.

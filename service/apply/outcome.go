@@ -108,7 +108,7 @@ func rejectionOf(f *failure, pg *pgconn.PgError) *upload.Rejection {
 	return nil
 }
 
-// declined is what postern.untouched says: the code is its message, and its hint
+// declined is what postern.explain_no_row says: the code is its message, and its hint
 // the row, as the user may see it.
 func declined(f *failure, pg *pgconn.PgError) *upload.Rejection {
 	r := &upload.Rejection{Code: upload.Code(pg.Message), Operation: f.operation}

@@ -95,7 +95,7 @@ func (v *verification) readBefore(w *write, columns []string) {
 	if deletes {
 		b := &builder{write: w}
 		row, _ := b.row()
-		v.lock = &query{sql: "select postern.lock(" + row + ")", args: b.args}
+		v.lock = &query{sql: "select postern.lock_row(" + row + ")", args: b.args}
 	}
 	v.before = w.read(columns, w.seen(), v.locks && !deletes)
 }

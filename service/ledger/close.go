@@ -85,14 +85,14 @@ with closed as (
   update postern.rejected_writes set status = 'replayed', closed_at = now() where id = $1 and status in ('open', 'held') returning id),
 noted as (
   insert into postern.rejected_actions (record, action, who, note) select id, 'replayed', $2, $3 from closed returning record)
-select postern.refuse($4, 'the rejected write is not open') where not exists (select from noted)`,
+select postern.raise_error($4, 'the rejected write is not open') where not exists (select from noted)`,
 		Args: [][]byte{[]byte(r.ID), []byte(by.Who), []byte(by.Note), []byte(StateClosed)},
 	})
 }
 
 // DryRun is the statement that undoes everything before it, after all went well.
 func DryRun() Statement {
-	return Statement{SQL: `select postern.refuse($1, 'a dry run')`, Args: [][]byte{[]byte(StateDryRun)}}
+	return Statement{SQL: `select postern.raise_error($1, 'a dry run')`, Args: [][]byte{[]byte(StateDryRun)}}
 }
 
 // Note records what was done about a rejected write without closing it.

@@ -37,7 +37,7 @@ import (
 // as it is. The message is the code of the rejection.
 const StateDeclined = "PN006"
 
-// SQLSTATEs raised by postern.refuse, which undoes a replay.
+// SQLSTATEs raised by postern.raise_error, which undoes a replay.
 const (
 	StateClosed = "PN004" // the rejected write is not open any more
 	StateDryRun = "PN005" // everything went well

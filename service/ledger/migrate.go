@@ -222,9 +222,9 @@ func rights(login string, roles []string) []string {
 		`grant select, insert on postern.rejected_actions to ` + login,
 		`grant select on postern.migrations to ` + login,
 		`alter table postern.rejected_writes enable row level security`,
-		`drop policy if exists "postern keeps them" on postern.rejected_writes`,
-		`create policy "postern keeps them" on postern.rejected_writes to ` + login + ` using (true) with check (true)`,
-		`drop policy if exists "authors see their own" on postern.rejected_writes`,
+		`drop policy if exists "postern reads and writes all rows" on postern.rejected_writes`,
+		`create policy "postern reads and writes all rows" on postern.rejected_writes to ` + login + ` using (true) with check (true)`,
+		`drop policy if exists "authors read their own rows" on postern.rejected_writes`,
 	}
 	if len(roles) == 0 {
 		return statements
@@ -239,7 +239,7 @@ func rights(login string, roles []string) []string {
 	}
 	return append(statements,
 		`grant select (`+strings.Join(AuthorColumns, ", ")+`) on postern.rejected_writes to `+authors,
-		`create policy "authors see their own" on postern.rejected_writes for select to `+authors+
+		`create policy "authors read their own rows" on postern.rejected_writes for select to `+authors+
 			` using (issuer = `+claim("iss")+` and subject = `+claim("sub")+`)`)
 }
 
