@@ -1,14 +1,12 @@
 package ledger
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"postern/service/catalog"
 	"postern/service/identity"
@@ -142,69 +140,4 @@ with closed as (
 insert into postern.rejected_actions (record, action, who) select id, status, 'postern' from closed`,
 		Args: [][]byte{[]byte(who.Issuer), []byte(who.Subject), catalog.TextArray(applied), []byte(device(who, clientID)), latest},
 	}, len(applied) > 0 || latest != nil
-}
-
-// marshal spells a transaction in the write API's form, with every value as the
-// client spelled it.
-func marshal(t upload.Transaction) ([]byte, error) {
-	type operation struct {
-		OpID     jsontext.Value `json:"op_id,omitzero"`
-		ID       string         `json:"id"`
-		Op       upload.Op      `json:"op"`
-		Table    string         `json:"table"`
-		Data     jsontext.Value `json:"op_data,omitzero"`
-		Previous jsontext.Value `json:"previous_values,omitzero"`
-		Metadata string         `json:"metadata,omitempty"`
-	}
-	out := struct {
-		ID   jsontext.Value `json:"transaction_id,omitzero"`
-		Crud []operation    `json:"crud"`
-	}{ID: number(t.ID)}
-	for _, op := range t.Operations {
-		data, err := object(op.Data)
-		if err != nil {
-			return nil, err
-		}
-		previous, err := object(op.Previous)
-		if err != nil {
-			return nil, err
-		}
-		out.Crud = append(out.Crud, operation{number(op.OpID), op.ID, op.Op, op.Table, data, previous, op.Metadata})
-	}
-	return json.Marshal(out)
-}
-
-// unmarshal is the reverse of marshal.
-func unmarshal(transaction []byte) (upload.Transaction, error) {
-	batch, err := upload.DecodeBatch(slices.Concat([]byte(`{"transactions":[`), bytes.TrimSpace(transaction), []byte(`]}`)))
-	if err != nil {
-		return upload.Transaction{}, fmt.Errorf("the transaction of a rejected write: %w", err)
-	}
-	return batch.Transactions[0], nil
-}
-
-// number is nil, which is left out, where the client sent none.
-func number(decimal string) jsontext.Value {
-	if decimal == "" {
-		return nil
-	}
-	return jsontext.Value(decimal)
-}
-
-func object(members []upload.Member) (jsontext.Value, error) {
-	if members == nil {
-		return nil, nil
-	}
-	value := jsontext.Value{'{'}
-	for i, m := range members {
-		if i > 0 {
-			value = append(value, ',')
-		}
-		name, err := jsontext.AppendQuote(nil, m.Name)
-		if err != nil {
-			return nil, fmt.Errorf("marshalling column name: %w", err)
-		}
-		value = append(append(append(value, name...), ':'), m.Value...)
-	}
-	return append(value, '}'), nil
 }
