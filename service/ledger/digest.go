@@ -12,56 +12,61 @@ import (
 	"postern/service/upload"
 )
 
-// Digest identifies a transaction of a device's queue.
+// Digest identifies a transaction of one device's upload queue.
 type Digest struct {
 	Sum     [sha256.Size]byte
-	Receipt bool // the transaction is identifiable, so a receipt may stand for it
+	Receipt bool // whether a receipt may stand for the transaction
 }
 
-// DigestOf covers who sent the transaction, from which device, its ids and its
-// whole content: the same ids with other content, as a restored backup sends
-// them, are another transaction. Where the client sends no id of its device the
-// token's session stands for it. A transaction with neither op ids nor an id of
-// its own cannot be told from a later one that says the same, so it gets no
-// receipt.
+// DigestOf covers the sender, the device, the ids and the whole content. The same
+// ids with other content are another transaction: a device sends that after its
+// database was restored from a backup. The device is the client id, or else the
+// token's session.
+//
+// If neither the transaction nor any operation has an id, a later transaction with
+// the same content cannot be told apart. Then Receipt is false.
 func DigestOf(who identity.Identity, clientID string, t upload.Transaction) Digest {
 	h := sha256.New()
-	write(h, "1", who.Issuer, who.Subject, device(who, clientID), t.ID)
+	hashTexts(h, "1", who.Issuer, who.Subject, device(who, clientID), t.ID)
 	identified := t.ID != ""
 	for _, op := range t.Operations {
 		identified = identified || op.OpID != ""
-		write(h, op.OpID, string(op.Op), op.Table, op.ID, op.Metadata)
-		writeMembers(h, op.Data)
-		writeMembers(h, op.Previous)
+		hashTexts(h, op.OpID, string(op.Op), op.Table, op.ID, op.Metadata)
+		hashMembers(h, op.Data)
+		hashMembers(h, op.Previous)
 	}
 	return Digest{Sum: [sha256.Size]byte(h.Sum(nil)), Receipt: identified}
 }
 
-// device names the queue that a transaction comes from; empty where nothing does.
+// device names the upload queue that a transaction comes from. It is empty if the
+// request names none.
 func device(who identity.Identity, clientID string) string { return cmp.Or(clientID, who.SessionID) }
 
-// write hashes each text with its length, so that no two lists hash alike.
-func write(h hash.Hash, texts ...string) {
+// hashTexts hashes each text after its length, so that different lists of texts
+// have different digests.
+func hashTexts(h hash.Hash, texts ...string) {
 	for _, text := range texts {
-		writeLength(h, len(text))
+		hashLength(h, len(text))
 		_, _ = io.WriteString(h, text)
 	}
 }
 
-func writeLength(h hash.Hash, n int) {
+func hashLength(h hash.Hash, n int) {
 	var length [8]byte
 	binary.BigEndian.PutUint64(length[:], uint64(n))
 	_, _ = h.Write(length[:])
 }
 
-func writeMembers(h hash.Hash, members []upload.Member) {
-	writeLength(h, len(members))
+// hashMembers hashes values as the client spelled them, without the white space
+// between their tokens.
+func hashMembers(h hash.Hash, members []upload.Member) {
+	hashLength(h, len(members))
 	for _, m := range members {
 		value := m.Value.Clone()
 		_ = value.Compact()
-		write(h, m.Name, string(value))
+		hashTexts(h, m.Name, string(value))
 	}
 }
 
-// hexBytes is Postgres' text form of a digest.
-func hexBytes(d Digest) string { return `\x` + hex.EncodeToString(d.Sum[:]) }
+// bytea is the digest's sum in Postgres' text form.
+func (d Digest) bytea() string { return `\x` + hex.EncodeToString(d.Sum[:]) }

@@ -11,9 +11,9 @@ import (
 	"postern/service/upload"
 )
 
-// marshal spells a transaction in the write API's form, with every value as the
-// client spelled it.
-func marshal(t upload.Transaction) ([]byte, error) {
+// encodeTransaction writes a transaction in the write API's form. Numbers stay as the
+// client spelled them. Texts lose escapes that they do not need.
+func encodeTransaction(t upload.Transaction) ([]byte, error) {
 	type operation struct {
 		OpID     jsontext.Value `json:"op_id,omitzero"`
 		ID       string         `json:"id"`
@@ -26,39 +26,40 @@ func marshal(t upload.Transaction) ([]byte, error) {
 	out := struct {
 		ID   jsontext.Value `json:"transaction_id,omitzero"`
 		Crud []operation    `json:"crud"`
-	}{ID: number(t.ID)}
+	}{ID: encodeNumber(t.ID)}
 	for _, op := range t.Operations {
-		data, err := object(op.Data)
+		data, err := encodeMembers(op.Data)
 		if err != nil {
 			return nil, err
 		}
-		previous, err := object(op.Previous)
+		previous, err := encodeMembers(op.Previous)
 		if err != nil {
 			return nil, err
 		}
-		out.Crud = append(out.Crud, operation{number(op.OpID), op.ID, op.Op, op.Table, data, previous, op.Metadata})
+		out.Crud = append(out.Crud, operation{encodeNumber(op.OpID), op.ID, op.Op, op.Table, data, previous, op.Metadata})
 	}
 	return json.Marshal(out)
 }
 
-// unmarshal is the reverse of marshal.
-func unmarshal(transaction []byte) (upload.Transaction, error) {
+// decodeTransaction is the reverse of encodeTransaction.
+func decodeTransaction(transaction []byte) (upload.Transaction, error) {
 	batch, err := upload.DecodeBatch(slices.Concat([]byte(`{"transactions":[`), bytes.TrimSpace(transaction), []byte(`]}`)))
 	if err != nil {
-		return upload.Transaction{}, fmt.Errorf("the transaction of a rejected write: %w", err)
+		return upload.Transaction{}, fmt.Errorf("decoding the transaction of a rejected write: %w", err)
 	}
 	return batch.Transactions[0], nil
 }
 
-// number is nil, which is left out, where the client sent none.
-func number(decimal string) jsontext.Value {
+// encodeNumber returns nil, which is left out, if the client sent no number.
+func encodeNumber(decimal string) jsontext.Value {
 	if decimal == "" {
 		return nil
 	}
 	return jsontext.Value(decimal)
 }
 
-func object(members []upload.Member) (jsontext.Value, error) {
+// encodeMembers writes a row as a JSON object, and no row as nil.
+func encodeMembers(members []upload.Member) (jsontext.Value, error) {
 	if members == nil {
 		return nil, nil
 	}
@@ -69,7 +70,7 @@ func object(members []upload.Member) (jsontext.Value, error) {
 		}
 		name, err := jsontext.AppendQuote(nil, m.Name)
 		if err != nil {
-			return nil, fmt.Errorf("marshalling column name: %w", err)
+			return nil, fmt.Errorf("encoding a column's name: %w", err)
 		}
 		value = append(append(append(value, name...), ':'), m.Value...)
 	}

@@ -1,11 +1,13 @@
-// Package ledger is what Postern itself remembers in Postgres, in a schema of
-// its own: a receipt for every transaction it has answered for good, and every
-// write it rejected.
+// Package ledger is what Postern itself stores in Postgres, in schema postern: a
+// receipt for each transaction that has its final answer, and each rejected write.
 //
-// Receipts make each transaction take effect exactly once; rejected writes make
-// sure that nothing a client drops on our word is lost. Of these tables the
-// application's users can read one, rejected_writes, and there their own rows.
-// README.md tells the life of a rejected write.
+// Receipts make each transaction take effect exactly once. Rejected writes keep
+// what a client drops because Postern told it to. The application's users can
+// read one of the tables, rejected_writes, and there only their own rows.
+// README.md describes the states of a rejected write.
+//
+// The package does not decide what is rejected, and it does not touch the
+// application's tables.
 package ledger
 
 import (
@@ -15,30 +17,29 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// StateDeclined is the SQLSTATE, in a class that neither the SQL standard nor
-// Postgres uses, with which postern.untouched says that the row may not be touched
-// as it is. The message is the code of the rejection.
-const StateDeclined = "PN006"
-
-// SQLSTATEs raised by postern.raise_error, which undoes a replay.
+// SQLSTATEs that the functions of schema postern raise. Neither the SQL standard
+// nor Postgres uses class PN.
 const (
-	StateClosed = "PN004" // the rejected write is not open any more
-	StateDryRun = "PN005" // everything went well
+	// StateDeclined is raised by postern.explain_no_row: the operation is rejected.
+	// The message is the code of the rejection.
+	StateDeclined = "PN006"
+	StateClosed   = "PN004" // a replay found its record neither open nor held
+	StateDryRun   = "PN005" // a dry run came to its end without an error
 )
 
-// Ledger reads what was answered before, keeps the rejected writes, and forgets
-// what is old. It is safe for concurrent use.
+// Ledger reads earlier answers, stores rejected writes, and deletes what is old.
+// It is safe for concurrent use.
 type Ledger struct {
-	Retention time.Duration // how long a closed rejected write is kept; 0 is for ever
-	Announce  bool          // each new rejected write makes a job for the webhook
+	Retention time.Duration // how long a closed rejected write is kept; 0 keeps it for ever
+	Announce  bool          // whether each new rejected write adds a job for the webhook
 
-	db   *pgxpool.Pool
-	used chan struct{}
-	held atomic.Bool // at the last tidying up there were held ones
+	db      *pgxpool.Pool
+	used    chan struct{}
+	hasHeld atomic.Bool // whether there were held writes when Run last looked
 }
 
-// New is a ledger in db's database, connected as Postern's login role or as the
-// owner of schema postern.
+// New returns a ledger that uses db. It must connect as Postern's login role or as
+// the owner of schema postern.
 func New(db *pgxpool.Pool) *Ledger { return &Ledger{db: db, used: make(chan struct{}, 1)} }
 
 // Statement is SQL with parameters in Postgres' text form.

@@ -15,41 +15,42 @@ import (
 	"postern/service/upload"
 )
 
-// ReceiptConstraint is the constraint that a second arrival violates.
+// ReceiptConstraint is the constraint that the second receipt of one transaction
+// violates.
 const ReceiptConstraint = "receipts_pkey"
 
-// Entry is one transaction of a request that is about to be answered for good:
-// applied, or rejected.
+// Entry is one transaction of a request, with the outcome it is about to get.
 type Entry struct {
 	Digest      Digest
 	Transaction upload.Transaction
-	Rejection   *upload.Rejection // nil where it is applied
+	Rejection   *upload.Rejection // nil if it is applied
 }
 
-// final says that the entry's answer will stand, whatever comes later. A
-// transaction that the client keeps until its app has decided is not answered
-// for good.
-func (e Entry) final() bool {
+// getsReceipt reports whether the entry's answer is final. If the client keeps the
+// transaction until its app has decided, the answer may still change.
+func (e Entry) getsReceipt() bool {
 	return e.Digest.Receipt && (e.Rejection == nil || !e.Rejection.ClientHandling)
 }
 
-// Receipts inserts the receipts of a request's entries in one statement; ok is
-// false where none of them gets one. It must run in the database transaction
-// that applies the entries, before the user's role is taken: of two arrivals of
-// the same transaction one waits here for the other, and fails on
-// ReceiptConstraint. Sorted, so that two requests never wait for each other.
+// Receipts returns one statement that inserts the receipts of a request's entries.
+// ok is false if there is nothing to insert or check.
 //
-// A transaction that the client keeps gets none, and fails on one that is there:
-// meanwhile somebody has replayed it, or dismissed it for good.
+// The statement must run in the database transaction that applies the entries,
+// before it switches to the user's role. If a transaction arrives twice at once, the
+// second waits here for the first, and then violates ReceiptConstraint. The digests
+// are sorted, so that two requests never wait for each other.
+//
+// An entry that its client keeps gets no receipt. If it has one already, because the
+// team has replayed or dismissed it, the statement violates ReceiptConstraint, too.
 func Receipts(entries []Entry) (s Statement, ok bool) {
 	var digests, outcomes, kept []string
 	final := make([]Entry, 0, len(entries))
 	for _, e := range entries {
 		switch {
-		case e.final():
+		case e.getsReceipt():
 			final = append(final, e)
 		case e.Digest.Receipt:
-			kept = append(kept, hexBytes(e.Digest))
+			kept = append(kept, e.Digest.bytea())
 		}
 	}
 	slices.SortFunc(final, func(a, b Entry) int { return bytes.Compare(a.Digest.Sum[:], b.Digest.Sum[:]) })
@@ -58,7 +59,7 @@ func Receipts(entries []Entry) (s Statement, ok bool) {
 		if e.Rejection != nil {
 			outcome = "rejected"
 		}
-		digests, outcomes = append(digests, hexBytes(e.Digest)), append(outcomes, outcome)
+		digests, outcomes = append(digests, e.Digest.bytea()), append(outcomes, outcome)
 	}
 	s = Statement{
 		SQL:  `insert into postern.receipts (digest, outcome) select * from unnest($1::bytea[], $2::text[])`,
@@ -71,47 +72,50 @@ func Receipts(entries []Entry) (s Statement, ok bool) {
 	return s, len(final)+len(kept) > 0
 }
 
-// Answers are the results of those of the entries that have a receipt: success
-// where it was applied, else the first rejection, of which another attempt is
-// counted.
-func (l *Ledger) Answers(ctx context.Context, entries []Entry) (map[Digest]upload.Result, error) {
-	digests := make([][]byte, 0, len(entries))
-	for _, e := range entries {
-		digests = append(digests, e.Digest.Sum[:])
-	}
-	rows, err := l.db.Query(ctx, `
+// A repeated rejected write counts another attempt.
+const answersSQL = `
 with repeated as (
   update postern.rejected_writes set attempts = attempts + 1, last_at = now()
    where digest = any($1) and exists (select from postern.receipts r where r.digest = rejected_writes.digest and r.outcome = 'rejected')
   returning *)
 select r.digest, r.outcome, w.code, w.message, w.details::text, w.operation_index
   from postern.receipts r left join repeated w using (digest)
- where r.digest = any($1)`, digests)
+ where r.digest = any($1)`
+
+// Answers returns the results of those entries that have a receipt. A transaction
+// that was applied has status success. One that was rejected gets its first
+// rejection again.
+func (l *Ledger) Answers(ctx context.Context, entries []Entry) (map[Digest]upload.Result, error) {
+	digests := make([][]byte, 0, len(entries))
+	for _, e := range entries {
+		digests = append(digests, e.Digest.Sum[:])
+	}
+	rows, err := l.db.Query(ctx, answersSQL, digests)
 	if err != nil {
 		return nil, fmt.Errorf("reading receipts: %w", err)
 	}
 	var (
-		answers               = map[Digest]upload.Result{}
-		digest                []byte
-		outcome               string
-		code, message, detail *string
-		index                 *int
+		answers                = map[Digest]upload.Result{}
+		digest                 []byte
+		outcome                string
+		code, message, details *string
+		index                  *int
 	)
-	_, err = pgx.ForEachRow(rows, []any{&digest, &outcome, &code, &message, &detail, &index}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&digest, &outcome, &code, &message, &details, &index}, func() error {
 		key := Digest{Sum: [sha256.Size]byte(digest), Receipt: true}
 		switch {
 		case outcome == "applied":
 			answers[key] = upload.Result{Status: upload.Success}
 			return nil
 		case code == nil:
-			return errors.New("a receipt says rejected, and the rejected write is gone")
+			return errors.New("a receipt has outcome rejected, but its rejected write does not exist")
 		}
 		rejection := &upload.Rejection{Code: upload.Code(*code), Message: *message, Operation: -1}
 		if index != nil {
 			rejection.Operation = *index
 		}
-		if *detail != "null" {
-			rejection.Details = jsontext.Value(*detail)
+		if *details != "null" {
+			rejection.Details = jsontext.Value(*details)
 		}
 		answers[key] = upload.Rejected(rejection)
 		return nil

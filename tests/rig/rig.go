@@ -257,7 +257,7 @@ func (s *Service) AwaitReady(t testing.TB) {
 // success; from then on it asks the database only for its requests.
 func (s *Service) AwaitTidy(t testing.TB) {
 	t.Helper()
-	require.Eventually(t, func() bool { return strings.Contains(s.Logs.String(), "tidied up") }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(s.Logs.String(), "deleted old receipts") }, 20*time.Second, 10*time.Millisecond)
 }
 
 // Token is a token for a user by name.
