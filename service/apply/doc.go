@@ -63,6 +63,6 @@
 // The login role has no rights on the application's tables. Operations run as
 // the role the identity carries, which the verifier took from an allow-list. On
 // tables with row-level security or with conditions on the stored row, UPDATE and
-// DELETE that touch no row ask postern.untouched, a function of the schema's owner,
+// DELETE that touch no row ask postern.explain_no_row, a function of the schema's owner,
 // why: the row is hidden, or not there, or has been changed by another writer.
 package apply

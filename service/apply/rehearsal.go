@@ -23,6 +23,8 @@ const (
 	Unchanged Did = "left the row unchanged"
 	Ignored   Did = "ignored: the row does not exist"
 	Hidden    Did = "written: the user may not see the row"
+	Dropped   Did = "dropped by the conflict strategy"
+	Triggered Did = "suppressed or replaced by a trigger"
 )
 
 // Effect is what one operation did, in a rehearsal.
@@ -61,6 +63,7 @@ type watched struct {
 	op            upload.Op
 	names         []string // the columns that were sent
 	before, after [][]byte
+	noRow         string // why the operation touched no row, as postern.explain_no_row says it
 }
 
 // watch puts queries of the row around an operation.
@@ -74,6 +77,11 @@ func (h *rehearsal) watch(r *request, op upload.Operation, run step) []step {
 	}
 	w := &watched{operation: run.index, op: op.Op, names: row.Names}
 	h.watched = append(slices.DeleteFunc(h.watched, func(other *watched) bool { return other.operation == w.operation }), w)
+	run.save = func(row [][]byte) {
+		if len(row) > 0 {
+			w.noRow = string(row[0])
+		}
+	}
 	read := func(save func([][]byte)) []step {
 		query := step{kind: session, transaction: run.transaction, index: -1, Statement: row.Statement, save: save}
 		if asUser || r.single.AsLogin {
@@ -105,6 +113,10 @@ func (w *watched) effect() Effect {
 		}
 	}
 	switch {
+	case w.noRow == "DROPPED":
+		e.Did, e.Kept = Dropped, nil
+	case w.noRow == "TRIGGER":
+		e.Did = Triggered
 	case e.Before == nil && e.After == nil && w.op == upload.Put:
 		e.Did = Hidden
 	case e.Before == nil && e.After == nil:

@@ -46,7 +46,7 @@ func rejectionOf(f *failure, pg *pgconn.PgError) *upload.Rejection {
 	return nil
 }
 
-// declined is the rejection that postern.untouched raises: its message is the code,
+// declined is the rejection that postern.explain_no_row raises: its message is the code,
 // its hint the row as the user may see it.
 func declined(f *failure, pg *pgconn.PgError) *upload.Rejection {
 	r := &upload.Rejection{Code: upload.Code(pg.Message), Operation: f.index}

@@ -8,19 +8,19 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// By is who does something about rejected writes, and what they have to say.
+// By is who handles rejected writes, and the note they leave.
 type By struct {
 	Who, Note string
 }
 
-// Own limits what an author can reach to what is theirs. The zero value is the
-// team, who reaches everything.
+// Own limits an author to their own rejected writes. The zero value is the team, and
+// limits nothing.
 type Own struct {
 	Issuer, Subject string
 }
 
-// A held write gets a receipt, so that its client, which still sends it, is told
-// that it is rejected and may drop it.
+// Closing also makes a receipt. The client of a held write still sends it, and is
+// then answered from the receipt: rejected, so it drops the transaction.
 const closeSQL = `
 with closed as (
   update postern.rejected_writes set status = $2, closed_at = now()
@@ -28,14 +28,14 @@ with closed as (
   returning id, digest, transaction_id),
 noted as (
   insert into postern.rejected_actions (record, action, who, note) select id, $2, $3, $4 from closed),
-told as (
+receipt as (
   insert into postern.receipts (digest, outcome) select digest, 'rejected' from closed where transaction_id is not null order by digest
       on conflict do nothing)
 select id::text from closed`
 
-// Close ends the life of those that are open or held, with status Dismissed or
-// Expired, and returns the ids of those it was. Of two that close the same one,
-// one does.
+// Close gives those of the rejected writes that are open or held the status as,
+// Dismissed or Expired. It returns their ids. If two calls close the same one, only
+// one of them returns its id.
 func (l *Ledger) Close(ctx context.Context, ids []string, as Status, by By, own Own) ([]string, error) {
 	rows, err := l.db.Query(ctx, closeSQL, ids, string(as), by.Who, by.Note, own.Issuer, own.Subject)
 	if err != nil {
@@ -48,9 +48,9 @@ func (l *Ledger) Close(ctx context.Context, ids []string, as Status, by By, own 
 	return closed, nil
 }
 
-// Dismiss closes an author's own rejected write, and returns what it then is:
-// Dismissed, or what it was closed as before. ErrNoRecord where there is none of
-// that id or it is somebody else's, which must look the same.
+// Dismiss closes an author's own rejected write and returns its status: Dismissed, or
+// the status it was closed with before. The error is ErrNoRecord if the id does not
+// exist or belongs to another author, because an author must not tell these apart.
 func (l *Ledger) Dismiss(ctx context.Context, id string, own Own) (Status, error) {
 	key, err := uuid.Parse(id)
 	if err != nil {
@@ -66,17 +66,17 @@ func (l *Ledger) Dismiss(ctx context.Context, id string, own Own) (Status, error
 	return r.Status, err
 }
 
-// Replaying are the statements that close a record as replayed. They belong into
-// the database transaction that applies it, before the role is taken. They fail
-// with StateClosed where it is not open or held any more, so that of two replays
-// one takes effect. Its digest gets a receipt that says applied, so that its
-// client, should it come with it again, is told so.
+// Replaying returns the statements that close a record as replayed. They must run in
+// the database transaction that applies it, before it switches to the user's role.
+// They fail with StateClosed if the record is neither open nor held, so only one of
+// two replays takes effect. The receipt has outcome applied: if the client sends the
+// transaction again, the answer is success.
 func Replaying(r Record, d Digest, by By) []Statement {
 	var statements []Statement
 	if d.Receipt {
 		statements = append(statements, Statement{
 			SQL:  `insert into postern.receipts (digest, outcome) values ($1, 'applied') on conflict (digest) do update set outcome = 'applied'`,
-			Args: [][]byte{[]byte(hexBytes(d))},
+			Args: [][]byte{[]byte(d.bytea())},
 		})
 	}
 	return append(statements, Statement{
@@ -85,21 +85,16 @@ with closed as (
   update postern.rejected_writes set status = 'replayed', closed_at = now() where id = $1 and status in ('open', 'held') returning id),
 noted as (
   insert into postern.rejected_actions (record, action, who, note) select id, 'replayed', $2, $3 from closed returning record)
-select postern.refuse($4, 'the rejected write is not open') where not exists (select from noted)`,
+select postern.raise_error($4, 'the rejected write is neither open nor held') where not exists (select from noted)`,
 		Args: [][]byte{[]byte(r.ID), []byte(by.Who), []byte(by.Note), []byte(StateClosed)},
 	})
 }
 
-// DryRun is the statement that undoes everything before it, after all went well.
-func DryRun() Statement {
-	return Statement{SQL: `select postern.refuse($1, 'a dry run')`, Args: [][]byte{[]byte(StateDryRun)}}
-}
-
-// Note records what was done about a rejected write without closing it.
+// Note adds an action to a rejected write without closing it.
 func (l *Ledger) Note(ctx context.Context, id, action string, by By) error {
 	_, err := l.db.Exec(ctx, `insert into postern.rejected_actions (record, action, who, note) values ($1::uuid, $2, $3, $4)`, id, action, by.Who, by.Note)
 	if err != nil {
-		return fmt.Errorf("recording what was done about a rejected write: %w", err)
+		return fmt.Errorf("adding an action to a rejected write: %w", err)
 	}
 	return nil
 }

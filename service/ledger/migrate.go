@@ -26,22 +26,23 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Schema is Postern's own, in the database of the application.
+// Schema is the schema of Postern's tables in the application's database.
 const Schema = "postern"
 
 // Login is the role the service connects as.
 const Login = "postern"
 
-// Migrated says what Migrate did.
+// Migrated is the result of Migrate.
 type Migrated struct {
-	Applied  []string // the migrations that ran now, in order
-	LoginURL string   // where the service connects, with the new login role's password; empty when the role existed
+	Applied  []string // the migrations that this call ran, in order
+	LoginURL string   // the service's DATABASE_URL with the new login role's password; empty if the role existed
 }
 
-// Migrate installs or updates schema postern and the login role, as the owner of
-// the application's tables. roles are the database roles users write as. It may
-// run again, and on several machines at once. It needs a session of its own: a
-// direct connection or a session pooler, not a transaction pooler.
+// Migrate installs or updates schema postern and the login role. ownerURL connects as
+// the owner of the application's tables. roles are the database roles that users
+// write as. Migrate may run again, and on several machines at once. It needs a
+// session of its own: a direct connection or a session pooler, not a transaction
+// pooler.
 func Migrate(ctx context.Context, ownerURL string, roles []string) (Migrated, error) {
 	db, err := sql.Open("pgx", ownerURL)
 	if err != nil {
@@ -95,8 +96,8 @@ func up(ctx context.Context, db *sql.DB) ([]string, error) {
 	return applied, nil
 }
 
-// Outdated reports whether schema postern lacks migrations that this program has,
-// as the login role sees it.
+// Outdated reports whether schema postern lacks migrations that this program has. It
+// may be called as the login role.
 func Outdated(ctx context.Context, db *pgxpool.Pool) (bool, error) {
 	files, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
@@ -110,14 +111,14 @@ func Outdated(ctx context.Context, db *pgxpool.Pool) (bool, error) {
 	err = db.QueryRow(ctx, `select coalesce(max(version_id), 0) from postern.migrations`).Scan(&installed)
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && (pg.Code == "42501" || pg.Code == "42P01") {
-		return true, nil // by a version that did not let the login role look
+		return true, nil // the version that installed it did not grant this SELECT, or there is no schema
 	}
 	return installed < newest, err
 }
 
-// upQueue installs or updates the tables of River, the queue of the webhook. Its
-// migrations do not guard against each other, and cannot run in one database
-// transaction: a lock of the session does it.
+// upQueue installs or updates the tables of River, the webhook's queue. River's
+// migrations do not lock against each other and cannot run in one database
+// transaction. So a lock of the session guards them.
 func upQueue(ctx context.Context, ownerURL string) ([]string, error) {
 	lock, err := pgx.Connect(ctx, ownerURL)
 	if err != nil {
@@ -147,9 +148,10 @@ func upQueue(ctx context.Context, ownerURL string) ([]string, error) {
 	return applied, nil
 }
 
-// ensureLogin creates the login role where it is missing, and gives it what it
-// needs and no more: its own tables, and the right to become each of the roles.
-// NOINHERIT: until it has become one of them it may touch nothing of theirs.
+// ensureLogin creates the login role if it is missing. It grants the role what it
+// needs and no more: schema postern's tables and membership in each of the roles.
+// The login role is NOINHERIT, so it has no rights of theirs until it switches to one
+// of them.
 func ensureLogin(ctx context.Context, db *sql.DB, ownerURL string, roles []string) (loginURL string, err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -178,7 +180,7 @@ func ensureLogin(ctx context.Context, db *sql.DB, ownerURL string, roles []strin
 			return "", err
 		}
 		if !found {
-			return "", fmt.Errorf("the database has no role %q: on Supabase it is there from the start; on Neon turn on the Data API, or run: create role %s nologin",
+			return "", fmt.Errorf("the database has no role %q. Every Supabase project has it; on Neon, turn on the Data API or run: create role %s nologin",
 				role, pgx.Identifier{role}.Sanitize())
 		}
 		statements = append(statements, fmt.Sprintf(`grant %s to %s`, pgx.Identifier{role}.Sanitize(), login))
@@ -200,21 +202,22 @@ func ensureLogin(ctx context.Context, db *sql.DB, ownerURL string, roles []strin
 	return loginURL, tx.Commit()
 }
 
-// queueTables are River's, which it works as the login role.
+// queueTables lists River's tables. The service works on them as the login role.
 func queueTables(ctx context.Context, tx *sql.Tx) (list string, err error) {
 	err = tx.QueryRowContext(ctx, `
 select string_agg(oid::regclass::text, ', ') from pg_catalog.pg_class
  where relnamespace = 'postern'::regnamespace and relkind = 'r' and relname like 'river\_%' and relname <> 'river_migration'`).Scan(&list)
 	if err != nil {
-		return "", fmt.Errorf("looking for the queue's tables: %w", err)
+		return "", fmt.Errorf("listing the queue's tables: %w", err)
 	}
 	return list, nil
 }
 
-// rights are what the login role may do with schema postern, and what a rejected
-// write's author may see of it. The policies stand here and not in a migration,
-// because they need the roles: whoever turns row-level security on must let the
-// login role in, in the same database transaction.
+// rights returns the statements that grant the login role its rights in schema
+// postern, and a rejected write's author the right to read it. The policies are here
+// and not in a migration, because they name the roles. Row-level security and the
+// login role's policy must come in one database transaction, or the running service
+// would lose its access in between.
 func rights(login string, roles []string) []string {
 	statements := []string{
 		`grant select, insert, update, delete on postern.receipts, postern.rejected_writes to ` + login,
@@ -222,9 +225,9 @@ func rights(login string, roles []string) []string {
 		`grant select, insert on postern.rejected_actions to ` + login,
 		`grant select on postern.migrations to ` + login,
 		`alter table postern.rejected_writes enable row level security`,
-		`drop policy if exists "postern keeps them" on postern.rejected_writes`,
-		`create policy "postern keeps them" on postern.rejected_writes to ` + login + ` using (true) with check (true)`,
-		`drop policy if exists "authors see their own" on postern.rejected_writes`,
+		`drop policy if exists "postern reads and writes all rows" on postern.rejected_writes`,
+		`create policy "postern reads and writes all rows" on postern.rejected_writes to ` + login + ` using (true) with check (true)`,
+		`drop policy if exists "authors read their own rows" on postern.rejected_writes`,
 	}
 	if len(roles) == 0 {
 		return statements
@@ -239,13 +242,12 @@ func rights(login string, roles []string) []string {
 	}
 	return append(statements,
 		`grant select (`+strings.Join(AuthorColumns, ", ")+`) on postern.rejected_writes to `+authors,
-		`create policy "authors see their own" on postern.rejected_writes for select to `+authors+
+		`create policy "authors read their own rows" on postern.rejected_writes for select to `+authors+
 			` using (issuer = `+claim("iss")+` and subject = `+claim("sub")+`)`)
 }
 
-// withUser replaces the user of a connection URL. Supabase's pooler routes by a
-// user name that ends in the project's reference (postgres.abcd), so the ending
-// is kept.
+// withUser replaces the user of a connection URL. Supabase's pooler routes by the end
+// of the user's name, the project's reference: postgres.abcd. So that end is kept.
 func withUser(databaseURL, user, password string) (string, error) {
 	u, err := url.Parse(databaseURL)
 	if err != nil || u.User == nil {

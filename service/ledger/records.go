@@ -17,21 +17,21 @@ import (
 	"postern/service/upload"
 )
 
-// Status is where a rejected write is in its life.
+// Status is the state of a rejected write.
 type Status string
 
-// The two that wait for somebody, and the five that end it.
+// Open and Held wait for a decision. The other five are final.
 const (
-	Open      Status = "open"      // its client has dropped it; nobody has judged it yet
+	Open      Status = "open"      // its client has dropped it
 	Held      Status = "held"      // its client keeps it until its app has decided
-	Replayed  Status = "replayed"  // the team has applied it
+	Replayed  Status = "replayed"  // the team applied it
 	Dismissed Status = "dismissed" // the team or its author does not want it
-	Expired   Status = "expired"   // the team has let it go unjudged
-	Resolved  Status = "resolved"  // it was held, and its client came through with it
+	Expired   Status = "expired"   // the team closed it because of its age
+	Resolved  Status = "resolved"  // it was held, and its client sent it again with success
 	Released  Status = "released"  // it was held, and its client went on without it
 )
 
-// Statuses are all of them.
+// Statuses are all statuses.
 var Statuses = []Status{Open, Held, Replayed, Dismissed, Expired, Resolved, Released}
 
 // Record is a rejected write.
@@ -46,7 +46,7 @@ type Record struct {
 	Code          upload.Code    `json:"code"`
 	Message       string         `json:"message"`
 	Details       jsontext.Value `json:"details,omitzero"`
-	Operation     *int           `json:"operation_index,omitzero"` // nil where it is not one operation's fault
+	Operation     *int           `json:"operation_index,omitzero"` // the operation that caused it; nil if no single one did
 	Rule          string         `json:"rule,omitzero"`
 	PolicySHA256  string         `json:"policy_sha256"`
 	Attempts      int            `json:"attempts"` // how often its client has sent it
@@ -58,9 +58,9 @@ type Record struct {
 	digest []byte
 }
 
-// Decoded is the record's transaction, and what identifies it.
+// Decoded returns the record's transaction and its digest.
 func (r Record) Decoded() (Digest, upload.Transaction, error) {
-	t, err := unmarshal(r.Transaction)
+	t, err := decodeTransaction(r.Transaction)
 	if err != nil {
 		return Digest{}, upload.Transaction{}, err
 	}
@@ -69,23 +69,23 @@ func (r Record) Decoded() (Digest, upload.Transaction, error) {
 	return digest, t, nil
 }
 
-// Filter says which rejected writes are meant. An empty field says nothing.
+// Filter selects rejected writes. An empty field selects all.
 type Filter struct {
 	Issuer, Subject string
 	Table           string // the client's name of one of its tables
 	Code            string
-	Since, Before   time.Time // of the first time
+	Since, Before   time.Time // bounds of FirstAt; Before is exclusive
 	Statuses        []Status
 }
 
-// Cursor is a place among the rejected writes in the order of their first time.
-// The zero value is before them all.
+// Cursor is a position in the list of rejected writes, which is ordered by FirstAt.
+// The zero value is the beginning.
 type Cursor struct {
 	at time.Time
 	id uuid.UUID
 }
 
-// String is the cursor as a client keeps it.
+// String is the cursor in the form that clients get.
 func (c Cursor) String() string {
 	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(c.at.UnixMicro(), 10) + "." + c.id.String()))
 }
@@ -97,21 +97,21 @@ func ParseCursor(s string) (Cursor, error) {
 	at, atErr := strconv.ParseInt(micros, 10, 64)
 	key, idErr := uuid.Parse(id)
 	if err := errors.Join(err, atErr, idErr); err != nil || at < 0 || at > maxMicros {
-		return Cursor{}, errors.New("it is not one that a page ended with")
+		return Cursor{}, errors.New("is not the next of an earlier page")
 	}
 	return Cursor{time.UnixMicro(at), key}, nil
 }
 
 const (
 	maxMicros = 1 << 53 // in the year 2255
-	pageBytes = 4 << 20 // of transactions in a page, which one alone may exceed
+	pageBytes = 4 << 20 // bound on the transactions of a page; a single one may exceed it
 )
 
 const columns = `id::text, status, issuer, subject, client_id, transaction_id, tables, code, message, details::text, operation_index, rule, policy_sha256,
        attempts, first_at, last_at, closed_at, transaction::text, digest`
 
-// where is the filter as SQL, with what it was told and no more: a condition that
-// is always true misleads Postgres' estimates.
+// where is the filter as SQL. It has a condition for each field that is set and no
+// other, because conditions that are always true mislead Postgres' estimates.
 func (f Filter) where() (sql string, args []any) {
 	sql = " where true"
 	add := func(condition string, value any) {
@@ -139,16 +139,16 @@ func (f Filter) where() (sql string, args []any) {
 	return sql, args
 }
 
-// Records is a page of those that match, the oldest first, from after a place
-// on: at most limit of them, and no more than about 4 MiB. more is false where
-// it is the last.
+// Records returns a page of the rejected writes that f selects, the oldest first,
+// beginning after a cursor. A page has at most limit records and about 4 MiB. more is
+// false on the last page.
 func (l *Ledger) Records(ctx context.Context, f Filter, after Cursor, limit int) (page []Record, next Cursor, more bool, err error) {
 	where, args := f.where()
 	if after != (Cursor{}) {
 		args = append(args, after.at, after.id.String())
 		where += fmt.Sprintf(" and (first_at, id) > ($%d::timestamptz, $%d::uuid)", len(args)-1, len(args))
 	}
-	// One row more than asked for tells whether there are more.
+	// One row more than the limit tells whether there are more.
 	rows, err := l.db.Query(ctx, fmt.Sprintf(`select %s from postern.rejected_writes%s order by first_at, id limit %d`, columns, where, limit+1), args...)
 	if err != nil {
 		return nil, after, false, fmt.Errorf("reading rejected writes: %w", err)
@@ -174,7 +174,7 @@ func (l *Ledger) Records(ctx context.Context, f Filter, after Cursor, limit int)
 	return page, next, more, nil
 }
 
-// Count is how many match.
+// Count returns how many rejected writes f selects.
 func (l *Ledger) Count(ctx context.Context, f Filter) (n int, err error) {
 	where, args := f.where()
 	if err := l.db.QueryRow(ctx, `select count(*) from postern.rejected_writes`+where, args...).Scan(&n); err != nil {
@@ -183,14 +183,15 @@ func (l *Ledger) Count(ctx context.Context, f Filter) (n int, err error) {
 	return n, nil
 }
 
-// ErrNoRecord says that there is no rejected write of that id.
-var ErrNoRecord = errors.New("there is no such rejected write")
+// ErrNoRecord means that there is no rejected write with this id.
+var ErrNoRecord = errors.New("there is no rejected write with this id")
 
-// Record is the rejected write of that id; ErrNoRecord where there is none.
+// Record returns the rejected write with this id. The error is ErrNoRecord if there is
+// none.
 func (l *Ledger) Record(ctx context.Context, id string) (Record, error) {
 	key, err := uuid.Parse(id)
 	if err != nil {
-		return Record{}, fmt.Errorf("%w as %q", ErrNoRecord, id)
+		return Record{}, fmt.Errorf("%w: %q", ErrNoRecord, id)
 	}
 	rows, err := l.db.Query(ctx, `select `+columns+` from postern.rejected_writes where id = $1::uuid`, key.String())
 	if err != nil {
@@ -198,7 +199,7 @@ func (l *Ledger) Record(ctx context.Context, id string) (Record, error) {
 	}
 	r, err := pgx.CollectExactlyOneRow(rows, scanRecord)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Record{}, fmt.Errorf("%w as %s", ErrNoRecord, key)
+		return Record{}, fmt.Errorf("%w: %s", ErrNoRecord, key)
 	}
 	if err != nil {
 		return Record{}, fmt.Errorf("reading a rejected write: %w", err)
@@ -217,11 +218,10 @@ func scanRecord(row pgx.CollectableRow) (r Record, err error) {
 	return r, err
 }
 
-// ErrNoIdentity says that a rejected write was recorded by a version of Postern
-// that did not keep who its author was.
-var ErrNoIdentity = errors.New("it was recorded without its author's role and claims")
+// ErrNoIdentity means that a rejected write has no row in rejected_identities.
+var ErrNoIdentity = errors.New("its author's role and claims are not stored")
 
-// Author is the identity that wrote a record, as far as writing again needs it.
+// Author returns the identity that sent a record, with the fields that a replay needs.
 func (l *Ledger) Author(ctx context.Context, r Record) (identity.Identity, error) {
 	who := identity.Identity{Issuer: r.Issuer, Subject: r.Subject}
 	var claims string
@@ -236,23 +236,23 @@ func (l *Ledger) Author(ctx context.Context, r Record) (identity.Identity, error
 	return who, nil
 }
 
-// Action is something that was done about a rejected write.
+// Action is one thing that was done about a rejected write.
 type Action struct {
-	Action string    `json:"action"` // a status it was given, or "replay failed"
+	Action string    `json:"action"` // the new status, or "replay failed"
 	Who    string    `json:"who"`
 	At     time.Time `json:"at"`
 	Note   string    `json:"note,omitzero"`
 }
 
-// Actions are a record's, the oldest first.
+// Actions returns what was done about a record, the oldest first.
 func (l *Ledger) Actions(ctx context.Context, id string) ([]Action, error) {
 	rows, err := l.db.Query(ctx, `select action, who, at, note from postern.rejected_actions where record = $1::uuid order by id`, id)
 	if err != nil {
-		return nil, fmt.Errorf("reading what was done about a rejected write: %w", err)
+		return nil, fmt.Errorf("reading the actions of a rejected write: %w", err)
 	}
 	actions, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Action])
 	if err != nil {
-		return nil, fmt.Errorf("reading what was done about a rejected write: %w", err)
+		return nil, fmt.Errorf("reading the actions of a rejected write: %w", err)
 	}
 	return actions, nil
 }

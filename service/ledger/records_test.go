@@ -8,8 +8,8 @@ import (
 	"postern/service/ledger"
 )
 
-// FuzzParseCursor: whatever a client sends as its place, it is refused, or one
-// that spells the same again.
+// FuzzParseCursor checks that a client's text is refused, or is a cursor whose String
+// parses to the same cursor.
 func FuzzParseCursor(f *testing.F) {
 	f.Add(ledger.Cursor{}.String())
 	f.Add("MTc5NTU1NTU1NTAwMDAwMC4wMDAwMDAwMC0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMDE")

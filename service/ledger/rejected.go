@@ -1,26 +1,22 @@
 package ledger
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"postern/service/catalog"
 	"postern/service/identity"
 	"postern/service/upload"
 )
 
-// A rejected write has one row however often its client repeats it, and opens
-// again where it comes again after it was closed. It does not where the receipt
-// that closed it was made at the same moment as this one: the client is told the
-// next time.
+// A rejected write has one row, however often its client repeats it. A repeated
+// write that was closed is opened again, unless its status is settled.
 const rejectedSQL = `
-with kept as (
+with stored as (
   insert into postern.rejected_writes
          (digest, issuer, subject, client_id, device, transaction_id, transaction, tables, code, message, details, operation_index,
           requires_client_handling, rule, policy_sha256, status)
@@ -31,36 +27,39 @@ with kept as (
          rule = excluded.rule, policy_sha256 = excluded.policy_sha256,
          status = case when ` + settled + ` then rejected_writes.status else excluded.status end,
          closed_at = case when ` + settled + ` then rejected_writes.closed_at end
-  returning id, xmax = 0 as fresh),
-sender as (
-  insert into postern.rejected_identities (id, role, claims) select id, $16, $17::json from kept
+  returning id, xmax = 0 as is_new),
+author as (
+  insert into postern.rejected_identities (id, role, claims) select id, $16, $17::json from stored
       on conflict (id) do update set role = excluded.role, claims = excluded.claims)`
 
+// Closing a write makes its receipt, if it has an id. That receipt may be made at the
+// same moment as this rejection, which does not see it. So the write stays closed;
+// when the client repeats it, it is answered from the receipt.
 const settled = `rejected_writes.status in ('replayed', 'dismissed', 'expired') and rejected_writes.transaction_id is not null`
 
-// The jobs of the webhook, in River's queue.
-const (
-	JobKind     = "rejected_write"
-	jobAttempts = "25" // River's own bound: about three weeks of longer and longer pauses
-)
+// JobKind is the kind of the webhook's jobs in River's queue.
+const JobKind = "rejected_write"
 
-// A job as the queue's own client inserts it.
+const jobAttempts = "25" // River's default; with its growing pauses they last about three weeks
+
+// The job has the form in which River's client inserts it.
 const announceSQL = `,
 job as (
   insert into postern.river_job (kind, args, max_attempts)
-  select '` + JobKind + `', jsonb_build_object('id', id), ` + jobAttempts + ` from kept where fresh)`
+  select '` + JobKind + `', jsonb_build_object('id', id), ` + jobAttempts + ` from stored where is_new)`
 
-// Rejected is the statement that makes a rejected entry durable, the only ground
-// on which a client may be told to drop a transaction. It too comes before the
-// user's role is taken. A repetition counts another attempt in the row it has.
+// Rejected returns the statement that stores a rejected entry. Only when it is
+// committed may the client be told to drop the transaction. It must run before the
+// database transaction switches to the user's role. If the write is stored already,
+// the statement counts another attempt.
 func (l *Ledger) Rejected(who identity.Identity, clientID, policySHA256 string, e Entry) (Statement, error) {
-	transaction, err := marshal(e.Transaction)
+	transaction, err := encodeTransaction(e.Transaction)
 	if err != nil {
 		return Statement{}, err
 	}
 	details, err := json.Marshal(e.Rejection.Details)
 	if err != nil {
-		return Statement{}, fmt.Errorf("marshalling the details of a rejection: %w", err)
+		return Statement{}, fmt.Errorf("encoding the details of a rejection: %w", err)
 	}
 	var index, id []byte
 	if e.Rejection.Operation >= 0 {
@@ -76,9 +75,9 @@ func (l *Ledger) Rejected(who identity.Identity, clientID, policySHA256 string, 
 	s := Statement{
 		SQL: rejectedSQL,
 		Args: [][]byte{
-			[]byte(hexBytes(e.Digest)), []byte(who.Issuer), []byte(who.Subject), []byte(clientID), []byte(device(who, clientID)), id,
-			transaction, catalog.TextArray(tables(e.Transaction)),
-			[]byte(e.Rejection.Code), []byte(text(e.Rejection.Message)), details, index,
+			[]byte(e.Digest.bytea()), []byte(who.Issuer), []byte(who.Subject), []byte(clientID), []byte(device(who, clientID)), id,
+			transaction, catalog.TextArray(tableNames(e.Transaction)),
+			[]byte(e.Rejection.Code), []byte(replaceNUL(e.Rejection.Message)), details, index,
 			strconv.AppendBool(nil, e.Rejection.ClientHandling), []byte(e.Rejection.Rule), []byte(policySHA256),
 			[]byte(who.Role), claims,
 		},
@@ -90,41 +89,40 @@ func (l *Ledger) Rejected(who identity.Identity, clientID, policySHA256 string, 
 	return s, nil
 }
 
-// tables are the client's names of the tables of a transaction, each once.
-func tables(t upload.Transaction) (names []string) {
+// tableNames are the client's names of a transaction's tables, each once.
+func tableNames(t upload.Transaction) (names []string) {
 	for _, op := range t.Operations {
-		if name := text(op.Table); !slices.Contains(names, name) {
+		if name := replaceNUL(op.Table); !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// text is what a client sent, or words that quote it, as Postgres can keep it: it
-// has no text with U+0000.
-func text(s string) string { return strings.ReplaceAll(s, "\x00", "\uFFFD") }
+// replaceNUL replaces U+0000, which Postgres' type text cannot hold.
+func replaceNUL(s string) string { return strings.ReplaceAll(s, "\x00", "\uFFFD") }
 
-// MayHold says that the database may have held writes left of policies that no
-// longer hold any. It learns of them within the hour.
-func (l *Ledger) MayHold() bool { return l.held.Load() }
+// MayHold reports whether there may be held writes of policies that no longer hold
+// any. Run looks for them at most once an hour.
+func (l *Ledger) MayHold() bool { return l.hasHeld.Load() }
 
-// CloseHeld is the statement that closes held writes by what their device does
-// next: resolved where the transaction itself is applied, released where the
-// device has come to a later one, as a queue keeps its order. It runs in the
-// database transaction of those entries. ok is false where they say nothing.
+// CloseHeld returns the statement that closes held writes because of what their
+// device sends next. If the same transaction is applied, its record is resolved. If
+// a later transaction arrives, the record is released, because a queue keeps its
+// order. The statement must run in the database transaction of the entries. ok is
+// false if the entries can close nothing.
 //
-// Where a client names neither its device nor a session nobody can tell whose
-// queue has moved on, and such a write stays held until it is applied or
-// dismissed.
+// If a request names neither a client id nor a session, its queue is not known.
+// Then its held writes are not released, only resolved or dismissed.
 func CloseHeld(who identity.Identity, clientID string, entries []Entry) (s Statement, ok bool) {
 	var (
 		applied []string
-		latest  []byte // the highest transaction id; NULL where no queue is known
+		latest  []byte // the highest transaction id; NULL if the queue is not known
 		highest int64
 	)
 	for _, e := range entries {
 		if e.Rejection == nil {
-			applied = append(applied, hexBytes(e.Digest))
+			applied = append(applied, e.Digest.bytea())
 		}
 		id, err := strconv.ParseInt(e.Transaction.ID, 10, 64)
 		if err == nil && device(who, clientID) != "" && (latest == nil || id > highest) {
@@ -142,69 +140,4 @@ with closed as (
 insert into postern.rejected_actions (record, action, who) select id, status, 'postern' from closed`,
 		Args: [][]byte{[]byte(who.Issuer), []byte(who.Subject), catalog.TextArray(applied), []byte(device(who, clientID)), latest},
 	}, len(applied) > 0 || latest != nil
-}
-
-// marshal spells a transaction in the write API's form, with every value as the
-// client spelled it.
-func marshal(t upload.Transaction) ([]byte, error) {
-	type operation struct {
-		OpID     jsontext.Value `json:"op_id,omitzero"`
-		ID       string         `json:"id"`
-		Op       upload.Op      `json:"op"`
-		Table    string         `json:"table"`
-		Data     jsontext.Value `json:"op_data,omitzero"`
-		Previous jsontext.Value `json:"previous_values,omitzero"`
-		Metadata string         `json:"metadata,omitempty"`
-	}
-	out := struct {
-		ID   jsontext.Value `json:"transaction_id,omitzero"`
-		Crud []operation    `json:"crud"`
-	}{ID: number(t.ID)}
-	for _, op := range t.Operations {
-		data, err := object(op.Data)
-		if err != nil {
-			return nil, err
-		}
-		previous, err := object(op.Previous)
-		if err != nil {
-			return nil, err
-		}
-		out.Crud = append(out.Crud, operation{number(op.OpID), op.ID, op.Op, op.Table, data, previous, op.Metadata})
-	}
-	return json.Marshal(out)
-}
-
-// unmarshal is the reverse of marshal.
-func unmarshal(transaction []byte) (upload.Transaction, error) {
-	batch, err := upload.DecodeBatch(slices.Concat([]byte(`{"transactions":[`), bytes.TrimSpace(transaction), []byte(`]}`)))
-	if err != nil {
-		return upload.Transaction{}, fmt.Errorf("the transaction of a rejected write: %w", err)
-	}
-	return batch.Transactions[0], nil
-}
-
-// number is nil, which is left out, where the client sent none.
-func number(decimal string) jsontext.Value {
-	if decimal == "" {
-		return nil
-	}
-	return jsontext.Value(decimal)
-}
-
-func object(members []upload.Member) (jsontext.Value, error) {
-	if members == nil {
-		return nil, nil
-	}
-	value := jsontext.Value{'{'}
-	for i, m := range members {
-		if i > 0 {
-			value = append(value, ',')
-		}
-		name, err := jsontext.AppendQuote(nil, m.Name)
-		if err != nil {
-			return nil, fmt.Errorf("marshalling column name: %w", err)
-		}
-		value = append(append(append(value, name...), ':'), m.Value...)
-	}
-	return append(value, '}'), nil
 }

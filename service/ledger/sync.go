@@ -8,13 +8,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// AuthorColumns are those of postern.rejected_writes that its authors may read.
+// AuthorColumns are the columns of postern.rejected_writes that authors may read in
+// their own rows.
 var AuthorColumns = []string{
 	"id", "status", "code", "message", "details", "operation_index", "transaction_id", "transaction", "tables", "client_id",
 	"attempts", "first_at", "last_at", "closed_at", "issuer", "subject",
 }
 
-// Installed says in words what the database has of what Guide asks for.
+// Installed describes for people what is installed of Guide's steps.
 func Installed(ctx context.Context, ownerURL string) (string, error) {
 	conn, err := pgx.Connect(ctx, ownerURL)
 	if err != nil {
@@ -31,7 +32,7 @@ select coalesce((select relrowsecurity from pg_class where oid = to_regclass('po
        exists (select from pg_publication_tables where pubname = 'powersync' and schemaname = 'postern' and tablename = 'rejected_writes'),
        exists (select from pg_publication where pubname = 'powersync' and puballtables)`).Scan(&security, &policies, &readers, &published, &everything)
 	if err != nil {
-		return "", fmt.Errorf("looking at postern.rejected_writes: %w", err)
+		return "", fmt.Errorf("reading the state of postern.rejected_writes: %w", err)
 	}
 	publication := "not in publication powersync: run the statement below"
 	switch {
@@ -44,8 +45,8 @@ select coalesce((select relrowsecurity from pg_class where oid = to_regclass('po
 		map[bool]string{true: "on", false: "off: run postern migrate"}[security], policies, readers, publication), nil
 }
 
-// Guide tells how an app gets its users' rejected writes into their local
-// databases. What it says of PowerSync is from
+// Guide describes how an app syncs its users' rejected writes into their local
+// databases. Its facts about PowerSync are from
 // https://docs.powersync.com/configuration/source-db/setup and
 // https://docs.powersync.com/sync/rules/schemas-and-connections.
 func Guide() string {
@@ -63,15 +64,15 @@ func Guide() string {
 }
 
 const guide = `
-1. Let the PowerSync Service replicate the table. As the owner, on Supabase (role postgres) and on Neon
-   (neondb_owner) alike; leave the first statement out where the publication is FOR ALL TABLES. powersync_role
-   is the role that you made for the PowerSync Service.
+1. Let the PowerSync Service replicate the table. Run this as the owner of your tables: postgres on Supabase,
+   neondb_owner on Neon. If the publication is FOR ALL TABLES, leave out the first statement. powersync_role is
+   the role that you made for the PowerSync Service.
 
 alter publication powersync add table postern.rejected_writes;
 grant usage on schema postern to powersync_role;
 grant select on postern.rejected_writes to powersync_role;
 
-2. Sync each user's own, those that wait for somebody. In your sync streams (config: edition: 3):
+2. Sync to each user their own rejected writes that wait for a decision. In your sync streams (config: edition: 3):
 
 streams:
   rejected_writes:
@@ -81,7 +82,7 @@ streams:
       FROM "postern"."rejected_writes"
       WHERE issuer = auth.parameter('iss') AND subject = auth.user_id() AND status IN ('open', 'held')
 
-   Where you still use sync rules:
+   If you still use sync rules:
 
 bucket_definitions:
   rejected_writes:
@@ -92,7 +93,7 @@ bucket_definitions:
         FROM "postern"."rejected_writes"
         WHERE issuer = bucket.issuer AND subject = bucket.subject AND status IN ('open', 'held')
 
-3. Declare the table in the app, and ask the local database, also offline:
+3. Declare the table in the app, and query the local database. This works offline, too:
 
 rejected_writes: new Table({
   status: column.text, code: column.text, message: column.text, details: column.text, operation_index: column.integer,

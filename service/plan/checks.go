@@ -80,7 +80,7 @@ func (c *Checks) readBefore(columns []string) {
 	if c.w.hardDeletes() {
 		b := &builder{w: c.w}
 		table, key := b.rowParams()
-		c.lock = &Query{Statement: Statement{SQL: "select postern.lock(" + table + ", " + key + ")", Args: b.args}}
+		c.lock = &Query{Statement: Statement{SQL: "select postern.lock_row(" + table + ", " + key + ")", Args: b.args}}
 	}
 	c.before = readRow(c.w, columns, c.w.seen(), c.locks && !c.w.hardDeletes())
 }

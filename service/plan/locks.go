@@ -122,7 +122,7 @@ func lockDeleted(rows []*write) Statement {
 	}
 	list := strings.Join(names, ", ")
 	return Statement{
-		SQL: "select postern.lock($1, $2, array[" + strings.Join(texts, ", ") + "]) from (select * from unnest(" + strings.Join(arrays, ", ") +
+		SQL: "select postern.lock_row($1, $2, array[" + strings.Join(texts, ", ") + "]) from (select * from unnest(" + strings.Join(arrays, ", ") +
 			") as key (" + list + ") order by " + list + " offset 0) as key",
 		Args: append([][]byte{strconv.AppendUint(nil, uint64(table.OID), 10), catalog.TextArray(columns)}, keyArrays(rows)...),
 	}

@@ -225,8 +225,8 @@ func (b *builder) explainNoRow() string {
 	if w.hardDeletes() {
 		locking, otherwise = "false", upload.Unauthorized
 	}
-	return "postern.untouched(" + operation + ", " + row + ", " + rejectMissing + ", coalesce(postern.place(" + row + "), '(0,0)'), " +
-		refusal + " end, " + b.param([]byte(otherwise)) + ", " + stored + ") from (select) one left join lateral postern.current(null::" +
+	return "postern.explain_no_row(" + operation + ", " + row + ", " + rejectMissing + ", coalesce(postern.row_version(" + row + "), '(0,0)'), " +
+		refusal + " end, " + b.param([]byte(otherwise)) + ", " + stored + ") from (select) one left join lateral postern.current_row(null::" +
 		w.table.SQL() + ", " + key + ", " + locking + ") as t on true"
 }
 

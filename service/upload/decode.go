@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// MaxTransactions is the write API's bound on transactions a request.
+	// MaxTransactions is the write API's bound on the transactions of a request.
 	MaxTransactions = 50
-	// MaxDepth bounds the nesting of arrays and objects in a body. The API itself
-	// nests five deep; the rest is room for JSON columns sent as JSON.
+	// MaxDepth bounds the nesting of arrays and objects in a body. The API needs five
+	// levels. The rest is for columns whose values are JSON.
 	MaxDepth = 64
 )
 
-// Malformed says where and why a body is not of the write API's form.
+// Malformed is the error of a body that does not have the write API's form.
 type Malformed struct {
-	Path    string // like transactions[0].crud[2].op; empty for the body itself
+	Path    string // such as transactions[0].crud[2].op; empty for the body itself
 	Problem string
 }
 
@@ -53,7 +53,7 @@ type wireOperation struct {
 	Metadata *string `json:"metadata"`
 }
 
-// members reads a JSON object without giving up the spelling of its values.
+// members decodes a JSON object and keeps the spelling of its values.
 type members []Member
 
 func (m *members) UnmarshalJSONFrom(d *jsontext.Decoder) error {
@@ -89,9 +89,8 @@ func (m *members) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return nil
 }
 
-// DecodeBatch reads the body of POST /api/data. Members that the API does not
-// know are ignored, as newer clients may send more; everything else must be as
-// the API says, or the error is a *Malformed and nothing of the body counts.
+// DecodeBatch decodes the body of POST /api/data. It ignores members that the API does
+// not have, because newer clients may send more. Every error is a *Malformed.
 func DecodeBatch(body []byte) (Batch, error) {
 	if path, deep := tooDeep(body); deep {
 		return Batch{}, &Malformed{path, fmt.Sprintf("arrays and objects nest deeper than %d levels", MaxDepth)}
@@ -127,7 +126,7 @@ func DecodeBatch(body []byte) (Batch, error) {
 
 func (w wireTransaction) transaction(path string) (Transaction, error) {
 	if w.Crud == nil {
-		return Transaction{}, &Malformed{path + ".crud", "is required, an array of operations (it may be empty)"}
+		return Transaction{}, &Malformed{path + ".crud", "is required: send an array of operations, which may be empty"}
 	}
 	transaction := Transaction{ID: decimal(w.ID), Operations: make([]Operation, 0, len(*w.Crud))}
 	for i, o := range *w.Crud {
@@ -146,7 +145,7 @@ func (w wireOperation) operation(path string) (Operation, error) {
 		value *string
 	}{{"id", w.ID}, {"op", w.Op}, {"table", w.Table}} {
 		if field.value == nil {
-			return Operation{}, &Malformed{path + "." + field.name, "is required, a string"}
+			return Operation{}, &Malformed{path + "." + field.name, "is required: send a string"}
 		}
 	}
 	op := Op(*w.Op)
@@ -170,7 +169,7 @@ func decimal(n *int64) string {
 	return strconv.FormatInt(*n, 10)
 }
 
-// malformed words the decoder's errors for the person who wrote the client.
+// malformed turns the decoder's error into one for the author of the client.
 func malformed(err error) *Malformed {
 	var semantic *json.SemanticError
 	if errors.As(err, &semantic) {
@@ -183,13 +182,16 @@ func malformed(err error) *Malformed {
 		case semantic.JSONKind != 0:
 			problem += ", not " + kindName(semantic.JSONKind)
 		}
+		if semantic.JSONPointer == "" {
+			problem = "the body " + problem
+		}
 		return &Malformed{dotted(semantic.JSONPointer), problem}
 	}
 	var syntactic *jsontext.SyntacticError
 	if errors.As(err, &syntactic) {
 		problem := syntactic.Err.Error()
 		if errors.Is(err, jsontext.ErrDuplicateName) {
-			problem = "appears twice in its object"
+			problem = "appears twice in the same object"
 		}
 		return &Malformed{dotted(syntactic.JSONPointer), fmt.Sprintf("%s (byte %d of the body)", problem, syntactic.ByteOffset)}
 	}
@@ -231,7 +233,7 @@ func kindName(k jsontext.Kind) string {
 	}
 }
 
-// dotted turns a JSON pointer into the path a programmer would write.
+// dotted writes a JSON pointer as a path: transactions[0].crud.
 func dotted(pointer jsontext.Pointer) string {
 	var path strings.Builder
 	for token := range pointer.Tokens() {
@@ -255,8 +257,8 @@ func quoteShort(s string) string {
 	return strconv.Quote(s)
 }
 
-// tooDeep reports whether the body nests deeper than MaxDepth, and where. One
-// pass over the bytes answers for the usual body; the path costs a second one.
+// tooDeep reports whether a body nests deeper than MaxDepth. The path has the first
+// six steps to the value that does. A body that does not takes one pass over its bytes.
 func tooDeep(body []byte) (path string, deep bool) {
 	depth, inString := 0, false
 	for i := 0; i < len(body); i++ {
@@ -282,8 +284,9 @@ func pathAtDepth(body []byte) string {
 	d := jsontext.NewDecoder(strings.NewReader(string(body)))
 	for {
 		if _, err := d.ReadToken(); err != nil || d.StackDepth() > MaxDepth {
-			parts := strings.SplitN(string(d.StackPointer()), "/", 8)
-			return dotted(jsontext.Pointer(strings.Join(parts[:min(len(parts), 7)], "/")))
+			const most = 6
+			steps := strings.SplitN(string(d.StackPointer()), "/", most+2) // the first is empty
+			return dotted(jsontext.Pointer(strings.Join(steps[:min(len(steps), most+1)], "/")))
 		}
 	}
 }

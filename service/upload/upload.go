@@ -1,10 +1,9 @@
 // Package upload is what clients send and what they get back: transactions,
-// operations and results, and their wire formats.
+// operations and results, and their wire format.
 //
-// It knows nothing of tokens, tables or policies: whoever decodes a body here
-// knows what was asked, not whether it may happen.
+// It knows no tokens, tables or policies, and does not decide what may happen.
 //
-// The wire format is PowerSync's published write API, see
+// The wire format is PowerSync's published write API:
 // https://docs.powersync.com/handling-writes/write-path/build-your-own-write-endpoint.
 package upload
 
@@ -14,30 +13,30 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Op is what a client did to one row.
+// Op is the kind of an operation.
 type Op string
 
-// The three operations an upload queue records.
+// The three kinds of operations in an upload queue.
 const (
-	Put    Op = "PUT"    // INSERT or INSERT OR REPLACE on the device: the non-null columns
-	Patch  Op = "PATCH"  // UPDATE on the device: the changed columns, null explicit
-	Delete Op = "DELETE" // DELETE on the device: no columns
+	Put    Op = "PUT"    // INSERT or INSERT OR REPLACE on the device; has the non-null columns
+	Patch  Op = "PATCH"  // UPDATE on the device; has the changed columns, nulls included
+	Delete Op = "DELETE" // DELETE on the device; has no columns
 )
 
-// Batch is one request: the transactions of one device in the order they were made.
+// Batch is one request: transactions of one device, in the order it committed them.
 type Batch struct {
-	ClientID     string // the device's database (getClientId() in the SDKs); empty when not sent
+	ClientID     string // the id of the device's database, getClientId() in the SDKs; empty if not sent
 	Transactions []Transaction
 }
 
-// Transaction is what a device committed locally in one step, and what must
-// happen on the server in one step or not at all.
+// Transaction is one transaction of a device's local database. It must take effect on
+// the server as a whole or not at all.
 type Transaction struct {
-	ID         string // decimal; empty when not sent. Unique and rising per device database, with gaps
+	ID         string // decimal; empty if not sent. It is unique in the device's database and rises, with gaps
 	Operations []Operation
 }
 
-// Clone shares nothing with the transaction.
+// Clone returns a deep copy.
 func (t Transaction) Clone() Transaction {
 	members := func(list []Member) []Member {
 		list = slices.Clone(list)
@@ -56,31 +55,31 @@ func (t Transaction) Clone() Transaction {
 
 // Operation is one write to one row.
 type Operation struct {
-	OpID     string // decimal, the operation's number in its device's queue; empty when not sent
+	OpID     string // decimal, the operation's number in the upload queue; empty if not sent
 	Op       Op
 	Table    string // the client's name for the table
-	ID       string // any text, the empty string included
+	ID       string // the row's id: any text, even an empty one
 	Data     []Member
-	Previous []Member // the row before, as far as the client tracks it; nil when not sent
-	Metadata string   // what the app attached to the write; empty when not sent
+	Previous []Member // the tracked columns of the row before the operation; nil if not sent
+	Metadata string   // the app's note about the write; empty if not sent
 }
 
-// Member is one column of an operation's row: its name and its value as the
-// client spelled it, so that no digit is lost on the way to the column's type.
+// Member is one column of an operation's row. The value is as the client spelled it, so
+// that no digit of a number is lost.
 type Member struct {
 	Name  string
 	Value jsontext.Value
 }
 
-// Status says what became of a transaction.
+// Status is the outcome of a transaction.
 type Status string
 
 // The four statuses of the write API.
 const (
 	Success        Status = "success"         // it is committed, now or by an earlier request
-	RetryableError Status = "retryable_error" // it is not; send it again
-	FatalError     Status = "fatal_error"     // it never will be as it stands
-	NotAttempted   Status = "not_attempted"   // an earlier transaction of the request ended it
+	RetryableError Status = "retryable_error" // it is not committed; the client sends it again
+	FatalError     Status = "fatal_error"     // it cannot be committed as it is
+	NotAttempted   Status = "not_attempted"   // an earlier transaction ended the request
 )
 
 // Code is the error code of a rejected write. Policies may add their own.
@@ -96,36 +95,36 @@ const (
 	InvalidData         Code = "INVALID_DATA"
 	SchemaMismatch      Code = "SCHEMA_MISMATCH"
 	Unauthorized        Code = "UNAUTHORIZED"
-	UnclassifiedError   Code = "UNCLASSIFIED_ERROR"   // the database refused it many times over, with an error of no known kind
+	UnclassifiedError   Code = "UNCLASSIFIED_ERROR"   // the database kept failing with an error of no known kind
 	RejectedByDatabase  Code = "REJECTED_BY_DATABASE" // a trigger or function of the application raised an exception
 	Conflict            Code = "CONFLICT"             // the row has changed since the client saw it
-	ImmutableColumn     Code = "IMMUTABLE_COLUMN"     // the policy keeps a column's first value
-	RowNotFound         Code = "ROW_NOT_FOUND"        // a PATCH of a row that does not exist, where the policy rejects those
+	ImmutableColumn     Code = "IMMUTABLE_COLUMN"     // the policy allows no change of a column
+	RowNotFound         Code = "ROW_NOT_FOUND"        // a PATCH of a row that does not exist, on a table whose policy rejects that
 )
 
-// Rejection says why a transaction cannot be applied as it stands. It is an
-// error, so that planning code can return it; its text is meant for the client.
+// Rejection is the reason why a transaction cannot be applied as it is. It is an error,
+// so that functions can return it. Its message is for the client.
 type Rejection struct {
 	Code           Code
 	Message        string
-	Details        any    // marshals to JSON; nil when there is nothing to add
-	Operation      int    // index of the operation within the transaction; -1 when it is not one operation's fault
-	ClientHandling bool   // the app decides: the client keeps the transaction until it has
-	Rule           string // the policy's rule that said no; empty where it was none
+	Details        any    // any value that marshals to JSON, or nil
+	Operation      int    // the index of the operation that caused it; -1 if no single one did
+	ClientHandling bool   // whether the client keeps the transaction until its app has decided
+	Rule           string // the policy's rule that rejected it; empty if none did
 }
 
 func (r *Rejection) Error() string { return string(r.Code) + ": " + r.Message }
 
-// Result answers one transaction.
+// Result is the answer to one transaction.
 type Result struct {
 	Status                 Status           `json:"status"`
 	Message                string           `json:"message,omitempty"`
-	RetryAfterMS           int              `json:"retry_after_ms,omitempty"` // milliseconds; with retryable_error
+	RetryAfterMS           int              `json:"retry_after_ms,omitempty"` // milliseconds; only with retryable_error
 	RequiresClientHandling *bool            `json:"requires_client_handling,omitempty"`
 	FailedOperation        *FailedOperation `json:"failed_operation,omitempty"`
 }
 
-// FailedOperation is the part of a fatal_error that names its cause.
+// FailedOperation is the cause of a fatal_error.
 type FailedOperation struct {
 	ErrorCode      Code   `json:"error_code"`
 	Message        string `json:"message,omitempty"`
@@ -133,7 +132,7 @@ type FailedOperation struct {
 	OperationIndex *int   `json:"operation_index,omitempty"`
 }
 
-// Rejected is the result that carries r.
+// Rejected returns the result for a rejection.
 func Rejected(r *Rejection) Result {
 	failed := &FailedOperation{ErrorCode: r.Code, Message: r.Message, Details: r.Details}
 	if r.Operation >= 0 {

@@ -82,8 +82,8 @@ func TestRejectedRefusesWhatItCannotDo(t *testing.T) {
 	}{
 		{[]string{"list", "--since", "yesterday"}, `--since="yesterday": write how long ago`},
 		{[]string{"list", "--status", "lost"}, `--status: "lost" is not one of open, held`},
-		{[]string{"show", uuid.NewString()}, "there is no such rejected write"},
-		{[]string{"show", "x"}, `there is no such rejected write as "x"`},
+		{[]string{"show", uuid.NewString()}, "there is no rejected write with this id"},
+		{[]string{"show", "x"}, `there is no rejected write with this id: "x"`},
 		{[]string{"replay"}, "give the ids"},
 		{[]string{"dismiss", "x", "--all-matching"}, "not both"},
 		{[]string{"replay", "x", "--as", "me"}, `--as="me" is neither user nor service`},

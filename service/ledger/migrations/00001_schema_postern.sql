@@ -1,0 +1,245 @@
+-- +goose Up
+
+-- One row for each transaction that has its final answer. The primary key makes a
+-- second arrival of the same transaction fail.
+create table postern.receipts (
+  digest  bytea primary key,
+  outcome text not null check (outcome in ('applied', 'rejected')),
+  at      timestamptz not null default now()
+);
+create index receipts_at on postern.receipts (at);
+
+-- Every rejected write, with its whole transaction. The columns are json and not
+-- jsonb, because jsonb refuses \u0000, which a client's text may contain.
+create table postern.rejected_writes (
+  id                       uuid primary key default gen_random_uuid(),
+  digest                   bytea not null unique,
+  status                   text not null default 'open'
+                           check (status in ('open', 'held', 'replayed', 'dismissed', 'expired', 'resolved', 'released')),
+  issuer                   text not null,
+  subject                  text not null,
+  client_id                text not null,
+  device                   text not null,            -- the upload queue: client_id, or else the token's session
+  transaction_id           bigint,
+  transaction              json not null,
+  tables                   text[] not null,          -- the tables of its operations, by the client's names
+  code                     text not null,
+  message                  text not null,
+  details                  json not null,
+  operation_index          integer,                  -- the operation that caused the rejection; NULL if no single one did
+  requires_client_handling boolean not null,
+  rule                     text not null default '', -- the policy's rule that rejected it, if one did
+  policy_sha256            text not null,
+  attempts                 integer not null default 1,
+  first_at                 timestamptz not null default now(),
+  last_at                  timestamptz not null default now(),
+  closed_at                timestamptz,
+  constraint rejected_writes_closed check ((closed_at is null) = (status in ('open', 'held')))
+);
+create index rejected_writes_author on postern.rejected_writes (issuer, subject, first_at, id);
+create index rejected_writes_first_at on postern.rejected_writes (first_at, id);
+create index rejected_writes_held on postern.rejected_writes (issuer, subject) where status = 'held';
+create index rejected_writes_closed_at on postern.rejected_writes (closed_at) where closed_at is not null;
+
+-- The author of a rejected write: the database role and the token's claims, which a
+-- replay needs. The token is never stored. This is a table of its own, because
+-- rejected_writes may be read by its authors and published for PowerSync.
+create table postern.rejected_identities (
+  id     uuid primary key references postern.rejected_writes on delete cascade,
+  role   text not null,
+  claims json not null
+);
+
+-- What was done about a rejected write.
+create table postern.rejected_actions (
+  id     bigint generated always as identity primary key,
+  record uuid not null references postern.rejected_writes on delete cascade,
+  action text not null,
+  who    text not null,
+  at     timestamptz not null default clock_timestamp(),
+  note   text not null default ''
+);
+create index rejected_actions_record on postern.rejected_actions (record, id);
+
+-- Raises an error, which rolls the database transaction back.
+-- +goose StatementBegin
+create function postern.raise_error(state text, reason text)
+returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+  raise exception using errcode = state, message = reason;
+end
+$$;
+-- +goose StatementEnd
+
+-- The functions below look at one row of the application's tables. Apart from
+-- current_row they run as the owner of this schema. The owner must be able to see
+-- every row: a superuser, a role with BYPASSRLS, or the owner of the tables. They
+-- work for Postern's login role alone, whichever role it has switched to, because
+-- they would tell an application's user which ids exist.
+
+-- Returns the version of a row (its ctid) when the calling statement began. The
+-- function is stable, so it uses the calling statement's snapshot.
+-- +goose StatementBegin
+create function postern.row_version(target oid, key_columns text[], keys text[])
+returns tid
+language plpgsql stable security definer
+set search_path = ''
+set row_security = off
+as $$
+declare
+  condition text := (select string_agg(format('%I = %L', c, k), ' and ') from unnest(key_columns, keys) as pair(c, k));
+  version tid;
+begin
+  if not has_table_privilege(session_user, 'postern.receipts', 'insert') then
+    raise insufficient_privilege using message = 'postern.row_version is for Postern''s login role alone';
+  end if;
+  execute format('select ctid from %s where %s', target::regclass, condition) into version;
+  return version;
+end
+$$;
+-- +goose StatementEnd
+
+-- Returns the row as it is now, as the user sees it. Columns that the user may not
+-- read are NULL. With locking, rows that the user may not update are left out, and
+-- the row is locked. It runs as the user and keeps the user's search_path, which
+-- row-level security policies may depend on.
+--
+-- The function is volatile: after the calling statement has waited for another
+-- transaction, it sees what that transaction committed. The statement itself
+-- still sees the row as it was before.
+-- +goose StatementBegin
+create function postern.current_row(shape anyelement, key_columns text[], keys text[], locking boolean)
+returns setof anyelement
+language plpgsql volatile
+as $$
+declare
+  target regclass := (select typrelid from pg_catalog.pg_type where oid = pg_catalog.pg_typeof(shape));
+  condition text := (select string_agg(format('%I = %L', c, k), ' and ') from unnest(key_columns, keys) as pair(c, k));
+  visible text := (
+    select string_agg(case when has_column_privilege(target, attnum, 'select') then quote_ident(attname)
+                           else 'null::' || format_type(atttypid, atttypmod) end, ', ' order by attnum)
+      from pg_catalog.pg_attribute where attrelid = target and attnum > 0 and not attisdropped);
+begin
+  return query execute format('select %s from %s where %s', visible, target, condition) || case when locking then ' for update' else '' end;
+end
+$$;
+-- +goose StatementEnd
+
+-- Explains why an operation touched no row. The operation's own statement calls it.
+--
+--   operation       the operation's index, for the error's detail
+--   reject_missing  reject the operation if the row does not exist
+--   version_before  row_version of the row
+--   guard_code      the code of the first guard that the row fails, judged on
+--                   current_row; NULL if it passes all. A guard is a condition on
+--                   the stored row, such as "the user sees it".
+--   default_code    the code if it passes all and no transaction changed the row
+--   stored          the row, for the error's hint; may be NULL
+--
+-- Two codes are special. 'DROPPED' drops the operation silently, as a conflict
+-- strategy does. 'AGAIN' raises serialization_failure: the operation must be tried
+-- again. Any other code is raised as the message of a PN006.
+--
+-- If it raises nothing, it returns one of these:
+--
+--   NULL       the row does not exist
+--   'DROPPED'  a guard dropped the operation
+--   'TRIGGER'  a trigger suppressed the operation, or replaced it by another one,
+--              as soft deletes do
+--
+-- If the row's version has changed since the statement began, its xmin tells who
+-- changed it. Only this transaction sees a version whose transaction is still in
+-- progress; then a trigger replaced the operation. If it was another transaction
+-- and every guard passes, the outcome is unknown: AGAIN.
+-- +goose StatementBegin
+create function postern.explain_no_row(
+  operation integer, target oid, key_columns text[], keys text[], reject_missing boolean, version_before tid,
+  guard_code text, default_code text, stored jsonb)
+returns text
+language plpgsql volatile security definer
+set search_path = ''
+set row_security = off
+as $$
+declare
+  condition text := (select string_agg(format('%I = %L', c, k), ' and ') from unnest(key_columns, keys) as pair(c, k));
+  code text := coalesce(guard_code, default_code);
+  version_now tid;
+  writer xid;
+begin
+  if not has_table_privilege(session_user, 'postern.receipts', 'insert') then
+    raise insufficient_privilege using message = 'postern.explain_no_row is for Postern''s login role alone';
+  end if;
+  begin
+    execute format('select ctid, xmin from %s where %s', target::regclass, condition) into version_now, writer;
+  exception when insufficient_privilege then
+    raise exception using
+      errcode = 'PN003', detail = operation::text,
+      message = format('the owner of schema postern may not read every row of %s', target::regclass),
+      hint = 'Run postern migrate as a role with BYPASSRLS, such as the one that owns your tables.';
+  end;
+  if version_now is null then
+    if not reject_missing then
+      return null;
+    end if;
+    code := 'ROW_NOT_FOUND';
+  elsif version_now is distinct from version_before then
+    if pg_xact_status((pg_current_xact_id()::text::bigint - age(writer))::text::xid8) = 'in progress' then
+      return 'TRIGGER';
+    end if;
+    code := coalesce(guard_code, 'AGAIN');
+  end if;
+  if code = 'AGAIN' then
+    raise serialization_failure using message = 'another transaction changed the row at the same time';
+  elsif code <> 'DROPPED' then
+    raise exception using errcode = 'PN006', message = code, detail = operation::text, hint = coalesce(stored::text, '');
+  end if;
+  return case when guard_code = 'DROPPED' then 'DROPPED' else 'TRIGGER' end;
+end
+$$;
+-- +goose StatementEnd
+
+-- Locks a row before rules judge it and it is deleted. Postgres lets only those lock
+-- a row who may update it. A user who may only delete it needs the lock too: the
+-- rules must judge the row that is deleted.
+-- +goose StatementBegin
+create function postern.lock_row(target oid, key_columns text[], keys text[])
+returns void
+language plpgsql volatile security definer
+set search_path = ''
+set row_security = off
+as $$
+declare
+  condition text := (select string_agg(format('%I = %L', c, k), ' and ') from unnest(key_columns, keys) as pair(c, k));
+begin
+  if not has_table_privilege(session_user, 'postern.receipts', 'insert') then
+    raise insufficient_privilege using message = 'postern.lock_row is for Postern''s login role alone';
+  end if;
+  begin
+    execute format('select from %s where %s for update', target::regclass, condition);
+  exception when insufficient_privilege then
+    raise exception using
+      errcode = 'PN003',
+      message = format('the owner of schema postern may not lock every row of %s', target::regclass),
+      hint = 'Run postern migrate as a role with BYPASSRLS, such as the one that owns your tables.';
+  end;
+end
+$$;
+-- +goose StatementEnd
+
+-- current_row runs as the user.
+grant usage on schema postern to public;
+
+-- +goose Down
+revoke usage on schema postern from public;
+drop function postern.lock_row;
+drop function postern.explain_no_row;
+drop function postern.current_row;
+drop function postern.row_version;
+drop function postern.raise_error;
+drop table postern.rejected_actions;
+drop table postern.rejected_identities;
+drop table postern.rejected_writes;
+drop table postern.receipts;

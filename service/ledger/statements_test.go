@@ -1,0 +1,157 @@
+package ledger
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"postern/service/identity"
+	"postern/service/upload"
+)
+
+// entry has a digest whose first byte is n.
+func entry(n byte, id string, rejection *upload.Rejection) Entry {
+	return Entry{Digest: Digest{Sum: [32]byte{n}, Receipt: true}, Transaction: upload.Transaction{ID: id}, Rejection: rejection}
+}
+
+// array is the text form of an array of such digests.
+func array(digests ...byte) string {
+	texts := make([]string, len(digests))
+	for i, n := range digests {
+		texts[i] = `"\` + Digest{Sum: [32]byte{n}}.bytea() + `"`
+	}
+	return "{" + strings.Join(texts, ",") + "}"
+}
+
+func texts(args [][]byte) []string {
+	out := make([]string, len(args))
+	for i, arg := range args {
+		if out[i] = string(arg); arg == nil {
+			out[i] = "NULL"
+		}
+	}
+	return out
+}
+
+var (
+	fatal = &upload.Rejection{Code: upload.CheckViolation}
+	held  = &upload.Rejection{Code: upload.CheckViolation, ClientHandling: true}
+)
+
+func TestReceipts(t *testing.T) {
+	t.Parallel()
+	without := entry(9, "9", nil)
+	without.Digest.Receipt = false
+	for _, test := range []struct {
+		name    string
+		entries []Entry
+		args    []string // nil: no statement
+	}{
+		{"None", nil, nil},
+		{"WithoutReceipt", []Entry{without}, nil},
+		{"Applied", []Entry{entry(1, "1", nil)}, []string{array(1), `{"applied"}`}},
+		{"Rejected", []Entry{entry(1, "1", fatal)}, []string{array(1), `{"rejected"}`}},
+		{"Held", []Entry{entry(1, "1", held)}, []string{"{}", "{}", array(1)}},
+		{"SortedByDigest", []Entry{entry(3, "1", nil), entry(1, "2", fatal), entry(2, "3", nil)}, []string{array(1, 2, 3), `{"rejected","applied","applied"}`}},
+		{"OneOfEach", []Entry{entry(2, "1", held), without, entry(1, "2", nil)}, []string{array(1), `{"applied"}`, array(2)}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s, ok := Receipts(test.entries)
+			require.Equal(t, test.args != nil, ok)
+			if ok {
+				require.Equal(t, test.args, texts(s.Args))
+				require.Equal(t, len(test.args) == 3, strings.Contains(s.SQL, "$3"))
+			}
+		})
+	}
+}
+
+func TestCloseHeld(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name              string
+		session, clientID string
+		entries           []Entry
+		applied, device   string
+		latest            string // empty: no statement
+	}{
+		{"None", "s", "c", nil, "", "", ""},
+		{"Applied", "", "c", []Entry{entry(1, "7", nil)}, array(1), "c", "7"},
+		{"Rejected", "", "c", []Entry{entry(1, "7", fatal)}, "{}", "c", "7"},
+		{"HighestID", "", "c", []Entry{entry(1, "9", nil), entry(2, "10", fatal), entry(3, "8", nil)}, array(1, 3), "c", "10"},
+		{"SessionForClientID", "s", "", []Entry{entry(1, "7", nil)}, array(1), "s", "7"},
+		{"ClientIDBeforeSession", "s", "c", []Entry{entry(1, "7", nil)}, array(1), "c", "7"},
+		{"AppliedOnAnUnknownQueue", "", "", []Entry{entry(1, "7", nil)}, array(1), "", "NULL"},
+		{"RejectedOnAnUnknownQueue", "", "", []Entry{entry(1, "7", fatal)}, "", "", ""},
+		{"AppliedWithoutID", "", "c", []Entry{entry(1, "", nil)}, array(1), "c", "NULL"},
+		{"RejectedWithoutID", "", "c", []Entry{entry(1, "", fatal)}, "", "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			who := identity.Identity{Issuer: "issuer", Subject: "alice", SessionID: test.session}
+			s, ok := CloseHeld(who, test.clientID, test.entries)
+			require.Equal(t, test.latest != "", ok)
+			if ok {
+				require.Equal(t, []string{"issuer", "alice", test.applied, test.device, test.latest}, texts(s.Args))
+			}
+		})
+	}
+}
+
+func TestRejected(t *testing.T) {
+	t.Parallel()
+	who := identity.Identity{Issuer: "issuer", Subject: "alice", SessionID: "s", Role: "authenticated", Claims: []byte(`{"sub":"alice"}`)}
+	transaction := upload.Transaction{ID: "7", Operations: []upload.Operation{
+		{Op: upload.Delete, Table: "b\x00", ID: "1"}, {Op: upload.Delete, Table: "a", ID: "2"}, {Op: upload.Delete, Table: "a", ID: "3"},
+	}}
+	full := Entry{Digest: Digest{Sum: [32]byte{1}}, Transaction: transaction, Rejection: &upload.Rejection{
+		Code: "TOO_LONG", Message: "the title a\x00 is too long", Details: map[string]any{"max": 3}, Operation: 1, ClientHandling: true, Rule: "title-length",
+	}}
+	bare := Entry{Digest: Digest{Sum: [32]byte{1}}, Rejection: &upload.Rejection{Code: "X", Operation: -1}}
+	sum := Digest{Sum: [32]byte{1}}.bytea()
+	for _, test := range []struct {
+		name     string
+		who      identity.Identity
+		clientID string
+		entry    Entry
+		args     []string
+	}{
+		{
+			"Full", who, "c", full,
+			[]string{
+				sum, "issuer", "alice", "c", "c", "7",
+				`{"transaction_id":7,"crud":[{"id":"1","op":"DELETE","table":"b\u0000"},{"id":"2","op":"DELETE","table":"a"},{"id":"3","op":"DELETE","table":"a"}]}`,
+				"{\"b\uFFFD\",\"a\"}", "TOO_LONG", "the title a\uFFFD is too long", `{"max":3}`, "1", "true", "title-length", "sha", "authenticated", `{"sub":"alice"}`,
+			},
+		},
+		{
+			"Bare", identity.Identity{Issuer: "issuer", Subject: "alice", SessionID: "s", Role: "authenticated"}, "", bare,
+			[]string{sum, "issuer", "alice", "", "s", "NULL", `{"crud":[]}`, "{}", "X", "", "null", "NULL", "false", "", "sha", "authenticated", "{}"},
+		},
+	} {
+		for _, announce := range []bool{false, true} {
+			t.Run(test.name+map[bool]string{true: "Announced"}[announce], func(t *testing.T) {
+				t.Parallel()
+				s, err := (&Ledger{Announce: announce}).Rejected(test.who, test.clientID, "sha", test.entry)
+				require.NoError(t, err)
+				require.Equal(t, test.args, texts(s.Args))
+				require.Equal(t, announce, strings.Contains(s.SQL, "postern.river_job"))
+			})
+		}
+	}
+}
+
+func TestReplaying(t *testing.T) {
+	t.Parallel()
+	record, by := Record{ID: "id"}, By{Who: "ann", Note: "why"}
+	digest := Digest{Sum: [32]byte{1}, Receipt: true}
+	statements := Replaying(record, digest, by)
+	require.Len(t, statements, 2)
+	require.Equal(t, []string{digest.bytea()}, texts(statements[0].Args))
+	require.Equal(t, []string{"id", "ann", "why", StateClosed}, texts(statements[1].Args))
+
+	digest.Receipt = false
+	require.Equal(t, statements[1:], Replaying(record, digest, by), "no receipt")
+}
