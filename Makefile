@@ -26,7 +26,7 @@ check: ## Formatting, vet, and the race detector on the packages that share stat
 
 fuzz: ## Fuzz the parsers of client bytes and policies for a minute each
 	go test ./service/upload -run '^$$' -fuzz FuzzDecodeBatch -fuzztime 1m
-	go test ./service/catalog -run '^$$' -fuzz FuzzConvert -fuzztime 1m
+	go test ./service/value -run '^$$' -fuzz FuzzConvert -fuzztime 1m
 	go test ./service/identity -run '^$$' -fuzz FuzzHeaderToIdentity -fuzztime 1m
 	go test ./service/identity -run '^$$' -fuzz FuzzKeySet -fuzztime 1m
 	go test ./policies -run '^$$' -fuzz FuzzRead -fuzztime 1m

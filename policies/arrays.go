@@ -9,13 +9,14 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"postern/service/catalog"
+	"postern/service/value"
 )
 
 var errNoArray = errors.New("not the text form of an array")
 
 // convert is a value of a type in Postgres' text form.
-func convert(t *catalog.Type, value jsontext.Value) (string, error) {
-	text, err := new(catalog.Table).Convert(&catalog.Column{Name: t.Name, TypeName: t.Name, Type: t}, value)
+func convert(t *catalog.Type, sent jsontext.Value) (string, error) {
+	text, err := value.Convert(new(catalog.Table), &catalog.Column{Name: t.Name, TypeName: t.Name, Type: t}, sent)
 	return string(text), err
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"postern/service/catalog"
 	"postern/service/upload"
+	"postern/service/value"
 )
 
 // Set is a folder of policies, compiled against the tables of a database. It does
@@ -37,9 +38,9 @@ type Table struct {
 	ID            []string          // the database columns that a client's id is made of; empty is the primary key
 	Separator     string            // between the parts of such an id
 	Put           PutMode
-	SoftDelete    string                      // the database column that a DELETE sets; empty deletes the row
-	Epoch         map[string]catalog.TimeUnit // database columns whose numbers are times since 1970
-	Owner         string                      // the column that holds the user's sub; empty where there is none
+	SoftDelete    string                    // the database column that a DELETE sets; empty deletes the row
+	Epoch         map[string]value.TimeUnit // database columns whose numbers are times since 1970
+	Owner         string                    // the column that holds the user's sub; empty where there is none
 	Assignments   []Assignment
 	Immutable     []string // columns that keep their first value
 	Writable      []string // the only columns that clients may send; nil is all
@@ -237,12 +238,12 @@ func (c *compiler) table(name string, r tableRule, at place) *Table {
 	return t
 }
 
-func (c *compiler) epochs(said map[string]string, at place) map[string]catalog.TimeUnit {
-	units := make(map[string]catalog.TimeUnit, len(said))
+func (c *compiler) epochs(said map[string]string, at place) map[string]value.TimeUnit {
+	units := make(map[string]value.TimeUnit, len(said))
 	for _, column := range sortedKeys(said) {
-		units[column] = catalog.Seconds
+		units[column] = value.Seconds
 		if c.choice(at.in(column), said[column], "s", "ms") == "ms" {
-			units[column] = catalog.Milliseconds
+			units[column] = value.Milliseconds
 		}
 	}
 	return units

@@ -1,8 +1,7 @@
-// Package catalog knows what Postgres says its tables are, and turns a client's
-// JSON values into values of their columns.
+// Package catalog knows what Postgres says its tables are.
 //
-// It reads system catalogues only, never a row of the application's, and it
-// decides nothing about who may write where.
+// It reads system catalogues only, never a row of the application's. It decides nothing
+// about who may write what.
 package catalog
 
 import (

@@ -11,8 +11,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5"
 
-	"postern/service/catalog"
 	"postern/service/upload"
+	"postern/service/value"
 )
 
 // ReceiptConstraint is the constraint that the second receipt of one transaction
@@ -63,11 +63,11 @@ func Receipts(entries []Entry) (s Statement, ok bool) {
 	}
 	s = Statement{
 		SQL:  `insert into postern.receipts (digest, outcome) select * from unnest($1::bytea[], $2::text[])`,
-		Args: [][]byte{catalog.TextArray(digests), catalog.TextArray(outcomes)},
+		Args: [][]byte{value.TextArray(digests), value.TextArray(outcomes)},
 	}
 	if len(kept) > 0 {
 		s.SQL += ` union all select digest, outcome from postern.receipts where digest = any($3::bytea[])`
-		s.Args = append(s.Args, catalog.TextArray(kept))
+		s.Args = append(s.Args, value.TextArray(kept))
 	}
 	return s, len(final)+len(kept) > 0
 }

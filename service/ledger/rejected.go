@@ -8,9 +8,9 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"postern/service/catalog"
 	"postern/service/identity"
 	"postern/service/upload"
+	"postern/service/value"
 )
 
 // A rejected write has one row, however often its client repeats it. A repeated
@@ -76,7 +76,7 @@ func (l *Ledger) Rejected(who identity.Identity, clientID, policySHA256 string, 
 		SQL: rejectedSQL,
 		Args: [][]byte{
 			[]byte(e.Digest.bytea()), []byte(who.Issuer), []byte(who.Subject), []byte(clientID), []byte(device(who, clientID)), id,
-			transaction, catalog.TextArray(tableNames(e.Transaction)),
+			transaction, value.TextArray(tableNames(e.Transaction)),
 			[]byte(e.Rejection.Code), []byte(replaceNUL(e.Rejection.Message)), details, index,
 			strconv.AppendBool(nil, e.Rejection.ClientHandling), []byte(e.Rejection.Rule), []byte(policySHA256),
 			[]byte(who.Role), claims,
@@ -138,6 +138,6 @@ with closed as (
      and (digest = any($3::bytea[]) or device = $4 and transaction_id < $5::bigint)
   returning id, status)
 insert into postern.rejected_actions (record, action, who) select id, status, 'postern' from closed`,
-		Args: [][]byte{[]byte(who.Issuer), []byte(who.Subject), catalog.TextArray(applied), []byte(device(who, clientID)), latest},
+		Args: [][]byte{[]byte(who.Issuer), []byte(who.Subject), value.TextArray(applied), []byte(device(who, clientID)), latest},
 	}, len(applied) > 0 || latest != nil
 }

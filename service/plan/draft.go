@@ -13,6 +13,7 @@ import (
 	"postern/policies"
 	"postern/service/catalog"
 	"postern/service/upload"
+	"postern/service/value"
 )
 
 // draft makes a write of an operation: it finds the row, converts the values,
@@ -94,8 +95,8 @@ func (d *drafter) readKey() *upload.Rejection {
 		if rejection := d.set(column, quoted(parts[i])); rejection != nil {
 			return rejection
 		}
-		if sized := column.Type.Name == "numeric" || column.Type.Name == "varchar"; sized && !kept(column, d.values[i]) {
-			return unfit(d.table.Unfit(column, quoted(parts[i]), "the row would get another id: send one that "+column.TypeName+" keeps unchanged"))
+		if sized := column.Type.Name == "numeric" || column.Type.Name == "varchar"; sized && !value.Kept(column, d.values[i]) {
+			return unfit(value.NewUnfit(d.table, column, quoted(parts[i]), "the row would get another id: send one that "+column.TypeName+" keeps unchanged"))
 		}
 	}
 	d.keys = len(names)
@@ -123,9 +124,9 @@ func (d *drafter) readData() *upload.Rejection {
 		case d.policy.Writable != nil && !slices.Contains(d.policy.Writable, name) && d.indexOf(column) < 0:
 			return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s.%s cannot be written by clients: leave it out", d.table, name)}
 		}
-		value, rejection := d.countEpoch(column, member.Value)
+		sent, rejection := d.countEpoch(column, member.Value)
 		if rejection == nil {
-			rejection = d.receive(column, value)
+			rejection = d.receive(column, sent)
 		}
 		if rejection != nil {
 			return rejection
@@ -136,30 +137,30 @@ func (d *drafter) readData() *upload.Rejection {
 
 // countEpoch turns a number into a date if the policy says that the column has an
 // epoch.
-func (d *drafter) countEpoch(column *catalog.Column, value jsontext.Value) (jsontext.Value, *upload.Rejection) {
+func (d *drafter) countEpoch(column *catalog.Column, sent jsontext.Value) (jsontext.Value, *upload.Rejection) {
 	unit, ok := d.policy.Epoch[column.Name]
 	if !ok {
-		return value, nil
+		return sent, nil
 	}
-	moment, err := unit.Moment(value)
+	moment, err := unit.Moment(sent)
 	if err != nil {
-		return nil, unfit(d.table.Unfit(column, value, err.Error()))
+		return nil, unfit(value.NewUnfit(d.table, column, sent, err.Error()))
 	}
 	return moment, nil
 }
 
 // receive takes one column that the client sent.
-func (d *drafter) receive(column *catalog.Column, value jsontext.Value) *upload.Rejection {
+func (d *drafter) receive(column *catalog.Column, sent jsontext.Value) *upload.Rejection {
 	at := d.indexOf(column)
 	if at >= d.keys {
 		return invalid("two of the columns sent are %s.%s: send it once", d.table, column.Name)
 	}
 	if at < 0 {
-		if rejection := d.set(column, value); rejection != nil {
+		if rejection := d.set(column, sent); rejection != nil {
 			return rejection
 		}
 		at = len(d.columns) - 1
-	} else if text, err := d.table.Convert(column, value); err != nil {
+	} else if text, err := value.Convert(d.table, column, sent); err != nil {
 		return unfit(err)
 	} else if string(text) != string(d.values[at]) {
 		return invalid("%s.%s is part of the row's id: leave it out, or send the id's value", d.table, column.Name)
@@ -169,7 +170,7 @@ func (d *drafter) receive(column *catalog.Column, value jsontext.Value) *upload.
 	}
 	seen, err := policies.FromText(column.Type, d.values[at])
 	if err != nil {
-		seen, err = policies.FromSent(column.Type, value)
+		seen, err = policies.FromSent(column.Type, sent)
 	}
 	if err != nil { // CEL cannot hold it, so an expression that uses it fails
 		seen = types.NewErr("%s.%s: %w", d.table, column.Name, err)
@@ -189,11 +190,11 @@ func (d *drafter) readPrevious() *upload.Rejection {
 		if column == nil || column.Generated {
 			continue
 		}
-		value, rejection := d.countEpoch(column, member.Value)
+		sent, rejection := d.countEpoch(column, member.Value)
 		if rejection != nil {
 			return rejection
 		}
-		text, err := d.table.Convert(column, value)
+		text, err := value.Convert(d.table, column, sent)
 		if err != nil {
 			return unfit(err)
 		}
@@ -208,7 +209,7 @@ func (d *drafter) setOwner() *upload.Rejection {
 		return nil
 	}
 	column := d.table.Column(d.policy.Owner)
-	subject, err := d.table.Convert(column, quoted(d.who.Subject))
+	subject, err := value.Convert(d.table, column, quoted(d.who.Subject))
 	if err != nil {
 		return unfit(err)
 	}
@@ -310,8 +311,8 @@ func (d *drafter) evaluateRules(ctx context.Context) (*upload.Rejection, error) 
 }
 
 // set adds a column with its value.
-func (d *drafter) set(column *catalog.Column, value jsontext.Value) *upload.Rejection {
-	text, err := d.table.Convert(column, value)
+func (d *drafter) set(column *catalog.Column, sent jsontext.Value) *upload.Rejection {
+	text, err := value.Convert(d.table, column, sent)
 	if err != nil {
 		return unfit(err)
 	}
@@ -338,7 +339,7 @@ func invalid(format string, args ...any) *upload.Rejection {
 // unfit is the rejection of a value that does not fit its column.
 func unfit(err error) *upload.Rejection {
 	rejection := &upload.Rejection{Code: upload.InvalidData, Message: err.Error()}
-	var u *catalog.Unfit
+	var u *value.Unfit
 	if errors.As(err, &u) {
 		rejection.Details = map[string]any{"table": u.Table, "column": u.Column, "type": u.Type, "value": u.Value}
 	}
@@ -346,6 +347,6 @@ func unfit(err error) *upload.Rejection {
 }
 
 // Unfit is the rejection of a value that Postgres could not read.
-func Unfit(table *catalog.Table, column *catalog.Column, value, reason string) *upload.Rejection {
-	return unfit(table.Unfit(column, quoted(value), reason))
+func Unfit(table *catalog.Table, column *catalog.Column, text, reason string) *upload.Rejection {
+	return unfit(value.NewUnfit(table, column, quoted(text), reason))
 }

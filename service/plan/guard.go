@@ -4,8 +4,8 @@ import (
 	"fmt"
 
 	"postern/policies"
-	"postern/service/catalog"
 	"postern/service/upload"
+	"postern/service/value"
 )
 
 // guard is a condition on the stored row t. If it fails, the operation does not
@@ -56,5 +56,5 @@ func (w *write) seen() []byte {
 	for i, c := range w.key() {
 		columns[i] = c.Name
 	}
-	return fmt.Appendf(nil, "%d %s %s", w.table.OID, catalog.TextArray(columns), catalog.TextArray(texts(w.keyValues())))
+	return fmt.Appendf(nil, "%d %s %s", w.table.OID, value.TextArray(columns), value.TextArray(texts(w.keyValues())))
 }

@@ -9,6 +9,7 @@ import (
 
 	"postern/service/catalog"
 	"postern/service/upload"
+	"postern/service/value"
 )
 
 // Rows that rules need are locked before the operations, table by table and in the
@@ -32,7 +33,7 @@ func LockKeys(orders []Order) (s Statement, ok bool) {
 	slices.Sort(keys)
 	return Statement{
 		SQL:  "select pg_advisory_xact_lock(hashtextextended(key, 0)) from unnest($1::text[]) as key",
-		Args: [][]byte{catalog.TextArray(slices.Compact(keys))},
+		Args: [][]byte{value.TextArray(slices.Compact(keys))},
 	}, true
 }
 
@@ -124,7 +125,7 @@ func lockDeleted(rows []*write) Statement {
 	return Statement{
 		SQL: "select postern.lock_row($1, $2, array[" + strings.Join(texts, ", ") + "]) from (select * from unnest(" + strings.Join(arrays, ", ") +
 			") as key (" + list + ") order by " + list + " offset 0) as key",
-		Args: append([][]byte{strconv.AppendUint(nil, uint64(table.OID), 10), catalog.TextArray(columns)}, keyArrays(rows)...),
+		Args: append([][]byte{strconv.AppendUint(nil, uint64(table.OID), 10), value.TextArray(columns)}, keyArrays(rows)...),
 	}
 }
 
@@ -135,7 +136,7 @@ func keyArrays(rows []*write) (arrays [][]byte) {
 		for j, w := range rows {
 			values[j] = string(w.values[i])
 		}
-		arrays = append(arrays, catalog.TextArray(values))
+		arrays = append(arrays, value.TextArray(values))
 	}
 	return arrays
 }

@@ -10,6 +10,7 @@ import (
 	"postern/policies"
 	"postern/service/catalog"
 	"postern/service/upload"
+	"postern/service/value"
 )
 
 // Query reads the first row of what it selects.
@@ -110,7 +111,7 @@ func (p *Planner) StoredRow(op upload.Operation) (*StoredRow, *upload.Rejection)
 		if rejection != nil {
 			return nil, rejection
 		}
-		text, err := d.table.Convert(column, sent)
+		text, err := value.Convert(d.table, column, sent)
 		if err != nil {
 			return nil, unfit(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"postern/policies"
 	"postern/service/catalog"
 	"postern/service/upload"
+	"postern/service/value"
 )
 
 // builder renders the SQL of one write. Identifiers come from the catalogue,
@@ -238,7 +239,7 @@ func (b *builder) rowParams() (table, key string) {
 		names[i] = c.Name
 	}
 	table = b.param(strconv.AppendUint(nil, uint64(b.w.table.OID), 10))
-	key = b.param(catalog.TextArray(names)) + ", " + b.param(catalog.TextArray(texts(b.w.keyValues())))
+	key = b.param(value.TextArray(names)) + ", " + b.param(value.TextArray(texts(b.w.keyValues())))
 	return table, key
 }
 

@@ -7,6 +7,7 @@ import (
 	"postern/service/catalog"
 	"postern/service/identity"
 	"postern/service/upload"
+	"postern/service/value"
 )
 
 // write is one operation whose table, columns and values are known.
@@ -125,7 +126,7 @@ func (w *write) known() policies.Row {
 		return row // a BEFORE trigger may change any column
 	}
 	for i, column := range w.columns {
-		if !kept(column, w.values[i]) {
+		if !value.Kept(column, w.values[i]) {
 			continue
 		}
 		if value, err := policies.FromText(column.Type, w.values[i]); err == nil {

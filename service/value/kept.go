@@ -1,4 +1,4 @@
-package plan
+package value
 
 import (
 	"bytes"
@@ -10,13 +10,13 @@ import (
 	"postern/service/catalog"
 )
 
-// maxNumber is the length of a number's text up to which it is worth comparing.
+// maxNumber is the length of a number's text up to which it is compared.
 const maxNumber = 100
 
-// kept reports whether a value comes back from its column as it was sent, as far
-// as expressions can tell. Structures, and types with many spellings, do not; nor
-// does what is cut or rounded to a column's size.
-func kept(c *catalog.Column, text []byte) bool {
+// Kept reports whether Postgres stores a value unchanged, as far as expressions can
+// tell. It says no for structures, for types with many spellings, and for a value that is
+// cut or rounded to its column's size.
+func Kept(c *catalog.Column, text []byte) bool {
 	switch {
 	case text == nil, c.Type.Kind == catalog.Enum:
 		return true
@@ -38,7 +38,7 @@ func kept(c *catalog.Column, text []byte) bool {
 			return true
 		}
 		if len(text) > maxNumber || bytes.ContainsAny(text, "eE") {
-			return false // counting it out may take long
+			return false // computing it may take long
 		}
 		sent, ok := new(big.Rat).SetString(string(text))
 		stored, _ := new(big.Rat).SetString(string(normal(c, text)))
@@ -50,7 +50,7 @@ func kept(c *catalog.Column, text []byte) bool {
 	return false
 }
 
-// normal is a value as the column gives it back: a numeric has its scale.
+// normal is a value as its column returns it: a numeric has its declared scale.
 func normal(c *catalog.Column, text []byte) []byte {
 	if c.Type.Name != "numeric" || c.Modifier < modifierOffset || text == nil {
 		return text
@@ -62,5 +62,5 @@ func normal(c *catalog.Column, text []byte) []byte {
 	return []byte(n.FloatString(int((c.Modifier - modifierOffset) & 0x7ff)))
 }
 
-// modifierOffset is what Postgres adds to a type's modifier, see numeric.c.
+// modifierOffset is what Postgres adds to a type's modifier (VARHDRSZ).
 const modifierOffset = 4

@@ -1,4 +1,4 @@
-package catalog
+package value
 
 import (
 	"errors"
@@ -40,8 +40,8 @@ const (
 	Milliseconds = TimeUnit(time.Millisecond)
 )
 
-// Moment spells a number of units since 1970 as a timestamp, in microseconds. A
-// value that is no number is returned as it is.
+// Moment spells a number of units since 1970 as a timestamp, in microseconds. A value
+// that is no number is returned unchanged.
 func (u TimeUnit) Moment(value jsontext.Value) (jsontext.Value, error) {
 	text := strings.Trim(string(value), `"`)
 	if !number.MatchString(text) {
@@ -118,8 +118,8 @@ func timestamptzText(kind jsontext.Kind, text string) (string, error) {
 	return date + " " + clock + zone, nil
 }
 
-// timestampText counts an offset in, where Postgres would drop it: the column
-// has no zone and holds UTC, as PowerSync reads it.
+// timestampText converts a time with an offset to UTC. Postgres would drop the offset:
+// the column has no zone, and PowerSync reads it as UTC.
 func timestampText(kind jsontext.Kind, text string) (string, error) {
 	if moment, ok := infinite(kind, text); ok {
 		return moment, nil
@@ -150,8 +150,8 @@ func timestampText(kind jsontext.Kind, text string) (string, error) {
 	return at.UTC().Format("2006-01-02 15:04:05.999999999"), nil
 }
 
-// dateText refuses a time of day, which Postgres would cut off; midnight is how
-// dates come out of clients that have no type for them.
+// dateText refuses a time of day, which Postgres would cut off. Midnight is accepted:
+// clients without a type for dates send it.
 func dateText(kind jsontext.Kind, text string) (string, error) {
 	if moment, ok := infinite(kind, text); ok {
 		return moment, nil

@@ -1,4 +1,7 @@
-package catalog
+// Package value turns a client's JSON values into the text that Postgres reads as a
+// column's type, or says why it cannot. It decides nothing about who may write what, and
+// sends nothing.
+package value
 
 import (
 	"encoding/base64"
@@ -13,6 +16,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"postern/service/catalog"
 )
 
 // Unfit says that a value cannot be a column's.
@@ -26,32 +31,32 @@ func (u *Unfit) Error() string {
 	return fmt.Sprintf("%s.%s is %s: %s does not fit: %s", u.Table, u.Column, u.Type, u.Value, u.Problem)
 }
 
-// Convert turns a client's value into the text that Postgres reads as the
-// column's type; nil is NULL. The error is an *Unfit.
+// Convert turns a client's value into the text that Postgres reads as the column's
+// type; nil is NULL. The error is an *Unfit.
 //
-// The rules follow what PowerSync's SDKs send: SQLite has no booleans, dates,
-// JSON or arrays, so these arrive as integers and text. What is converted is not
-// changed: a number keeps every digit, an offset is counted in rather than
-// dropped. Postgres then keeps its own normal form: fractions of a second in
-// microseconds, a numeric with a declared scale rounded to it, jsonb without
-// duplicate names, a float with the digits its width holds. Types without a rule
-// here take the client's text as it is, and Postgres judges it.
-func (t *Table) Convert(c *Column, value jsontext.Value) ([]byte, error) {
+// The rules follow what PowerSync's SDKs send. SQLite has no booleans, dates, JSON or
+// arrays, so these arrive as integers and text. Conversion loses nothing: a number keeps
+// every digit, and a time with an offset becomes the same time in UTC. Postgres then
+// keeps its own normal form: fractions of a second in microseconds, a numeric rounded to
+// its declared scale, jsonb without duplicate names, a float with the digits that its
+// width holds. Types without a rule here take the client's text unchanged, and Postgres
+// judges it.
+func Convert(t *catalog.Table, c *catalog.Column, value jsontext.Value) ([]byte, error) {
 	if value.Kind() == 'n' {
 		return nil, nil
 	}
-	text, err := c.Type.text(value)
+	text, err := typeText(c.Type, value)
 	if err == nil {
-		err = c.fits(text)
+		err = fits(c, text)
 	}
 	if err != nil {
-		return nil, t.Unfit(c, value, err.Error())
+		return nil, NewUnfit(t, c, value, err.Error())
 	}
 	return []byte(text), nil
 }
 
-// Unfit words a problem with a value of a column.
-func (t *Table) Unfit(c *Column, value jsontext.Value, problem string) *Unfit {
+// NewUnfit is the error of a value that does not fit a column.
+func NewUnfit(t *catalog.Table, c *catalog.Column, value jsontext.Value, problem string) *Unfit {
 	return &Unfit{t.String(), c.Name, c.TypeName, short(string(value)), problem}
 }
 
@@ -63,15 +68,12 @@ func short(s string) string {
 	return s
 }
 
-// modifierHeader is what Postgres adds to the length in a type's modifier.
-const modifierHeader = 4
-
-// fits checks a declared length, whose error in Postgres names no column.
-func (c *Column) fits(text string) error {
-	if c.Type.Name != "varchar" && c.Type.Name != "bpchar" || c.Modifier < modifierHeader {
+// fits checks a declared length. Postgres' own error for it names no column.
+func fits(c *catalog.Column, text string) error {
+	if c.Type.Name != "varchar" && c.Type.Name != "bpchar" || c.Modifier < modifierOffset {
 		return nil
 	}
-	most := int(c.Modifier) - modifierHeader
+	most := int(c.Modifier) - modifierOffset
 	// Spaces beyond the length are cut off by the SQL standard's own rule.
 	if utf8.RuneCountInString(strings.TrimRight(text, " ")) > most {
 		return fmt.Errorf("it has more than %d characters", most)
@@ -79,8 +81,8 @@ func (c *Column) fits(text string) error {
 	return nil
 }
 
-// text is Postgres' text form of a value that is not null.
-func (t *Type) text(value jsontext.Value) (string, error) {
+// typeText is Postgres' text form of a value that is not null.
+func typeText(t *catalog.Type, value jsontext.Value) (string, error) {
 	text := string(value)
 	if value.Kind() == '"' {
 		unquoted, err := jsontext.AppendUnquote(nil, value)
@@ -93,15 +95,15 @@ func (t *Type) text(value jsontext.Value) (string, error) {
 		return "", errors.New("Postgres text cannot hold the character NUL")
 	}
 	switch t.Kind {
-	case Array:
-		return t.arrayText(value.Kind(), text)
-	case Composite:
-		return t.compositeText(value.Kind(), text)
-	case Range:
-		return t.rangeText(value.Kind(), text)
-	case Multirange:
-		return t.multirangeText(value.Kind(), text)
-	case Enum:
+	case catalog.Array:
+		return arrayText(t, value.Kind(), text)
+	case catalog.Composite:
+		return compositeText(t, value.Kind(), text)
+	case catalog.Range:
+		return rangeText(t, value.Kind(), text)
+	case catalog.Multirange:
+		return multirangeText(t, value.Kind(), text)
+	case catalog.Enum:
 		if !slices.Contains(t.Labels, text) {
 			return "", fmt.Errorf("send one of %s", short(strings.Join(t.Labels, ", ")))
 		}
@@ -185,9 +187,9 @@ func numberText(kind jsontext.Kind, text string) (string, error) {
 	return "", errors.New("send a number")
 }
 
-// jsonText takes JSON sent as JSON, and JSON inside a string, which is how it
-// comes out of a SQLite text column. Text that is not JSON is refused rather
-// than stored as a JSON string, which would read back as something else.
+// jsonText takes JSON sent as JSON, and JSON inside a string, as a SQLite text column
+// holds it. Text that is not JSON is refused: stored as a JSON string it would read back
+// as something else.
 func jsonText(kind jsontext.Kind, text string) (string, error) {
 	if kind == '"' && !jsontext.Value(text).IsValid(jsontext.AllowDuplicateNames(true)) {
 		return "", errors.New("the text is not JSON")
@@ -243,7 +245,7 @@ func isUUID(text string) bool {
 	return true
 }
 
-// uuidText gives each UUID one text, so that two of the same are.
+// uuidText gives each UUID one text, so that equal UUIDs have equal texts.
 func uuidText(_ jsontext.Kind, text string) (string, error) {
 	if !isUUID(text) {
 		return "", errors.New("send a UUID")

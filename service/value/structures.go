@@ -1,4 +1,4 @@
-package catalog
+package value
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"postern/service/catalog"
 )
 
 // Arrays, composites and ranges arrive as JSON, in the form that PowerSync sends
@@ -19,7 +21,7 @@ import (
 //	             "upper_exclusive": 1}, or "empty"
 //	multirange  an array of ranges                                {[1,5),[7,9)}
 
-func (t *Type) arrayText(kind jsontext.Kind, text string) (string, error) {
+func arrayText(t *catalog.Type, kind jsontext.Kind, text string) (string, error) {
 	trimmed := strings.TrimSpace(text)
 	if kind == '"' && (strings.HasPrefix(trimmed, "{") || dimensions(trimmed)) {
 		return text, nil
@@ -32,9 +34,9 @@ func (t *Type) arrayText(kind jsontext.Kind, text string) (string, error) {
 	out.WriteByte('{')
 	for i, element := range elements {
 		if i > 0 {
-			out.WriteByte(t.delimiter())
+			out.WriteByte(delimiter(t))
 		}
-		text, err := t.elementText(element)
+		text, err := elementText(t, element)
 		if err != nil {
 			return "", fmt.Errorf("element %d: %w", i+1, err)
 		}
@@ -51,22 +53,22 @@ func dimensions(text string) bool {
 }
 
 // delimiter separates the elements of an array: box alone has its own.
-func (t *Type) delimiter() byte {
+func delimiter(t *catalog.Type) byte {
 	if t.Of.Name == "box" {
 		return ';'
 	}
 	return ','
 }
 
-func (t *Type) elementText(element jsontext.Value) (string, error) {
+func elementText(t *catalog.Type, element jsontext.Value) (string, error) {
 	json := t.Of.Name == "json" || t.Of.Name == "jsonb"
 	switch {
 	case element.Kind() == 'n':
 		return "NULL", nil
-	case element.Kind() == '[' && !json && t.Of.Kind != Multirange:
-		return t.arrayText(element.Kind(), string(element))
+	case element.Kind() == '[' && !json && t.Of.Kind != catalog.Multirange:
+		return arrayText(t, element.Kind(), string(element))
 	}
-	text, err := t.Of.text(element)
+	text, err := typeText(t.Of, element)
 	if json && element.Kind() == '"' {
 		text, err = string(element), nil // an array of JSON sent as JSON: a string in it is a JSON string
 	}
@@ -96,7 +98,7 @@ func appendQuoted(out []byte, element string) []byte {
 	return append(append(append(out, '"'), escaper.Replace(element)...), '"')
 }
 
-func (t *Type) compositeText(kind jsontext.Kind, text string) (string, error) {
+func compositeText(t *catalog.Type, kind jsontext.Kind, text string) (string, error) {
 	if kind == '"' && strings.HasPrefix(strings.TrimSpace(text), "(") {
 		return text, nil
 	}
@@ -112,7 +114,7 @@ func (t *Type) compositeText(kind jsontext.Kind, text string) (string, error) {
 		if !ok || value.Kind() == 'n' {
 			continue
 		}
-		text, err := field.Type.text(value)
+		text, err := typeText(field.Type, value)
 		if err != nil {
 			return "", fmt.Errorf("field %s: %w", field.Name, err)
 		}
@@ -125,7 +127,7 @@ func (t *Type) compositeText(kind jsontext.Kind, text string) (string, error) {
 	return out.String(), nil
 }
 
-func (t *Type) rangeText(kind jsontext.Kind, text string) (string, error) {
+func rangeText(t *catalog.Type, kind jsontext.Kind, text string) (string, error) {
 	if trimmed := strings.TrimSpace(text); kind == '"' && !strings.HasPrefix(trimmed, "{") {
 		if strings.Trim(trimmed, `"`) == "empty" {
 			return "empty", nil
@@ -141,11 +143,11 @@ func (t *Type) rangeText(kind jsontext.Kind, text string) (string, error) {
 	if !decodeJSON(text, &r) {
 		return "", errors.New(`send a JSON object of lower, upper, lower_exclusive and upper_exclusive, or "empty"`)
 	}
-	lower, err := t.boundText(r.Lower)
+	lower, err := boundText(t, r.Lower)
 	if err != nil {
 		return "", fmt.Errorf("lower: %w", err)
 	}
-	upper, err := t.boundText(r.Upper)
+	upper, err := boundText(t, r.Upper)
 	if err != nil {
 		return "", fmt.Errorf("upper: %w", err)
 	}
@@ -160,11 +162,11 @@ func (t *Type) rangeText(kind jsontext.Kind, text string) (string, error) {
 }
 
 // boundText is empty for a range without that bound.
-func (t *Type) boundText(value jsontext.Value) (string, error) {
+func boundText(t *catalog.Type, value jsontext.Value) (string, error) {
 	if value == nil || value.Kind() == 'n' {
 		return "", nil
 	}
-	text, err := t.Of.text(value)
+	text, err := typeText(t.Of, value)
 	if err != nil {
 		return "", err
 	}
@@ -173,7 +175,7 @@ func (t *Type) boundText(value jsontext.Value) (string, error) {
 
 func truth(value jsontext.Value) bool { return string(value) == "true" || string(value) == "1" }
 
-func (t *Type) multirangeText(kind jsontext.Kind, text string) (string, error) {
+func multirangeText(t *catalog.Type, kind jsontext.Kind, text string) (string, error) {
 	if kind == '"' && strings.HasPrefix(strings.TrimSpace(text), "{") {
 		return text, nil
 	}
@@ -183,7 +185,7 @@ func (t *Type) multirangeText(kind jsontext.Kind, text string) (string, error) {
 	}
 	parts := make([]string, 0, len(ranges))
 	for i, r := range ranges {
-		part, err := t.Of.text(r)
+		part, err := typeText(t.Of, r)
 		if err != nil {
 			return "", fmt.Errorf("range %d: %w", i+1, err)
 		}

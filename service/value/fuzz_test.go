@@ -1,4 +1,4 @@
-package catalog
+package value
 
 import (
 	"errors"
@@ -8,25 +8,27 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
+
+	"postern/service/catalog"
 )
 
 // types is one of every kind.
-func types() map[string]*Column {
-	base := func(name string) *Type { return &Type{Name: name, Kind: Base} }
-	columns := map[string]*Column{}
+func types() map[string]*catalog.Column {
+	base := func(name string) *catalog.Type { return &catalog.Type{Name: name, Kind: catalog.Base} }
+	columns := map[string]*catalog.Column{}
 	for name := range scalars {
-		columns[name] = &Column{Name: name, TypeName: name, Type: base(name), Modifier: -1}
+		columns[name] = &catalog.Column{Name: name, TypeName: name, Type: base(name), Modifier: -1}
 	}
-	address := &Type{Name: "address", Kind: Composite, Fields: []Field{{"street", base("text")}, {"number", base("int4")}, {"tags", &Type{Kind: Array, Of: base("text")}}}}
-	int4range := &Type{Name: "int4range", Kind: Range, Of: base("int4")}
-	for name, t := range map[string]*Type{
-		"text": base("text"), "mood": {Name: "mood", Kind: Enum, Labels: []string{"sad", "happy"}},
-		"texts": {Kind: Array, Of: base("text")}, "jsons": {Kind: Array, Of: base("jsonb")}, "boxes": {Kind: Array, Of: base("box")},
-		"address": address, "addresses": {Kind: Array, Of: address}, "int4range": int4range, "int4multirange": {Kind: Multirange, Of: int4range},
+	address := &catalog.Type{Name: "address", Kind: catalog.Composite, Fields: []catalog.Field{{Name: "street", Type: base("text")}, {Name: "number", Type: base("int4")}, {Name: "tags", Type: &catalog.Type{Kind: catalog.Array, Of: base("text")}}}}
+	int4range := &catalog.Type{Name: "int4range", Kind: catalog.Range, Of: base("int4")}
+	for name, t := range map[string]*catalog.Type{
+		"text": base("text"), "mood": {Name: "mood", Kind: catalog.Enum, Labels: []string{"sad", "happy"}},
+		"texts": {Kind: catalog.Array, Of: base("text")}, "jsons": {Kind: catalog.Array, Of: base("jsonb")}, "boxes": {Kind: catalog.Array, Of: base("box")},
+		"address": address, "addresses": {Kind: catalog.Array, Of: address}, "int4range": int4range, "int4multirange": {Kind: catalog.Multirange, Of: int4range},
 	} {
-		columns[name] = &Column{Name: name, TypeName: name, Type: t, Modifier: -1}
+		columns[name] = &catalog.Column{Name: name, TypeName: name, Type: t, Modifier: -1}
 	}
-	columns["varchar"] = &Column{Name: "varchar", TypeName: "varchar(3)", Type: base("varchar"), Modifier: 7}
+	columns["varchar"] = &catalog.Column{Name: "varchar", TypeName: "varchar(3)", Type: base("varchar"), Modifier: 7}
 	return columns
 }
 
@@ -40,7 +42,7 @@ func FuzzConvert(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	columns := types()
-	table := &Table{Schema: "public", Name: "t"}
+	table := &catalog.Table{Schema: "public", Name: "t"}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		value := jsontext.Value(body)
 		if !value.IsValid() {
@@ -48,7 +50,7 @@ func FuzzConvert(f *testing.F) {
 		}
 		_ = value.Compact()
 		for name, column := range columns {
-			text, err := table.Convert(column, value)
+			text, err := Convert(table, column, value)
 			var unfit *Unfit
 			switch {
 			case err != nil:
