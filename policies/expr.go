@@ -15,10 +15,7 @@ import (
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
-	"cel.dev/cel-go/ext"
 	"cel.dev/cel-go/interpreter"
-
-	"postern/service/catalog"
 )
 
 const (
@@ -39,122 +36,12 @@ const (
 	interruptEvery = 10
 )
 
-// The names of the object types in expressions; those of rows are their tables'.
-const (
-	authType   = "auth"
-	sharedType = "operation"
-	sentSuffix = " as sent" // of a row's type where any column may be null
-)
-
 // expression is a CEL expression that was checked, and what it looks at.
 type expression struct {
 	program cel.Program
 	text    string
 	needs   needs
 	output  *types.Type
-}
-
-// needs is what an expression looks at.
-type needs struct {
-	new, old map[string]bool // columns; nil where it does not look at the row at all
-	newWhole bool            // all of them, as the row is handed on
-	oldWhole bool
-	data     bool
-	sent     map[string]bool // columns of data
-	lookup   bool
-	lookups  map[string]bool // by name
-}
-
-// scope is what expressions of one kind can see.
-type scope struct {
-	env   *cel.Env
-	table *catalog.Table // nil for rules over a whole transaction
-}
-
-// newScope declares the variables of an expression. Rows are typed by their
-// table, so that a misspelt column is an error when the policies are loaded.
-func newScope(table *catalog.Table) (scope, error) {
-	registry, err := types.NewRegistry()
-	if err != nil {
-		return scope{}, err
-	}
-	options := []cel.EnvOption{
-		cel.StdLib(), ext.Strings(), ext.Math(), functions(),
-		cel.CrossTypeNumericComparisons(true),
-		cel.CustomTypeProvider(&provider{Provider: registry, table: table}),
-		cel.Variable("auth", cel.ObjectType(authType)),
-		cel.Variable("now", cel.TimestampType),
-		cel.Variable("tx", cel.ListType(cel.ObjectType(sharedType))),
-	}
-	if table != nil {
-		row := cel.ObjectType(table.String())
-		options = append(options,
-			cel.Variable("op", cel.StringType), cel.Variable("id", cel.StringType), cel.Variable("metadata", cel.StringType),
-			cel.Variable("new", row), cel.Variable("old", row), cel.Variable("data", cel.ObjectType(table.String()+sentSuffix)),
-			cel.Variable("lookup", cel.MapType(cel.StringType, cel.DynType)))
-	}
-	env, err := cel.NewCustomEnv(options...)
-	return scope{env, table}, err
-}
-
-// provider adds the types of rows, of the user and of operations to CEL's own.
-type provider struct {
-	types.Provider
-	table *catalog.Table
-}
-
-var authFields = map[string]*types.Type{
-	"sub": types.StringType, "role": types.StringType, "issuer": types.StringType, "session_id": types.StringType,
-	"claims": types.NewMapType(types.StringType, types.DynType),
-}
-
-var operationFields = map[string]*types.Type{
-	"op": types.StringType, "table": types.StringType, "id": types.StringType, "metadata": types.StringType,
-	"data": types.NewMapType(types.StringType, types.DynType),
-}
-
-func (p *provider) fields(name string) map[string]*types.Type {
-	switch {
-	case name == authType:
-		return authFields
-	case name == sharedType:
-		return operationFields
-	case p.table != nil && (name == p.table.String() || name == p.table.String()+sentSuffix):
-		fields := make(map[string]*types.Type, len(p.table.Columns))
-		for i := range p.table.Columns {
-			c := p.table.Columns[i]
-			c.NotNull = c.NotNull && name == p.table.String()
-			fields[c.Name] = columnType(&c)
-		}
-		return fields
-	}
-	return nil
-}
-
-// FindStructType implements types.Provider, as the next two do.
-func (p *provider) FindStructType(name string) (*types.Type, bool) {
-	if p.fields(name) != nil {
-		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
-	}
-	return p.Provider.FindStructType(name)
-}
-
-// FindStructFieldNames lists a type's fields.
-func (p *provider) FindStructFieldNames(name string) ([]string, bool) {
-	if fields := p.fields(name); fields != nil {
-		return sortedKeys(fields), true
-	}
-	return p.Provider.FindStructFieldNames(name)
-}
-
-// FindStructFieldType finds a field. Rows are maps when an expression runs, so
-// nothing has to say how to get at it.
-func (p *provider) FindStructFieldType(name, field string) (*types.FieldType, bool) {
-	if fields := p.fields(name); fields != nil {
-		t, ok := fields[field]
-		return &types.FieldType{Type: t}, ok
-	}
-	return p.Provider.FindStructFieldType(name, field)
 }
 
 // compile checks an expression of which something is expected; nil is anything.
@@ -284,92 +171,6 @@ func (costs) EstimateSize(checker.AstNode) *checker.SizeEstimate {
 
 func (costs) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
 	return nil
-}
-
-// find walks the expression.
-func (n *needs) find(e celast.Expr) {
-	switch e.Kind() {
-	case celast.IdentKind:
-		switch e.AsIdent() {
-		case "new":
-			n.newWhole, n.new = true, touched(n.new)
-		case "old":
-			n.oldWhole, n.old = true, touched(n.old)
-		case "data":
-			n.data = true
-		case "lookup":
-			n.lookup = true
-		}
-	case celast.SelectKind:
-		field, operand := e.AsSelect().FieldName(), e.AsSelect().Operand()
-		switch {
-		case operand.Kind() == celast.IdentKind && operand.AsIdent() == "new":
-			n.new = touched(n.new, field)
-		case operand.Kind() == celast.IdentKind && operand.AsIdent() == "old":
-			n.old = touched(n.old, field)
-		case operand.Kind() == celast.IdentKind && operand.AsIdent() == "data":
-			n.data, n.sent = true, touched(n.sent, field)
-		case operand.Kind() == celast.IdentKind && operand.AsIdent() == "lookup":
-			n.lookup, n.lookups = true, touched(n.lookups, field)
-		default:
-			n.find(operand)
-		}
-	case celast.CallKind:
-		n.findCall(e.AsCall())
-	case celast.ListKind:
-		for _, element := range e.AsList().Elements() {
-			n.find(element)
-		}
-	case celast.MapKind:
-		for _, entry := range e.AsMap().Entries() {
-			n.find(entry.AsMapEntry().Key())
-			n.find(entry.AsMapEntry().Value())
-		}
-	case celast.ComprehensionKind:
-		c := e.AsComprehension()
-		for _, part := range []celast.Expr{c.IterRange(), c.AccuInit(), c.LoopCondition(), c.LoopStep(), c.Result()} {
-			n.find(part)
-		}
-	}
-}
-
-func (n *needs) findCall(call celast.CallExpr) {
-	args := call.Args()
-	if call.IsMemberFunction() {
-		args = append([]celast.Expr{call.Target()}, args...)
-	}
-	if call.FunctionName() == operators.Index && args[0].Kind() == celast.IdentKind && args[0].AsIdent() == "lookup" && args[1].Kind() == celast.LiteralKind {
-		if name, ok := args[1].AsLiteral().(types.String); ok {
-			n.lookup, n.lookups = true, touched(n.lookups, string(name))
-		}
-	}
-	// old == null asks only whether the row is there.
-	if f := call.FunctionName(); (f == operators.Equals || f == operators.NotEquals) && slices.ContainsFunc(args, isNull) {
-		args = slices.DeleteFunc(slices.Clone(args), func(a celast.Expr) bool {
-			if a.Kind() != celast.IdentKind || a.AsIdent() != "old" {
-				return false
-			}
-			n.old = touched(n.old)
-			return true
-		})
-	}
-	for _, arg := range args {
-		n.find(arg)
-	}
-}
-
-func isNull(e celast.Expr) bool {
-	return e.Kind() == celast.LiteralKind && e.AsLiteral() == types.NullValue
-}
-
-func touched(columns map[string]bool, more ...string) map[string]bool {
-	if columns == nil {
-		columns = map[string]bool{}
-	}
-	for _, column := range more {
-		columns[column] = true
-	}
-	return columns
 }
 
 // eval runs the expression. Where the request's time is up the error is that of

@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -60,36 +58,6 @@ func (p Parameter) Typed(parameter string) string {
 
 // Of is the column of a row of the parameter's table.
 func (p Parameter) Of(row string) string { return row + "." + p.column.SQL() }
-
-// CheckLookups has every lookup prepared, and lists those that cannot be.
-func (s *Set) CheckLookups(prepare func(*Lookup) error) error {
-	var problems []error
-	for _, name := range sortedKeys(s.tables) {
-		for _, rule := range s.tables[name].Rules {
-			for _, l := range rule.Lookups {
-				if err := prepare(l); err != nil {
-					problems = append(problems, rule.place.in("lookup", l.Name).problem("%v", err))
-				}
-			}
-		}
-	}
-	return errors.Join(inOrder(problems)...)
-}
-
-// String counts what the set has.
-func (s *Set) String() string {
-	rules := len(s.transaction) + len(s.code)
-	for _, t := range s.tables {
-		rules += len(t.Rules)
-	}
-	count := func(n int, what string) string {
-		if n == 1 {
-			return "1 " + what
-		}
-		return fmt.Sprintf("%d %ss", n, what)
-	}
-	return count(len(s.tables), "table") + ", " + count(rules, "rule")
-}
 
 // The parts of SQL that matter here, each at the start of what is left. See
 // https://www.postgresql.org/docs/current/sql-syntax-lexical.html.

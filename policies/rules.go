@@ -73,18 +73,6 @@ func (r *Rule) NeedsStored(known func(column string) bool) bool {
 	return slices.ContainsFunc(r.expressions(), func(e *expression) bool { return e.needsStored(known) })
 }
 
-func (e *expression) needsStored(known func(column string) bool) bool {
-	if e.needs.old != nil || e.needs.newWhole {
-		return true
-	}
-	for column := range e.needs.new {
-		if !known(column) {
-			return true
-		}
-	}
-	return false
-}
-
 func (r *Rule) expressions() []*expression {
 	list := []*expression{r.check}
 	if r.when != nil {
@@ -216,17 +204,6 @@ func failed(rule string, err error) error {
 }
 
 func (r *Rule) failed(err error) error { return failed(r.place.position()+" "+r.Name, err) }
-
-// Transaction decides the rules over a whole transaction.
-func (s *Set) Transaction(ctx context.Context, shared *Shared) (*upload.Rejection, error) {
-	shared.trace = traceOf(ctx)
-	for _, r := range s.transaction {
-		if rejection, err := r.Check(ctx, &Input{Operation: -1, Shared: shared}); rejection != nil || err != nil {
-			return rejection, err
-		}
-	}
-	return nil, nil
-}
 
 var codeForm = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,63}$`)
 
