@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"postern/policies"
 	"postern/service/identity"
 	"postern/service/upload"
 )
@@ -80,8 +81,9 @@ tables:
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			set, start := compile(t, test.yaml), time.Now()
+			var limiter policies.RateLimiter
 			for i, s := range test.sent {
-				wait := set.Wait(identity.Identity{Subject: s.user}, puts(s.tables...), [32]byte{s.digest}, start.Add(s.at))
+				wait := limiter.Wait(set, identity.Identity{Subject: s.user}, puts(s.tables...), [32]byte{s.digest}, start.Add(s.at))
 				require.InDelta(t, s.wait, wait, float64(time.Microsecond), "transaction %d waits %s", i, wait)
 			}
 		})
@@ -94,12 +96,13 @@ func TestRateInParallel(t *testing.T) {
 	t.Parallel()
 	set, now := compile(t, "rate: {most: 100, per: 100h}\ntables: {lists: {allow: all}}"), time.Now()
 	who := identity.Identity{Subject: "ann"}
+	var limiter policies.RateLimiter
 	var taken atomic.Int64
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
 			for range 500 {
-				if set.Wait(who, puts("lists"), [32]byte{}, now) == 0 {
+				if limiter.Wait(set, who, puts("lists"), [32]byte{}, now) == 0 {
 					taken.Add(1)
 				}
 			}
@@ -107,18 +110,38 @@ func TestRateInParallel(t *testing.T) {
 	}
 	all.Wait()
 	require.EqualValues(t, 100, taken.Load())
-	require.InDelta(t, time.Hour, set.Wait(who, puts("lists"), [32]byte{}, now), float64(time.Microsecond))
+	require.InDelta(t, time.Hour, limiter.Wait(set, who, puts("lists"), [32]byte{}, now), float64(time.Microsecond))
 }
 
 // TestRateForgets is that what a rate remembers has a bound.
 func TestRateForgets(t *testing.T) {
 	t.Parallel()
 	set, now := compile(t, "rate: {most: 1, per: 1h}\ntables: {lists: {allow: all}}"), time.Now()
+	var limiter policies.RateLimiter
 	charge := func(n int) time.Duration {
-		return set.Wait(identity.Identity{Subject: fmt.Sprint(n)}, puts("lists"), [32]byte{1, byte(n), byte(n >> 8), byte(n >> 16)}, now)
+		return limiter.Wait(set, identity.Identity{Subject: fmt.Sprint(n)}, puts("lists"), [32]byte{1, byte(n), byte(n >> 8), byte(n >> 16)}, now)
 	}
 	for n := range 30_000 {
 		require.Zero(t, charge(n))
 	}
 	require.Zero(t, charge(29_999), "it is still known")
+}
+
+// TestRateOfASetBefore has requests under the set before go on while a new set is in
+// force.
+func TestRateOfASetBefore(t *testing.T) {
+	t.Parallel()
+	const yaml = "rate: {most: 2, per: 2h}\ntables: {lists: {allow: all}}"
+	before, after, now := compile(t, yaml), compile(t, yaml), time.Now()
+	who := identity.Identity{Subject: "ann"}
+	var limiter policies.RateLimiter
+	for i, step := range []struct {
+		set  *policies.Set
+		wait time.Duration
+	}{
+		{before, 0}, {before, 0}, {before, time.Hour},
+		{after, 0}, {before, time.Hour}, {after, 0}, {after, time.Hour},
+	} {
+		require.Equal(t, step.wait, limiter.Wait(step.set, who, puts("lists"), [32]byte{}, now), "step %d", i)
+	}
 }

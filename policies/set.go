@@ -10,8 +10,7 @@ import (
 )
 
 // Set is a folder of policies, compiled against the tables of a database. It does
-// not change, but for what Wait takes out of its users' allowances, and may be
-// shared.
+// not change and may be shared.
 type Set struct {
 	SHA256 string
 
@@ -22,7 +21,6 @@ type Set struct {
 	code        []CodeRule
 	rate        *Rate
 	rated       bool // some table has a rate, or all together have
-	charges     charges
 }
 
 // Decide finds the policy for an operation, or the reason why there is none that

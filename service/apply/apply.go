@@ -41,6 +41,7 @@ type Applier struct {
 	OnReject OnReject
 
 	patience *patience
+	rates    policies.RateLimiter
 }
 
 // New is an Applier that has seen no failures yet.
@@ -172,7 +173,7 @@ func (s *sender) limited(transactions []*transaction) []*transaction {
 		if t.Digest.Receipt {
 			digest = t.Digest.Sum
 		}
-		if wait := s.set.Wait(s.who, t.Transaction, digest, now); wait > 0 {
+		if wait := s.rates.Wait(s.set, s.who, t.Transaction, digest, now); wait > 0 {
 			t.result = &upload.Result{Status: upload.RetryableError, Message: "that was a lot at once; the rest will be accepted a little later", RetryAfterMS: int(wait.Milliseconds()) + 1}
 			return transactions[:i]
 		}
