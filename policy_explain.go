@@ -143,10 +143,10 @@ type explainer struct {
 func (x *explainer) explain(ctx context.Context, i int, t upload.Transaction) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	said := map[int][]policies.Said{}
-	notes, err := x.decide(policies.WithTrace(ctx, func(s policies.Said) {
+	said := map[int][]policies.TraceEntry{}
+	notes, err := x.decide(policies.WithTrace(ctx, func(s policies.TraceEntry) {
 		// What is said again, because it was tried again, counts.
-		said[s.Operation] = append(slices.DeleteFunc(said[s.Operation], func(other policies.Said) bool { return other.Position == s.Position }), s)
+		said[s.Operation] = append(slices.DeleteFunc(said[s.Operation], func(other policies.TraceEntry) bool { return other.Position == s.Position }), s)
 	}), t)
 	fmt.Fprintf(x.out, "transaction %d, as %s\n", i, x.who.Subject)
 	policytest.Rules(x.out, said[-1])
@@ -181,19 +181,19 @@ func (x *explainer) explain(ctx context.Context, i int, t upload.Transaction) er
 }
 
 // others are the rules that were not asked about an operation.
-func (x *explainer) others(op upload.Operation, said []policies.Said) {
+func (x *explainer) others(op upload.Operation, said []policies.TraceEntry) {
 	table, _ := x.set.Decide(op)
 	if table == nil {
 		return
 	}
 	for _, rule := range table.Rules {
-		if slices.ContainsFunc(said, func(s policies.Said) bool { return s.Position == rule.Position() }) {
+		if slices.ContainsFunc(said, func(s policies.TraceEntry) bool { return s.Position == rule.Position() }) {
 			continue
 		}
 		why := "it did not come to that"
-		if !rule.On(op.Op) {
+		if !rule.AppliesTo(op.Op) {
 			var ops []string
-			for _, op := range rule.Ops() {
+			for _, op := range rule.Operations() {
 				ops = append(ops, strings.ToLower(string(op)))
 			}
 			why = "it is for " + strings.Join(ops, ", ")

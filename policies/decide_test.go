@@ -21,9 +21,9 @@ tables:
 	for _, test := range []struct{ table, refused string }{
 		{"things", ""},
 		{"members", ""},
-		{"lists", `the policy of table "lists" does not allow PATCH`},
-		{"todos", `table "todos" is open to clients as "stuff" and "things"`},
-		{"changes", `table "changes" keeps the history of "things", and is not open to clients`},
+		{"lists", `PATCH is not allowed on table "lists": its policy allows PUT`},
+		{"todos", `writes to table "todos" are not allowed under that name: clients know it as "stuff" and "things"`},
+		{"changes", `writes to table "changes" are not allowed: it keeps the history of "things"`},
 	} {
 		_, rejection := set.Decide(upload.Operation{Op: upload.Patch, Table: test.table})
 		if test.refused == "" {
@@ -47,7 +47,7 @@ tables:
 	_, rejection := set.Decide(upload.Operation{Op: upload.Put, Table: "log"})
 	require.Nil(t, rejection)
 	_, rejection = set.Decide(upload.Operation{Op: upload.Put, Table: "changes"})
-	require.Equal(t, `table "changes" is open to clients as "log"`, rejection.Message)
+	require.Equal(t, `writes to table "changes" are not allowed under that name: clients know it as "log"`, rejection.Message)
 }
 
 func TestMissingGrants(t *testing.T) {

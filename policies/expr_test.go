@@ -40,10 +40,10 @@ func TestTimeIsUp(t *testing.T) {
 		set := compile(t, "tables: {todos: {allow: all}}\ntransaction:\n  rules:\n    - {name: r, check: \""+check+"\", code: NO, message: No}\n")
 		for _, asked := range []int{0, 1} {
 			operations := slices.Repeat([]upload.Operation{sent("title", `"t"`)}, 100)
-			rejection, err := set.Transaction(&over{t.Context(), asked}, &policies.Shared{Tx: operations})
+			rejection, err := set.Transaction(&over{t.Context(), asked}, &policies.TransactionInput{Tx: operations})
 			require.Nil(t, rejection, check)
 			require.ErrorIs(t, err, context.DeadlineExceeded, check)
-			var failed *policies.Failed
+			var failed *policies.RuleError
 			require.NotErrorAs(t, err, &failed, check)
 		}
 	}
@@ -56,14 +56,14 @@ func TestSteps(t *testing.T) {
 	long := func(operations int) []upload.Operation {
 		return append([]upload.Operation{sent("title", `"`+strings.Repeat("a", 1<<20)+`"`)}, slices.Repeat([]upload.Operation{sent("note", `"n"`)}, operations)...)
 	}
-	var failed *policies.Failed
+	var failed *policies.RuleError
 	for _, check := range []string{"tx.all(o, !tx[0].data.title.contains('bbbbbbbbbb'))", "tx.all(o, isUrl(tx[0].data.title) || true)", "tx.exists(o, tx[0].data.title.contains('bbbbbbbbbb')) || true"} {
 		_, err := ask(t, check, long(100)...)
 		require.ErrorAs(t, err, &failed, check)
 		require.ErrorContains(t, err, "it takes more than 5000000 steps", check)
 	}
 	set := compile(t, "tables: {todos: {allow: all}}\ntransaction:\n  rules:\n    - {name: r, check: \"tx.all(o, !tx[0].data.title.contains('bbbbbbbbbb'))\", code: NO, message: No}\n")
-	shared := &policies.Shared{Now: time.Now(), Tx: long(40)}
+	shared := &policies.TransactionInput{Now: time.Now(), Tx: long(40)}
 	var err error
 	for range 100 {
 		if _, err = set.Transaction(t.Context(), shared); err != nil {

@@ -9,36 +9,36 @@ import (
 	"postern/service/upload"
 )
 
-// MissingGrants lists what the policies open to clients and the database keeps
-// from a role, each with the statement that grants it.
-func (s *Set) MissingGrants(snapshot *catalog.Snapshot, role string) (missing []string) {
+// MissingGrants lists the statements that grant a role what the policies open to
+// clients and the database does not allow.
+func (s *Set) MissingGrants(snapshot *catalog.Snapshot, role string) (statements []string) {
 	for _, name := range sortedKeys(s.tables) {
 		policy := s.tables[name]
 		table := snapshot.Table(policy.Schema, policy.Name)
 		if table == nil {
 			continue
 		}
-		var wanted []string
+		var missing []string
 		for _, op := range policy.allow {
 			for _, privilege := range policy.privileges(op) {
-				if !slices.Contains(table.Grants[role], privilege) && !slices.Contains(wanted, privilege) {
-					wanted = append(wanted, privilege)
+				if !slices.Contains(table.Grants[role], privilege) && !slices.Contains(missing, privilege) {
+					missing = append(missing, privilege)
 				}
 			}
 		}
-		if wanted != nil {
-			missing = append(missing, fmt.Sprintf("grant %s on %s to %s", strings.Join(wanted, ", "), table.SQL(), role))
+		if missing != nil {
+			statements = append(statements, fmt.Sprintf("grant %s on %s to %s", strings.Join(missing, ", "), table.SQL(), role))
 		}
 	}
-	return missing
+	return statements
 }
 
-// privileges are those that an operation takes. A row that is only inserted need
-// not be read, unless a rule looks at it.
+// privileges returns those that an operation needs. An insert reads the row only if
+// a rule looks at it.
 func (t *Table) privileges(op upload.Op) []string {
 	ofRow := func(p Parameter) bool { return p.From == "new" || p.From == "old" }
 	reads := func(r *Rule) bool {
-		return r.On(op) && (r.LooksAtOld() || r.LooksAtNew() || slices.ContainsFunc(r.Lookups, func(l *Lookup) bool { return l.Asks(ofRow) }))
+		return r.AppliesTo(op) && (r.LooksAtOld() || r.LooksAtNew() || slices.ContainsFunc(r.Lookups, func(l *Lookup) bool { return l.HasParameter(ofRow) }))
 	}
 	switch {
 	case op == upload.Put && t.Put == Insert && !slices.ContainsFunc(t.Rules, reads):

@@ -10,8 +10,8 @@ import (
 
 // needs is what an expression looks at.
 type needs struct {
-	new, old map[string]bool // columns; nil where it does not look at the row at all
-	newWhole bool            // all of them, as the row is handed on
+	new, old map[string]bool // columns; nil if it does not look at the row at all
+	newWhole bool            // it uses the row itself, and so may look at any column
 	oldWhole bool
 	data     bool
 	sent     map[string]bool // columns of data
@@ -19,15 +19,15 @@ type needs struct {
 	lookups  map[string]bool // by name
 }
 
-// find walks the expression.
+// find adds what an expression looks at.
 func (n *needs) find(e celast.Expr) {
 	switch e.Kind() {
 	case celast.IdentKind:
 		switch e.AsIdent() {
 		case "new":
-			n.newWhole, n.new = true, touched(n.new)
+			n.newWhole, n.new = true, with(n.new)
 		case "old":
-			n.oldWhole, n.old = true, touched(n.old)
+			n.oldWhole, n.old = true, with(n.old)
 		case "data":
 			n.data = true
 		case "lookup":
@@ -36,14 +36,14 @@ func (n *needs) find(e celast.Expr) {
 	case celast.SelectKind:
 		field, operand := e.AsSelect().FieldName(), e.AsSelect().Operand()
 		switch {
-		case operand.Kind() == celast.IdentKind && operand.AsIdent() == "new":
-			n.new = touched(n.new, field)
-		case operand.Kind() == celast.IdentKind && operand.AsIdent() == "old":
-			n.old = touched(n.old, field)
-		case operand.Kind() == celast.IdentKind && operand.AsIdent() == "data":
-			n.data, n.sent = true, touched(n.sent, field)
-		case operand.Kind() == celast.IdentKind && operand.AsIdent() == "lookup":
-			n.lookup, n.lookups = true, touched(n.lookups, field)
+		case isVariable(operand, "new"):
+			n.new = with(n.new, field)
+		case isVariable(operand, "old"):
+			n.old = with(n.old, field)
+		case isVariable(operand, "data"):
+			n.data, n.sent = true, with(n.sent, field)
+		case isVariable(operand, "lookup"):
+			n.lookup, n.lookups = true, with(n.lookups, field)
 		default:
 			n.find(operand)
 		}
@@ -71,18 +71,18 @@ func (n *needs) findCall(call celast.CallExpr) {
 	if call.IsMemberFunction() {
 		args = append([]celast.Expr{call.Target()}, args...)
 	}
-	if call.FunctionName() == operators.Index && args[0].Kind() == celast.IdentKind && args[0].AsIdent() == "lookup" && args[1].Kind() == celast.LiteralKind {
+	if call.FunctionName() == operators.Index && isVariable(args[0], "lookup") && args[1].Kind() == celast.LiteralKind {
 		if name, ok := args[1].AsLiteral().(types.String); ok {
-			n.lookup, n.lookups = true, touched(n.lookups, string(name))
+			n.lookup, n.lookups = true, with(n.lookups, string(name))
 		}
 	}
-	// old == null asks only whether the row is there.
+	// old == null needs to know only whether the row exists.
 	if f := call.FunctionName(); (f == operators.Equals || f == operators.NotEquals) && slices.ContainsFunc(args, isNull) {
 		args = slices.DeleteFunc(slices.Clone(args), func(a celast.Expr) bool {
-			if a.Kind() != celast.IdentKind || a.AsIdent() != "old" {
+			if !isVariable(a, "old") {
 				return false
 			}
-			n.old = touched(n.old)
+			n.old = with(n.old)
 			return true
 		})
 	}
@@ -91,11 +91,30 @@ func (n *needs) findCall(call celast.CallExpr) {
 	}
 }
 
+// addColumns adds the columns and the lookups that another expression names.
+func (n *needs) addColumns(other needs) {
+	n.lookup = n.lookup || other.lookup
+	for column := range other.new {
+		n.new = with(n.new, column)
+	}
+	for column := range other.old {
+		n.old = with(n.old, column)
+	}
+	for column := range other.sent {
+		n.sent = with(n.sent, column)
+	}
+}
+
+func isVariable(e celast.Expr, name string) bool {
+	return e.Kind() == celast.IdentKind && e.AsIdent() == name
+}
+
 func isNull(e celast.Expr) bool {
 	return e.Kind() == celast.LiteralKind && e.AsLiteral() == types.NullValue
 }
 
-func touched(columns map[string]bool, more ...string) map[string]bool {
+// with adds to a set of columns, which may be nil; the result never is.
+func with(columns map[string]bool, more ...string) map[string]bool {
 	if columns == nil {
 		columns = map[string]bool{}
 	}
@@ -105,6 +124,8 @@ func touched(columns map[string]bool, more ...string) map[string]bool {
 	return columns
 }
 
+// needsStored reports whether the expression needs the stored row. known says which
+// columns of the new row are known without it.
 func (e *expression) needsStored(known func(column string) bool) bool {
 	if e.needs.old != nil || e.needs.newWhole {
 		return true

@@ -8,14 +8,14 @@ import (
 	"postern/service/catalog"
 )
 
-// The names of the object types in expressions; those of rows are their tables'.
+// The names of the object types in expressions. A row's type has its table's name.
 const (
-	authType   = "auth"
-	sharedType = "operation"
-	sentSuffix = " as sent" // of a row's type where any column may be null
+	authType      = "auth"
+	operationType = "operation"
+	sentSuffix    = " as sent" // of the type of data, in which any column may be null
 )
 
-// scope is what expressions of one kind can see.
+// scope is the variables and types that an expression can use.
 type scope struct {
 	env   *cel.Env
 	table *catalog.Table // nil for rules over a whole transaction
@@ -34,7 +34,7 @@ func newScope(table *catalog.Table) (scope, error) {
 		cel.CustomTypeProvider(&provider{Provider: registry, table: table}),
 		cel.Variable("auth", cel.ObjectType(authType)),
 		cel.Variable("now", cel.TimestampType),
-		cel.Variable("tx", cel.ListType(cel.ObjectType(sharedType))),
+		cel.Variable("tx", cel.ListType(cel.ObjectType(operationType))),
 	}
 	if table != nil {
 		row := cel.ObjectType(table.String())
@@ -67,7 +67,7 @@ func (p *provider) fields(name string) map[string]*types.Type {
 	switch {
 	case name == authType:
 		return authFields
-	case name == sharedType:
+	case name == operationType:
 		return operationFields
 	case p.table != nil && (name == p.table.String() || name == p.table.String()+sentSuffix):
 		fields := make(map[string]*types.Type, len(p.table.Columns))
@@ -81,7 +81,7 @@ func (p *provider) fields(name string) map[string]*types.Type {
 	return nil
 }
 
-// FindStructType implements types.Provider, as the next two do.
+// FindStructType implements types.Provider.
 func (p *provider) FindStructType(name string) (*types.Type, bool) {
 	if p.fields(name) != nil {
 		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
@@ -89,7 +89,7 @@ func (p *provider) FindStructType(name string) (*types.Type, bool) {
 	return p.Provider.FindStructType(name)
 }
 
-// FindStructFieldNames lists a type's fields.
+// FindStructFieldNames implements types.Provider.
 func (p *provider) FindStructFieldNames(name string) ([]string, bool) {
 	if fields := p.fields(name); fields != nil {
 		return sortedKeys(fields), true
@@ -97,8 +97,8 @@ func (p *provider) FindStructFieldNames(name string) ([]string, bool) {
 	return p.Provider.FindStructFieldNames(name)
 }
 
-// FindStructFieldType finds a field. Rows are maps when an expression runs, so
-// nothing has to say how to get at it.
+// FindStructFieldType implements types.Provider. It returns no accessors, because
+// rows are maps when an expression is evaluated.
 func (p *provider) FindStructFieldType(name, field string) (*types.FieldType, bool) {
 	if fields := p.fields(name); fields != nil {
 		t, ok := fields[field]

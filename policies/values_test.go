@@ -19,7 +19,7 @@ func ask(t testing.TB, check string, operations ...upload.Operation) (bool, erro
 	t.Helper()
 	set := compile(t, "tables: {todos: {allow: all}}\ntransaction:\n  rules:\n    - {name: r, check: \""+check+"\", code: NO, message: No}\n")
 	who := identity.Identity{Subject: "u", Claims: []byte(`{"large": 1e400}`)}
-	rejection, err := set.Transaction(t.Context(), &policies.Shared{Who: who, Now: time.Now(), Tx: operations})
+	rejection, err := set.Transaction(t.Context(), &policies.TransactionInput{Who: who, Now: time.Now(), Tx: operations})
 	return rejection == nil, err
 }
 
@@ -41,7 +41,7 @@ func TestBeyondCEL(t *testing.T) {
 		require.Equal(t, want, yes, check)
 	}
 	_, err := ask(t, "tx.all(o, !has(o.data.price) || o.data.price <= 100)", sent("price", "{"))
-	var failed *policies.Failed
+	var failed *policies.RuleError
 	require.ErrorAs(t, err, &failed)
 
 	row, err := policies.RowFromJSON([]byte(`{"large":-1e400,"whole":7,"nested":{"a":1e999}}`))

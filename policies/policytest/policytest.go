@@ -42,7 +42,7 @@ type Result struct {
 	Line     int      // in its file
 	Failures []string // none: it passed
 	Outcome  string   // in one line
-	Said     []policies.Said
+	Said     []policies.TraceEntry
 	Effects  []apply.Effect
 	Notes    []string // what was left out of account
 	Took     time.Duration

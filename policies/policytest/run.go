@@ -44,7 +44,7 @@ func (s *suite) run(ctx context.Context, t *test, set *policies.Set, snapshot *c
 		fail("now: %v", err)
 		return result
 	}
-	ctx = policies.WithTrace(ctx, func(said policies.Said) { result.Said = append(result.Said, said) })
+	ctx = policies.WithTrace(ctx, func(said policies.TraceEntry) { result.Said = append(result.Said, said) })
 	decision, err := offline.Decide(ctx, who, now, transaction)
 	if decision != nil {
 		result.Notes, result.Effects = decision.Notes, decision.Effects

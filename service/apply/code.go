@@ -15,7 +15,7 @@ import (
 // of their own.
 func (s *sender) asksCode(transactions []*transaction) bool {
 	return slices.ContainsFunc(transactions, func(t *transaction) bool {
-		return t.Rejection == nil && len(s.set.Code(t.Transaction)) > 0
+		return t.Rejection == nil && len(s.set.CodeRules(t.Transaction)) > 0
 	})
 }
 
@@ -58,7 +58,7 @@ func (f *failure) ofClient(t *transaction) *failure {
 // askCode is the transaction as its rules in Go leave it. The one that was sent
 // stays as it is, should all this have to be done again.
 func (s *sender) askCode(ctx context.Context, conn *pgx.Conn, i int, t *transaction) (*transaction, *failure) {
-	rules := s.set.Code(t.Transaction)
+	rules := s.set.CodeRules(t.Transaction)
 	if len(rules) == 0 {
 		return t, nil
 	}
@@ -76,7 +76,7 @@ func (s *sender) askCode(ctx context.Context, conn *pgx.Conn, i int, t *transact
 			return failed(rejection, nil)
 		}
 		if err != nil {
-			return failed(nil, &policies.Failed{Rule: "rule " + r.Name, Err: err})
+			return failed(nil, &policies.RuleError{Rule: "rule " + r.Name, Err: err})
 		}
 	}
 	orders, rejection, err := p.plan(ctx, upload.Transaction{ID: t.Transaction.ID, Operations: tx.Operations})

@@ -33,7 +33,7 @@ func (b *builder) history() (returning, sql string) {
 	var columns []*catalog.Column
 	var rows []string
 	for _, m := range b.sent.Data {
-		changed := b.table.Column(b.policy.Column(m.Name))
+		changed := b.policy.Find(b.table, m.Name)
 		at := b.indexOf(changed)
 		if at < b.keys || b.isAssigned(changed) {
 			continue // it is the row's id, or the client has no say in it

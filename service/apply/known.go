@@ -16,7 +16,7 @@ import (
 // known are the values of the row as it will be, as far as they are sent or set
 // and Postgres keeps them as they are.
 func (w *write) known() policies.Row {
-	if w.sent.Op == upload.Delete || !w.policy.Evaluates() {
+	if w.sent.Op == upload.Delete || !w.policy.HasExpressions() {
 		return nil
 	}
 	row := make(policies.Row, len(w.columns))

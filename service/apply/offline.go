@@ -147,7 +147,7 @@ func (o *Offline) Holds(table, id, column string, want jsontext.Value) (why stri
 	if err != nil {
 		return "", err
 	}
-	c := w.table.Column(w.policy.Column(column))
+	c := w.policy.Find(w.table, column)
 	if c == nil {
 		return "", fmt.Errorf("%s has no column %q", w.table, column)
 	}
@@ -193,7 +193,7 @@ func (o *Offline) locate(table, id string) (*write, error) {
 
 func (o *Offline) fill(into row, w *write, columns []upload.Member) error {
 	for _, m := range columns {
-		c := w.table.Column(w.policy.Column(m.Name))
+		c := w.policy.Find(w.table, m.Name)
 		if c == nil {
 			return fmt.Errorf("%s has no column %q", w.table, m.Name)
 		}
@@ -220,7 +220,7 @@ func (o *Offline) fill(into row, w *write, columns []upload.Member) error {
 // after it see what it has made of the rows. The error is an *Undecidable, or
 // that of a rule that failed.
 func (o *Offline) Decide(ctx context.Context, who identity.Identity, now time.Time, t upload.Transaction) (*Decision, error) {
-	if code := o.set.Code(t); len(code) > 0 {
+	if code := o.set.CodeRules(t); len(code) > 0 {
 		return nil, &Undecidable{-1, "rule " + code[0].Name + " is in Go"}
 	}
 	p := planner{set: o.set, tables: o.tables, who: who, now: now}
@@ -277,7 +277,7 @@ func (o *Offline) run(ctx context.Context, now time.Time, p plan) (*Decision, er
 		if err != nil || rejection != nil {
 			if rejection != nil {
 				rejection.Operation = s.operation
-				rejection.ClientHandling = s.of.policy.Directed(rejection.Code)
+				rejection.ClientHandling = s.of.policy.ClientHandling(rejection.Code)
 			}
 			d.Rejection = rejection
 			return d, err
@@ -315,9 +315,9 @@ func (d *Decision) note(format string, args ...any) {
 
 // ask asks the rules of an operation about its row before and after.
 func (o *Offline) ask(ctx context.Context, v *verification, w *write, before, after row) (*upload.Rejection, error) {
-	v.in.Old = before.seen()
+	v.in.SetOld(before.seen())
 	if v.after != nil {
-		v.in.New = after.seen()
+		v.in.SetNew(after.seen())
 	}
 	found := map[*policies.Rule]map[string]policies.Row{}
 	for _, rule := range v.rules {

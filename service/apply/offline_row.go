@@ -44,7 +44,7 @@ func (w *write) stored(c *catalog.Column, text []byte) value {
 	seen, err := policies.FromText(c.Type, v.text)
 	if err == nil {
 		v.seen = seen
-	} else if sent, ok := w.in.Data[c.Name]; ok { // a structure
+	} else if sent, ok := w.in.Data()[c.Name]; ok { // a structure
 		v.seen = sent
 	}
 	return v

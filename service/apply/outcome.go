@@ -136,7 +136,7 @@ func lost(err error) bool {
 // rule that cannot be run on it, rather than trouble of a known kind that passes: connections, resources, locks, an
 // operator's doing, a defect.
 func unrecognised(err error) bool {
-	var failed *policies.Failed
+	var failed *policies.RuleError
 	if errors.As(err, &failed) {
 		return true
 	}

@@ -73,7 +73,7 @@ func (p *patience) failed(who identity.Identity, digest ledger.Digest, err error
 	state := ""
 	var (
 		pg   *pgconn.PgError
-		rule *policies.Failed
+		rule *policies.RuleError
 	)
 	switch {
 	case errors.As(err, &pg):

@@ -42,17 +42,17 @@ type planner struct {
 // why the transaction can never be applied as it stands; an error, that a rule
 // of the policies failed.
 func (p *planner) plan(ctx context.Context, t upload.Transaction) (plans, *upload.Rejection, error) {
-	shared := &policies.Shared{Who: p.who, Now: p.now, Tx: t.Operations}
+	shared := &policies.TransactionInput{Who: p.who, Now: p.now, Tx: t.Operations}
 	if rejection, err := p.set.Transaction(ctx, shared); rejection != nil || err != nil {
 		return nil, rejection, err
 	}
 	writes := make([]write, 0, len(t.Operations))
 	for i, op := range t.Operations {
-		w := write{operation: i, sent: op, who: p.who, in: policies.Input{Operation: i, Op: op.Op, ID: op.ID, Metadata: op.Metadata, Shared: shared}}
+		w := write{operation: i, sent: op, who: p.who, in: policies.Input{Operation: i, Op: op.Op, ID: op.ID, Metadata: op.Metadata, TransactionInput: shared}}
 		rejection, err := w.build(ctx, p.set, p.tables)
 		if rejection != nil {
 			rejection.Operation = i
-			rejection.ClientHandling = rejection.ClientHandling || w.policy != nil && w.policy.Directed(rejection.Code)
+			rejection.ClientHandling = rejection.ClientHandling || w.policy != nil && w.policy.ClientHandling(rejection.Code)
 		}
 		if rejection != nil || err != nil {
 			return nil, rejection, err

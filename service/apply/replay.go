@@ -125,7 +125,7 @@ func (s *sender) mayHold() bool {
 	if s.replay != nil {
 		return false
 	}
-	return s.set.Holds() || s.Ledger.MayHold()
+	return s.set.HasClientHandling() || s.Ledger.MayHold()
 }
 
 // ErrCannotRead says that a connection does not see every row of a table.

@@ -206,7 +206,7 @@ func (s *sender) directed(r *upload.Rejection, t upload.Transaction) bool {
 		return r.ClientHandling
 	}
 	table, _ := s.set.Decide(t.Operations[r.Operation])
-	return table != nil && table.Directed(r.Code)
+	return table != nil && table.ClientHandling(r.Code)
 }
 
 // retryable tells the client to come again, and the log why. A transaction that

@@ -214,7 +214,7 @@ func finish(pipeline *pgconn.Pipeline, s step) error {
 
 // works reports whether a transaction is to be applied, and does anything.
 func (s *sender) works(t *transaction) bool {
-	return t.Rejection == nil && (len(t.plan) > 0 || len(s.set.Code(t.Transaction)) > 0)
+	return t.Rejection == nil && (len(t.plan) > 0 || len(s.set.CodeRules(t.Transaction)) > 0)
 }
 
 // prologue is what comes before the operations.

@@ -58,7 +58,7 @@ func newVerification(w *write) *verification {
 	if len(w.rules) == 0 {
 		return nil
 	}
-	v := &verification{in: w.in, rules: w.rules, table: w.table, policy: w.policy, name: string(w.seen()), key: w.columns[:w.keys], values: w.values[:w.keys], sent: w.in.New}
+	v := &verification{in: w.in, rules: w.rules, table: w.table, policy: w.policy, name: string(w.seen()), key: w.columns[:w.keys], values: w.values[:w.keys], sent: w.in.New()}
 	var before, after []string
 	stored := w.judgesOld()            // whether the rules depend on the row as it was
 	ahead := w.sent.Op == upload.Patch // and on the row as it will be: a PATCH may find none
@@ -163,7 +163,7 @@ func (w *write) lookup(l *policies.Lookup) *query {
 		q.args = append(q.args, value)
 		return parameter(len(q.args))
 	}
-	old := l.Asks(func(p policies.Parameter) bool { return p.From == "old" })
+	old := l.HasParameter(func(p policies.Parameter) bool { return p.From == "old" })
 	q.sql = l.SQL(func(p policies.Parameter) string {
 		switch {
 		case p.From == "id":
@@ -187,10 +187,10 @@ func (w *write) lookup(l *policies.Lookup) *query {
 			return " from " + w.table.SQL() + " as t where " + strings.Join(conditions, " and ")
 		}
 		if p.From == "new" && slices.Contains(w.initial, column) {
-			return "(case when exists (select" + row() + ") then (select " + p.Of("t") + row() + ") else " + p.Typed(param(w.values[at])) + " end)"
+			return "(case when exists (select" + row() + ") then (select " + p.ColumnOf("t") + row() + ") else " + p.Typed(param(w.values[at])) + " end)"
 		}
 		q.late = q.late || p.From == "new" && !old && (at >= 0 || w.sent.Op == upload.Put && (column == nil || column.HasDefault || w.policy.Put == policies.Replace))
-		return "(select " + p.Of("t") + row() + ")"
+		return "(select " + p.ColumnOf("t") + row() + ")"
 	})
 	return q
 }
@@ -199,16 +199,18 @@ func (w *write) lookup(l *policies.Lookup) *query {
 func (v *verification) check(ctx context.Context) (*upload.Rejection, error) {
 	var err error
 	if v.before != nil {
-		if v.in.Old, err = v.before.result(); err != nil {
+		old, err := v.before.result()
+		if v.in.SetOld(old); err != nil {
 			return nil, err
 		}
 	}
 	if v.after != nil {
-		if v.in.New, err = v.after.result(); err != nil {
+		after, err := v.after.result()
+		if v.in.SetNew(after); err != nil {
 			return nil, err
 		}
-		if v.in.New == nil && (v.in.Op == upload.Put || v.in.Old != nil) {
-			v.in.New = v.unseen()
+		if v.in.New() == nil && (v.in.Op == upload.Put || v.in.Old() != nil) {
+			v.in.SetNew(v.unseen())
 		}
 	}
 	found := map[*policies.Rule]map[string]policies.Row{}
@@ -233,7 +235,7 @@ func (v *verification) unseen() policies.Row {
 			continue
 		}
 		row[c.Name] = types.NullValue
-		if was, ok := v.in.Old[c.Name]; ok {
+		if was, ok := v.in.Old()[c.Name]; ok {
 			row[c.Name] = was
 		}
 	}
@@ -252,14 +254,14 @@ func texts(values [][]byte) []string {
 // is nothing to ask where the operation touched no row, or one that its user may
 // not see.
 func (v *verification) ask(ctx context.Context, lookups map[*policies.Rule]map[string]policies.Row) (*upload.Rejection, error) {
-	if v.in.Op == upload.Delete && v.in.Old == nil || v.in.Op != upload.Delete && v.in.New == nil {
+	if v.in.Op == upload.Delete && v.in.Old() == nil || v.in.Op != upload.Delete && v.in.New() == nil {
 		return nil, nil
 	}
 	for _, rule := range v.rules {
 		v.in.Lookups = lookups[rule]
 		rejection, err := rule.Check(ctx, &v.in)
 		if rejection != nil {
-			rejection.ClientHandling = rejection.ClientHandling || v.policy.Directed(rejection.Code)
+			rejection.ClientHandling = rejection.ClientHandling || v.policy.ClientHandling(rejection.Code)
 		}
 		if rejection != nil || err != nil {
 			return rejection, err
@@ -286,7 +288,7 @@ func (q *query) result() (policies.Row, error) {
 	if q.lookup != nil {
 		row, err := policies.RowFromJSON(q.row[0])
 		if err != nil {
-			return nil, &policies.Failed{Rule: q.rule.Position() + " " + q.rule.Name, Err: fmt.Errorf("lookup %s: %w", q.lookup.Name, err)}
+			return nil, &policies.RuleError{Rule: q.rule.Position() + " " + q.rule.Name, Err: fmt.Errorf("lookup %s: %w", q.lookup.Name, err)}
 		}
 		return row, nil
 	}

@@ -39,7 +39,7 @@ func (w *write) build(ctx context.Context, set *policies.Set, tables *catalog.Sn
 	if rejection := w.locate(set, tables); rejection != nil {
 		return rejection, nil
 	}
-	if err := w.policy.Fits(w.table); err != nil {
+	if err := w.policy.CheckColumns(w.table); err != nil {
 		return nil, err
 	}
 	for _, step := range []func() *upload.Rejection{w.readData, w.readPrevious, w.own} {
@@ -104,13 +104,15 @@ func (w *write) readData() *upload.Rejection {
 	if w.sent.Op == upload.Delete {
 		return nil
 	}
-	w.in.Data = make(policies.Row, len(w.sent.Data))
+	w.in.SetData(make(policies.Row, len(w.sent.Data)))
 	for _, member := range w.sent.Data {
-		name := w.policy.Column(member.Name)
-		column := w.table.Column(name)
+		name, ok := w.policy.Column(member.Name)
+		column := w.policy.Find(w.table, member.Name)
 		switch {
 		case column == nil && w.policy.IgnoreUnknown:
 			continue
+		case !ok:
+			return mismatch("clients know column %q of table %s as %q: send it under that name", member.Name, w.table, w.policy.ClientName(member.Name))
 		case column == nil:
 			return mismatch("table %s has no column %q", w.table, name)
 		case column.Generated, column.Identity && w.indexOf(column) < 0:
@@ -158,7 +160,7 @@ func (w *write) receive(column *catalog.Column, value jsontext.Value) *upload.Re
 	} else if string(text) != string(w.values[at]) {
 		return invalid("%s.%s is part of the row's id and cannot be set to anything else", w.table, column.Name)
 	}
-	if !w.policy.Evaluates() {
+	if !w.policy.HasExpressions() {
 		return nil
 	}
 	seen, err := policies.FromText(column.Type, w.values[at])
@@ -168,7 +170,7 @@ func (w *write) receive(column *catalog.Column, value jsontext.Value) *upload.Re
 	if err != nil { // beyond what CEL can hold, so that looking at it fails
 		seen = types.NewErr("%s.%s: %w", w.table, column.Name, err)
 	}
-	w.in.Data[column.Name] = seen
+	w.in.Data()[column.Name] = seen
 	return nil
 }
 
@@ -178,7 +180,7 @@ func (w *write) readPrevious() *upload.Rejection {
 	}
 	w.previous = make(map[*catalog.Column][]byte, len(w.sent.Previous))
 	for _, member := range w.sent.Previous {
-		column := w.table.Column(w.policy.Column(member.Name))
+		column := w.policy.Find(w.table, member.Name)
 		if column == nil || column.Generated {
 			continue
 		}
@@ -231,13 +233,13 @@ func (w *write) own() *upload.Rejection {
 
 // assign sets what the policy sets.
 func (w *write) assign(ctx context.Context) (*upload.Rejection, error) {
-	w.in.New = w.known()
+	w.in.SetNew(w.known())
 	for i := range w.policy.Assignments {
 		a := &w.policy.Assignments[i]
 		column := w.table.Column(a.Column)
 		at := w.indexOf(column)
 		keeps := slices.Contains(w.policy.Immutable, a.Column)
-		if !a.Applies(w.sent.Op, at >= 0) || w.sent.Op == upload.Patch && (keeps || len(w.sent.Data) == 0) {
+		if !a.AppliesTo(w.sent.Op, at >= 0) || w.sent.Op == upload.Patch && (keeps || len(w.sent.Data) == 0) {
 			continue
 		}
 		value, err := a.Value(ctx, &w.in)
@@ -250,14 +252,14 @@ func (w *write) assign(ctx context.Context) (*upload.Rejection, error) {
 			return invalid("%s.%s is part of the row's id and cannot be set by the policy", w.table, column.Name), nil
 		}
 		w.assigned = append(w.assigned, column)
-		if w.sent.Op == upload.Put && (keeps || a.Fallback() && w.policy.Put != policies.Replace) {
+		if w.sent.Op == upload.Put && (keeps || a.IsDefault() && w.policy.Put != policies.Replace) {
 			w.initial = append(w.initial, column)
 		}
 		if rejection := w.set(column, value); rejection != nil {
 			return rejection, nil
 		}
 	}
-	w.in.New = w.known()
+	w.in.SetNew(w.known())
 	return nil, nil
 }
 
@@ -265,15 +267,15 @@ func (w *write) assign(ctx context.Context) (*upload.Rejection, error) {
 // for when the stored row is known.
 func (w *write) decide(ctx context.Context) (*upload.Rejection, error) {
 	known := func(column string) bool {
-		_, ok := w.in.New[column]
+		_, ok := w.in.New()[column]
 		return w.sent.Op == upload.Delete || ok && !w.depends(column)
 	}
 	for _, rule := range w.policy.Rules {
 		switch {
-		case !rule.On(w.sent.Op):
+		case !rule.AppliesTo(w.sent.Op):
 			continue
 		case rule.NeedsStored(known):
-			if !rule.NullWhereNotAllowed(w.table, &w.in) {
+			if !rule.LooksAtForbiddenNull(w.table, &w.in) {
 				if skips, err := rule.Skips(ctx, &w.in, known); skips || err != nil {
 					if err != nil {
 						return nil, err
@@ -283,7 +285,7 @@ func (w *write) decide(ctx context.Context) (*upload.Rejection, error) {
 			}
 			w.rules = append(w.rules, rule)
 			continue
-		case rule.NullWhereNotAllowed(w.table, &w.in):
+		case rule.LooksAtForbiddenNull(w.table, &w.in):
 			w.rules = append(w.rules, rule) // for the database to reject, unless a trigger fills it in
 			continue
 		}

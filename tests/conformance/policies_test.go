@@ -608,11 +608,11 @@ var sell = policies.CodeRule{
 			err := tx.DB.QueryRow(ctx, `update stock set qty = qty - $1 where item = $2 returning qty`, qty, item).Scan(&left)
 			switch {
 			case errors.Is(err, pgx.ErrNoRows):
-				return policies.Refuse("NO_SUCH_ITEM", "There is no such item", i)
+				return policies.NewRejection("NO_SUCH_ITEM", "There is no such item", i)
 			case err != nil:
 				return err
 			case left < 0:
-				return policies.Refuse("OUT_OF_STOCK", "There are not that many left", i)
+				return policies.NewRejection("OUT_OF_STOCK", "There are not that many left", i)
 			}
 			tx.Operations = append(tx.Operations, wire.Operation{Op: wire.Put, Table: "ledger", ID: op.ID + "-line", Data: []wire.Member{{Name: "note", Value: []byte(fmt.Sprintf(`"%d of %s"`, qty, item))}}})
 		}
