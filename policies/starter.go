@@ -98,12 +98,12 @@ func newStarter(t *catalog.Table, security []RowPolicy, role string) starter {
 	}
 	switch {
 	case len(t.PrimaryKey) == 0:
-		s.closed = "it has no primary key. Create one, or name the columns that identify a row with id:"
+		s.closed = "it has no primary key. Create one, or name the columns that identify a row with the key id"
 	case !slices.ContainsFunc(t.Grants[role], func(p string) bool { return p != "select" }):
 		s.closed = role + " has no grants to write to it"
 		s.remedy = fmt.Sprintf("grant select, insert, update, delete on %s to %s;", t.SQL(), role)
 	case !t.RowSecurity:
-		s.closed = "row-level security is off, so every user could write every row. Turn it on and create policies, or protect the rows here with owner: and rules:"
+		s.closed = "row-level security is off, so every user could write every row. Turn it on and create policies, or protect the rows here with the keys owner and rules"
 		s.remedy = fmt.Sprintf("alter table %s enable row level security;", t.SQL())
 	case len(s.allow) == 0:
 		s.closed = fmt.Sprintf("row-level security is on and no policy allows %s to write to it", role)
@@ -134,7 +134,7 @@ func (s *starter) yaml() string {
 	}
 	add("    allow: [%s]", strings.Join(allow, ", "))
 	if s.insert {
-		add("    put: insert # the role may insert and not update: a PUT of a row that exists is rejected")
+		add("    put: insert # a PUT of a row that exists is rejected, because it cannot be updated")
 	}
 	if len(s.table.PrimaryKey) > 1 {
 		keys := make([]string, len(s.table.PrimaryKey))

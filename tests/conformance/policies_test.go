@@ -702,7 +702,7 @@ tables:
 
 	b.db.Exec(t, `drop table notes; create table notes (id text primary key, text text); grant select, insert, update, delete on notes to authenticated`)
 	becomes(op("PUT", "notes", "3", `"text":"y"`), "retryable_error")
-	require.Contains(t, b.Logs.String(), `has no column \"owner\" any more`)
+	require.Contains(t, b.Logs.String(), `no longer has column \"owner\"`)
 	require.Equal(t, "0", b.db.Text(t, `select count(*) from notes`))
 	b.succeed(t, "alice", op("PUT", "other", "1", ""))
 }
