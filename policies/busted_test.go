@@ -14,9 +14,9 @@ import (
 	"postern/service/catalog"
 )
 
-var update = flag.Bool("update", false, "write the golden and generated files anew")
+var update = flag.Bool("update", false, "update the golden and generated files")
 
-// tables are those of testdata/schema.sql.
+// tables returns the tables of testdata/schema.sql.
 func tables(t testing.TB) *catalog.Snapshot {
 	t.Helper()
 	content, err := os.ReadFile("testdata/catalog.json")
@@ -26,9 +26,8 @@ func tables(t testing.TB) *catalog.Snapshot {
 	return snapshot
 }
 
-// TestBusted has one file for each way in which policies can be wrong, and the
-// message that its author reads. One with a file of the same name and .also
-// beside it is loaded together with that.
+// TestBusted has one file for each mistake, with the message that its author reads.
+// A file name.also.yaml is loaded together with name.yaml.
 func TestBusted(t *testing.T) {
 	t.Parallel()
 	snapshot := tables(t)
@@ -58,7 +57,7 @@ func TestBusted(t *testing.T) {
 			}
 			want, readErr := os.ReadFile(golden)
 			require.NoError(t, readErr)
-			require.Equal(t, string(want), err.Error()+"\n", "go test ./policies -update writes it anew")
+			require.Equal(t, string(want), err.Error()+"\n", "to update it: go test ./policies -run TestBusted -update")
 		})
 	}
 }
