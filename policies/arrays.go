@@ -12,18 +12,17 @@ import (
 	"postern/service/value"
 )
 
-var errNoArray = errors.New("not the text form of an array")
+var errNoArray = errors.New("this is not the text form of an array")
 
-// convert is a value of a type in Postgres' text form.
+// convert returns a value of a type in Postgres' text form.
 func convert(t *catalog.Type, sent jsontext.Value) (string, error) {
 	text, err := value.Convert(new(catalog.Table), &catalog.Column{Name: t.Name, TypeName: t.Name, Type: t}, sent)
 	return string(text), err
 }
 
-// fromArray is the list of an array in Postgres' text form, its elements as
-// to_jsonb prints them. It refuses what only some versions of Postgres read: a
-// rule that fails keeps a write out, one that sees another list than is stored
-// does not.
+// fromArray reads an array in Postgres' text form. Its elements are as to_jsonb
+// prints them. It fails on what only some versions of Postgres read: otherwise a rule
+// might pass by a list that is not the stored one.
 // See https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO.
 func fromArray(of *catalog.Type, text string) (ref.Val, error) {
 	r := arrayReader{of: of, delimiter: ','}
@@ -31,7 +30,7 @@ func fromArray(of *catalog.Type, text string) (ref.Val, error) {
 		r.delimiter = ';'
 	}
 	r.rest = strings.Trim(text, arraySpace)
-	if strings.HasPrefix(r.rest, "[") { // its bounds, which no list has
+	if strings.HasPrefix(r.rest, "[") { // its bounds, which lists do not have
 		_, list, ok := strings.Cut(r.rest, "=")
 		if !ok {
 			return nil, errNoArray
@@ -53,7 +52,7 @@ type arrayReader struct {
 	rest      string
 }
 
-// next reports what comes after spaces, 0 being the end.
+// next skips spaces and returns the byte after them; 0 at the end.
 func (r *arrayReader) next() byte {
 	if r.rest = strings.TrimLeft(r.rest, arraySpace); r.rest == "" {
 		return 0
@@ -113,12 +112,12 @@ func (r *arrayReader) element() (ref.Val, error) {
 	case plain == text:
 		text = strings.TrimRight(text, arraySpace)
 	case strings.TrimRight(text, arraySpace) != text:
-		return nil, errNoArray // a space at its end may be escaped
+		return nil, errNoArray // an escaped space at the end would belong to the text
 	}
 	return fromElement(r.of, text)
 }
 
-// upTo reads up to one of some characters, which are not escaped by a backslash.
+// upTo reads up to the first of some characters that no backslash escapes.
 func (r *arrayReader) upTo(ends string) (string, error) {
 	var text strings.Builder
 	for i := 0; i < len(r.rest); i++ {

@@ -15,17 +15,16 @@ import (
 	"postern/service/catalog/catalogtest"
 )
 
-var update = flag.Bool("update", false, "write the golden and generated files anew")
+var update = flag.Bool("update", false, "update the golden and generated files")
 
-// tables are those of testdata/schema.sql.
+// tables returns the tables of testdata/schema.sql.
 func tables(t testing.TB) *catalog.Snapshot {
 	t.Helper()
 	return catalogtest.Load(t, "testdata/catalog.json")
 }
 
-// TestBusted has one file for each way in which policies can be wrong, and the
-// message that its author reads. One with a file of the same name and .also
-// beside it is loaded together with that.
+// TestBusted has one file for each mistake, with the message that its author reads.
+// A file name.also.yaml is loaded together with name.yaml.
 func TestBusted(t *testing.T) {
 	t.Parallel()
 	snapshot := tables(t)
@@ -55,7 +54,7 @@ func TestBusted(t *testing.T) {
 			}
 			want, readErr := os.ReadFile(golden)
 			require.NoError(t, readErr)
-			require.Equal(t, string(want), err.Error()+"\n", "go test ./policies -update writes it anew")
+			require.Equal(t, string(want), err.Error()+"\n", "to update it: go test ./policies -run TestBusted -update")
 		})
 	}
 }

@@ -2,7 +2,6 @@ package policies
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,47 +11,42 @@ import (
 	"postern/service/upload"
 )
 
-// CodeRule is a rule in Go, for what YAML cannot say: queries that depend on each
-// other, writes that follow from a write.
+// CodeRule is a rule in Go, for what YAML cannot express: queries that depend on each
+// other, and writes that follow from a write. Rules in Go run after the YAML rules
+// over what was sent, and before anything is written.
 type CodeRule struct {
 	Name   string
-	Tables []string // the client's names; transactions that write one of them are the rule's
-	// Decide may refuse the transaction by returning a *upload.Rejection (see
-	// Refuse), change its operations or append to them, and read and write through
-	// DB. Any other error means that the rule failed: everything is undone, and the
-	// client tries again. It may run more than once for one transaction, of which
-	// one run at most is committed.
+	Tables []string // by the client's names; the rule checks every transaction that writes to one of them
+	// Decide may change the transaction's operations, append to them, and read and
+	// write through DB. It rejects the transaction by returning NewRejection. With
+	// any other error the rule has failed: everything is rolled back, and the client
+	// retries. Decide may run several times for one transaction; at most one of these
+	// runs is committed.
 	Decide func(ctx context.Context, tx *Tx) error
 }
 
-// Tx is a transaction on its way into the database, as a rule in Go sees it.
+// Tx is a transaction before it is written, as a rule in Go sees it.
 type Tx struct {
 	Who        identity.Identity
 	Now        time.Time
-	Operations []upload.Operation // what will be written; those of the client, to change or to add to
-	DB         DB                 // the database transaction it will be part of, as the user
+	Operations []upload.Operation // what will be written; the client's, to change or to append to
+	DB         DB                 // the database transaction that will write them, as the user
 }
 
-// DB runs SQL in an open database transaction. A query sees what the earlier
-// transactions of the request have written, and not yet this one's operations.
+// DB runs SQL in an open database transaction. A query sees what earlier transactions
+// of the request have written, but not yet this transaction's operations.
+//
+// Its results have pgx's types, so that pgx.Tx and pgx.Conn are a DB as they are and
+// rules can use pgx.CollectRows. Nothing else in this package knows a database.
 type DB interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
-// Refuse is the error of a rule that says no, because of an operation by its
-// index; -1 is because of the transaction as a whole.
-func Refuse(code upload.Code, message string, operation int) error {
+// NewRejection returns the error by which a rule in Go rejects a transaction.
+// operation is the index of the operation that caused it, or -1 for the transaction
+// as a whole.
+func NewRejection(code upload.Code, message string, operation int) error {
 	return &upload.Rejection{Code: code, Message: message, Operation: operation}
-}
-
-// Code are the rules in Go that a transaction is to be asked about.
-func (s *Set) Code(t upload.Transaction) (rules []CodeRule) {
-	for _, r := range s.code {
-		if slices.ContainsFunc(t.Operations, func(op upload.Operation) bool { return slices.Contains(r.Tables, op.Table) }) {
-			rules = append(rules, r)
-		}
-	}
-	return rules
 }

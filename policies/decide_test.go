@@ -9,7 +9,7 @@ import (
 	"postern/service/upload"
 )
 
-// TestEveryTable is that "*" is no way around the policy of a table.
+// TestEveryTable checks that "*" does not bypass the policy of a table.
 func TestEveryTable(t *testing.T) {
 	t.Parallel()
 	set := compile(t, `
@@ -18,25 +18,25 @@ tables:
   stuff: {table: public.todos, allow: [patch]}
   lists: {allow: [put]}
   "*": {allow: all, because: RLS decides}`)
-	for _, test := range []struct{ table, refused string }{
+	for _, test := range []struct{ table, rejected string }{
 		{"things", ""},
 		{"members", ""},
-		{"lists", `the policy of table "lists" does not allow PATCH`},
-		{"todos", `table "todos" is open to clients as "stuff" and "things"`},
-		{"changes", `table "changes" keeps the history of "things", and is not open to clients`},
+		{"lists", `PATCH is not allowed on table "lists": its policy allows PUT`},
+		{"todos", `writes to table "todos" are not allowed under that name: clients know it as "stuff" and "things"`},
+		{"changes", `writes to table "changes" are not allowed: it keeps the history of "things"`},
 	} {
 		_, rejection := set.Decide(upload.Operation{Op: upload.Patch, Table: test.table})
-		if test.refused == "" {
+		if test.rejected == "" {
 			require.Nil(t, rejection, test.table)
 			continue
 		}
 		require.NotNil(t, rejection, test.table)
 		require.Equal(t, upload.Unauthorized, rejection.Code)
-		require.Equal(t, test.refused, rejection.Message)
+		require.Equal(t, test.rejected, rejection.Message)
 	}
 }
 
-// TestHistoryThatIsNamed is that a history table may have a policy of its own.
+// TestHistoryThatIsNamed checks that a history table can have a policy of its own.
 func TestHistoryThatIsNamed(t *testing.T) {
 	t.Parallel()
 	set := compile(t, `
@@ -47,7 +47,7 @@ tables:
 	_, rejection := set.Decide(upload.Operation{Op: upload.Put, Table: "log"})
 	require.Nil(t, rejection)
 	_, rejection = set.Decide(upload.Operation{Op: upload.Put, Table: "changes"})
-	require.Equal(t, `table "changes" is open to clients as "log"`, rejection.Message)
+	require.Equal(t, `writes to table "changes" are not allowed under that name: clients know it as "log"`, rejection.Message)
 }
 
 func TestMissingGrants(t *testing.T) {

@@ -8,11 +8,11 @@ import (
 //go:embed demo/*.yaml
 var demo embed.FS
 
-// Demo is the folder of policies that dev mode uses unless told otherwise.
+// Demo returns the folder of policies that dev mode uses by default.
 func Demo() fs.FS {
 	sub, err := fs.Sub(demo, "demo")
 	if err != nil {
-		panic(err) // the name is a constant of this file
+		panic(err) // the name is valid: it is the constant above
 	}
 	return sub
 }

@@ -13,10 +13,10 @@ import (
 	"postern/service/upload"
 )
 
-// over is a context whose time is up when it is asked for the second time.
+// over is a context that has ended when it is checked for the second time.
 type over struct {
 	context.Context
-	asked int
+	checked int
 }
 
 func (o *over) Done() <-chan struct{} {
@@ -26,44 +26,43 @@ func (o *over) Done() <-chan struct{} {
 }
 
 func (o *over) Err() error {
-	if o.asked++; o.asked == 1 {
+	if o.checked++; o.checked == 1 {
 		return nil
 	}
 	return context.DeadlineExceeded
 }
 
-// TestTimeIsUp has requests that end while rules are asked: that is neither their
-// yes nor their no, and no failure of theirs.
+// TestTimeIsUp has requests that end while a rule is evaluated. The rule neither
+// passes nor rejects, and has not failed.
 func TestTimeIsUp(t *testing.T) {
 	t.Parallel()
 	for _, check := range []string{"!tx.exists(o, o.id == 'x') || true", "tx.all(o, o.id != 'x')", "true"} {
 		set := compile(t, "tables: {todos: {allow: all}}\ntransaction:\n  rules:\n    - {name: r, check: \""+check+"\", code: NO, message: No}\n")
-		for _, asked := range []int{0, 1} {
+		for _, checked := range []int{0, 1} {
 			operations := slices.Repeat([]upload.Operation{sent("title", `"t"`)}, 100)
-			rejection, err := set.Transaction(&over{t.Context(), asked}, &policies.Shared{Tx: operations})
+			rejection, err := set.Transaction(&over{t.Context(), checked}, &policies.TransactionInput{Tx: operations})
 			require.Nil(t, rejection, check)
 			require.ErrorIs(t, err, context.DeadlineExceeded, check)
-			var failed *policies.Failed
+			var failed *policies.RuleError
 			require.NotErrorAs(t, err, &failed, check)
 		}
 	}
 }
 
-// TestSteps has expressions that take longer than is assumed when they are
-// compiled.
+// TestSteps has expressions that take more steps than the compiler assumed.
 func TestSteps(t *testing.T) {
 	t.Parallel()
 	long := func(operations int) []upload.Operation {
 		return append([]upload.Operation{sent("title", `"`+strings.Repeat("a", 1<<20)+`"`)}, slices.Repeat([]upload.Operation{sent("note", `"n"`)}, operations)...)
 	}
-	var failed *policies.Failed
+	var failed *policies.RuleError
 	for _, check := range []string{"tx.all(o, !tx[0].data.title.contains('bbbbbbbbbb'))", "tx.all(o, isUrl(tx[0].data.title) || true)", "tx.exists(o, tx[0].data.title.contains('bbbbbbbbbb')) || true"} {
-		_, err := ask(t, check, long(100)...)
+		_, err := passes(t, check, long(100)...)
 		require.ErrorAs(t, err, &failed, check)
 		require.ErrorContains(t, err, "it takes more than 5000000 steps", check)
 	}
 	set := compile(t, "tables: {todos: {allow: all}}\ntransaction:\n  rules:\n    - {name: r, check: \"tx.all(o, !tx[0].data.title.contains('bbbbbbbbbb'))\", code: NO, message: No}\n")
-	shared := &policies.Shared{Now: time.Now(), Tx: long(40)}
+	shared := &policies.TransactionInput{Now: time.Now(), Tx: long(40)}
 	var err error
 	for range 100 {
 		if _, err = set.Transaction(t.Context(), shared); err != nil {

@@ -21,8 +21,8 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Source is a folder of policy files, read and of the right form, but not yet
-// held against a database.
+// Source is a folder of policy files that was read. Their form is right; Compile
+// checks them against a database.
 type Source struct {
 	SHA256 string // of the files' names and contents, in hexadecimal
 
@@ -44,95 +44,95 @@ type sourceFile struct {
 
 // file is the form of a policy file.
 type file struct {
-	// The tables that clients may write, by the client's name. "*" is every other table of schema public, but for those that the others stand for or keep their history in.
+	// The tables that clients may write to, by the clients' names. "*" is every table of schema public, except tables that another policy maps and tables that hold a history.
 	Tables map[string]tableRule `yaml:"tables"`
 	// Rules over whole transactions.
 	Transaction transactionRule `yaml:"transaction"`
-	// Bounds each user's operations on all tables together, as one instance sees them; what is too much is answered as retryable.
+	// Limits the operations of each user on all tables together, counted by each instance. What exceeds the limit is answered with retryable_error.
 	Rate *rateRule `yaml:"rate"`
 }
 
 type tableRule struct {
-	// Where the table lives in Postgres: schema.name. Default: public and the client's name.
+	// The table in Postgres: schema.name. Default: the client's name in schema public.
 	Table string `yaml:"table"`
-	// The operations that are open to clients: a list of put, patch and delete, or all.
+	// The operations that clients may send: a list of put, patch and delete, or all. Required.
 	Allow allowed `yaml:"allow"`
 	// Why every table is open. Required for "*".
 	Because string `yaml:"because"`
-	// The client's columns that have another name in the database: client column: database column.
+	// Columns whose name in the database differs from the clients' name: client column: database column.
 	Columns map[string]string `yaml:"columns"`
-	// What happens to columns that the table does not have: reject (default) the write, or ignore them.
+	// What to do about columns that the table does not have: reject the write (default), or ignore them.
 	UnknownColumns string `yaml:"unknown_columns"`
-	// What happens to a PATCH of a row that does not exist: ignore (default), or reject it with ROW_NOT_FOUND.
+	// What to do about a PATCH of a row that does not exist: ignore it (default), or reject it with ROW_NOT_FOUND.
 	OnMissing string `yaml:"on_missing"`
-	// The database columns that the client's text id is made of. Default: the primary key.
+	// The database columns that the clients' text id consists of. Default: the primary key.
 	ID []string `yaml:"id"`
-	// What stands between the columns of id. Default: a colon.
+	// The text between the columns of id. Default: a colon.
 	Separator string `yaml:"separator"`
-	// What a PUT does to a row that exists: merge (default) sets the columns that were sent, replace sets all others to their defaults, insert rejects it with UNIQUE_VIOLATION.
+	// What a PUT does if the row exists: merge (default) sets the columns that were sent, replace also sets all others to their defaults, insert rejects the PUT with UNIQUE_VIOLATION.
 	Put PutMode `yaml:"put"`
-	// The column that a DELETE sets instead of deleting the row: a boolean to true, a time to now. A PUT of the row sets it to its default again.
+	// The column that a DELETE sets instead of deleting the row: a boolean to true, a timestamp to now. A PUT of the row sets it back to its default.
 	SoftDelete string `yaml:"soft_delete"`
-	// Columns whose numbers are times since 1970, in s or ms.
+	// Timestamp columns that clients send as numbers: the time since 1970, in s or ms.
 	Epoch map[string]string `yaml:"epoch"`
-	// The column that holds the user's sub: set on insert, fixed afterwards, and required to match on patch and delete.
+	// The column that holds the user's sub. It is set on insert and never changes. A PATCH or DELETE of another user's row is rejected.
 	Owner string `yaml:"owner"`
-	// Columns that the policy sets, whatever the client sends: an expression, or one with the operations it is for (default put and patch). One that is immutable too is set in new rows alone.
+	// Columns that the policy sets, whatever the client sends: an expression, or {value, on} with the operations (default: put and patch). A column that is also immutable is set in new rows only.
 	Set map[string]assignment `yaml:"set"`
-	// Columns of a new row that the policy sets where the client sends nothing: an expression. A row that exists keeps what it has.
+	// Columns of a new row that the policy sets if the client sends no value: an expression. A row that exists keeps its values.
 	Defaults map[string]string `yaml:"defaults"`
 	// Columns that keep their first value; a write that changes one is rejected with IMMUTABLE_COLUMN.
 	Immutable []string `yaml:"immutable"`
-	// The only columns that clients may send, beside the id. Default: all.
+	// The only columns that clients may send, besides the id. Default: all.
 	Writable []string `yaml:"writable"`
-	// What happens to a write of a row that has changed since the client saw it; see the strategies.
+	// What happens to a write if the row has changed since the client saw it: one of the conflict strategies.
 	Conflict conflictRule `yaml:"conflict"`
-	// A table that gets a row for each column a client changes: row_id, field, previous, value, and metadata where it has that. What is dropped, or kept from being set by a conflict, changes nothing.
+	// A table that gets a row for each column that a client changes: row_id, field, previous, value, and metadata if the table has that column. A write that a conflict strategy drops adds no row.
 	History string `yaml:"history"`
-	// Codes of rejections that are the app's to decide about (requires_client_handling).
+	// Codes of rejections that the app handles: the client keeps the transaction (requires_client_handling).
 	Client []string `yaml:"client"`
-	// Bounds each user's operations on the table, as one instance sees them; that of "*" on all of its tables together.
+	// Limits the operations of each user on the table, counted by each instance. The rate of "*" is for all of its tables together.
 	Rate *rateRule `yaml:"rate"`
-	// What has to hold for a write to happen.
+	// Conditions that a write must meet.
 	Rules []ruleRule `yaml:"rules"`
 }
 
 type transactionRule struct {
-	// Rules that are asked once for each transaction; they see tx, auth and now.
+	// Rules that are evaluated once for each transaction. They can use tx, auth and now.
 	Rules []ruleRule `yaml:"rules"`
 }
 
 type ruleRule struct {
-	// The rule's name, its own within the table; it is stored with each rejection.
+	// The rule's name, unique within the table. It is stored with each rejection. Required.
 	Name string `yaml:"name"`
-	// The operations it is asked about. Default: all, but no DELETE where it looks at new or data and not at old.
+	// The operations that the rule applies to. Default: all, but not delete if the rule looks at new or data and not at old.
 	On opList `yaml:"on"`
-	// A condition under which the rule is asked at all. Default: always.
+	// A condition. If it is false, the rule is skipped. Default: true.
 	When string `yaml:"when"`
-	// A condition that is true where the write may happen. Required.
+	// A condition. If it is false, the write is rejected. Required.
 	Check string `yaml:"check"`
-	// The error code that the client gets, like TITLE_TOO_LONG. Required.
+	// The error code that the client receives, like TITLE_TOO_LONG. Required.
 	Code string `yaml:"code"`
-	// What people read. Required.
+	// The sentence that the app's user reads. Required.
 	Message string `yaml:"message"`
-	// Values that the client gets beside the message: a name and an expression each.
+	// Values that the client receives with the message: a name and an expression each.
 	Details map[string]string `yaml:"details"`
-	// The app decides: the client keeps the transaction until then (requires_client_handling).
+	// If true, the app handles the rejection: the client keeps the transaction (requires_client_handling).
 	Client bool `yaml:"client"`
-	// Queries whose first row the rule needs: a name and one SELECT each, with the parameters $new.column, $old.column, $id, $auth.sub and $auth.role. They run as the user.
+	// Queries whose first row the rule needs: a name and one SELECT each. They run as the user. Their parameters are $new.column, $old.column, $id, $auth.sub and $auth.role.
 	Lookup map[string]string `yaml:"lookup"`
 }
 
-// rateRule bounds a user's operations: most of them in a time, which is also
-// what may come at once.
+// rateRule limits a user's operations. A user may send all of them at once.
 type rateRule struct {
-	// How many operations.
+	// The number of operations.
 	Most count `yaml:"most"`
-	// In which time, like 30s, 1m or 1h.
+	// The duration in which they come, like 30s, 1m or 1h.
 	Per string `yaml:"per"`
 }
 
-// count is a whole number; 0 is what was none, which compiling says.
+// count is a whole number. It is 0 if the file has something else, which the compiler
+// reports.
 type count int
 
 func (c *count) UnmarshalYAML(unmarshal func(any) error) error {
@@ -146,11 +146,11 @@ func (c *count) UnmarshalYAML(unmarshal func(any) error) error {
 	return nil
 }
 
-// assignment is an expression, or one with the operations it is for.
+// assignment is an expression, or an expression with operations.
 type assignment struct {
 	// The expression.
 	Value string `yaml:"value"`
-	// The operations it is for: put, patch or both.
+	// The operations: put, patch or both.
 	On opList `yaml:"on"`
 }
 
@@ -175,21 +175,22 @@ func (a *allowed) UnmarshalYAML(unmarshal func(any) error) error {
 	return unmarshal(&a.ops)
 }
 
-// opList are operations as a file spells them: put, patch and delete.
+// opList is a list of operations in a file's spelling: put, patch and delete.
 type opList []string
 
-// Read reads every *.yaml and *.yml file of a folder but the *_test.yaml ones, and
-// those whose name begins with a dot, such as editors leave. The error lists all problems found, with file, line and column.
+// Read reads the *.yaml and *.yml files of a folder. It leaves out *_test.yaml files
+// and files whose name begins with a dot, which editors create. The error lists all
+// mistakes, with file, line and column.
 func Read(dir string) (*Source, error) { return ReadFS(os.DirFS(dir), dir) }
 
-// ReadFS is Read on a file system; dir stands before the file names in messages.
+// ReadFS is Read on a file system. Messages name the files with dir in front.
 func ReadFS(files fs.FS, dir string) (*Source, error) {
 	names, err := policyFiles(files)
 	if err != nil {
 		return nil, fmt.Errorf("policies: cannot read folder %s: %w", dir, err)
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("policies: folder %s has no *.yaml file; without one every write would be refused", dir)
+		return nil, fmt.Errorf("policies: folder %s has no *.yaml file, so every write would be rejected: write one with `postern policy init`", dir)
 	}
 	source, sum := &Source{}, sha256.New()
 	var problems []error
@@ -211,7 +212,7 @@ func ReadFS(files fs.FS, dir string) (*Source, error) {
 	return source, nil
 }
 
-const bom = "\ufeff" // which some editors begin a file with
+const bom = "\ufeff" // some editors write it at the start of a file
 
 func readFile(path string, content []byte) (f sourceFile, err error) {
 	f = sourceFile{path: path, lines: strings.Split(strings.TrimPrefix(string(content), bom), "\n")}
@@ -219,24 +220,24 @@ func readFile(path string, content []byte) (f sourceFile, err error) {
 	return f, err
 }
 
-// Decode reads a file of one YAML document into a form, and refuses keys that the
-// form does not have. body is the document as it is written; nil where there is
-// nothing. The error has file, line and column.
+// Decode decodes a file of one YAML document into a form. Keys that the form does not
+// have are errors. body is the document's syntax tree; nil if the file is empty. The
+// error has file, line and column.
 func Decode(path string, content []byte, form any) (body ast.Node, err error) {
 	content = bytes.TrimPrefix(content, []byte(bom))
 	lines := strings.Split(string(content), "\n")
 	// The YAML library panics on some malformed files.
 	defer func() {
 		if trouble := recover(); trouble != nil {
-			body, err = nil, fmt.Errorf("%s: this is not YAML that can be read (%v)", path, trouble)
+			body, err = nil, fmt.Errorf("%s: this is not valid YAML (%v)", path, trouble)
 		}
 	}()
 	tokens := lexer.Tokenize(string(content))
 	if second := secondDocument(tokens); second != nil {
-		return nil, newProblem(path, lines, second.Position, "a second document begins here: write one in each file")
+		return nil, newProblem(path, lines, second.Position, "a second YAML document begins here: move it to a file of its own")
 	}
 	if at := slices.IndexFunc(tokens, func(t *token.Token) bool { return t.Type == token.TagType }); at >= 0 {
-		return nil, newProblem(path, lines, tokens[at].Position, "to YAML this is a tag, and not part of the value: put an expression that begins with ! in quotes")
+		return nil, newProblem(path, lines, tokens[at].Position, "YAML reads this as a tag, not as part of the value: quote an expression that begins with !")
 	}
 	if err := yaml.UnmarshalWithOptions(content, form, yaml.Strict()); err != nil {
 		return nil, formProblem(path, lines, err, form)
@@ -251,8 +252,8 @@ func Decode(path string, content []byte, form any) (body ast.Node, err error) {
 	return body, nil
 }
 
-// secondDocument is where one begins, which the YAML library would leave out
-// without a word; nil where there is none.
+// secondDocument returns where a second document begins; nil if there is none. The
+// YAML library would ignore it silently.
 func secondDocument(tokens token.Tokens) *token.Token {
 	begun, ended := false, false
 	for _, t := range tokens {

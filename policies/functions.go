@@ -13,18 +13,18 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// function is one that expressions have beyond CEL's own.
+// function is a function for expressions that CEL does not have.
 type function struct {
 	form, doc string
 	option    cel.EnvOption
 }
 
 var ownFunctions = []function{
-	{"length(text)", "The characters of a text as people count them: a flag or a family is one. `size(text)` counts code points.",
+	{"length(text)", "The number of characters as people count them: a flag emoji is one. `size(text)` counts code points.",
 		unary("length", cel.IntType, func(s string) ref.Val { return types.Int(uniseg.GraphemeClusterCount(s)) })},
-	{"isUuid(text)", "Whether a text is a UUID, with hyphens.",
+	{"isUuid(text)", "True if the text is a UUID with hyphens.",
 		unary("isUuid", cel.BoolType, func(s string) ref.Val { return types.Bool(len(s) == 36 && uuid.Validate(s) == nil) })},
-	{"isEmail(text)", "Whether a text has the form of an email address.",
+	{"isEmail(text)", "True if the text has the form of an email address.",
 		unary("isEmail", cel.BoolType, func(s string) ref.Val {
 			if len(s) > maxEmail {
 				return types.False
@@ -32,19 +32,19 @@ var ownFunctions = []function{
 			a, err := mail.ParseAddress(s)
 			return types.Bool(err == nil && a.Address == s)
 		})},
-	{"isUrl(text)", "Whether a text is an http or https URL.",
+	{"isUrl(text)", "True if the text is an http or https URL.",
 		unary("isUrl", cel.BoolType, func(s string) ref.Val {
 			u, err := url.Parse(s)
 			return types.Bool(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "")
 		})},
-	{"parseJson(text)", "The value of JSON that is kept in a text column, or sent as metadata. It fails on what is not JSON.",
+	{"parseJson(text)", "The value of JSON in a text column or in metadata. It fails on a text that is not JSON.",
 		unary("parseJson", cel.DynType, parseJSON)},
 }
 
-// maxEmail is the bytes of the longest address, by RFC 5321 section 4.5.3.1.
+// maxEmail is the length of the longest address in bytes, by RFC 5321 section 4.5.3.1.
 const maxEmail = 64 + 1 + 255
 
-// unary is a function that goes through a text, which costs as much as it is long.
+// unary declares a function of a text. Its cost is the length of the text.
 func unary(name string, result *cel.Type, of func(string) ref.Val) cel.EnvOption {
 	const suffix = "_string"
 	declared := cel.Function(name, cel.Overload(name+suffix, []*cel.Type{cel.StringType}, result,
@@ -79,20 +79,20 @@ func functions() cel.EnvOption {
 	}
 }
 
-// variable is one that expressions see.
+// variable is a variable of expressions.
 type variable struct{ name, doc string }
 
-// variables are those of a table's rules; rules over whole transactions have auth,
-// now and tx alone.
+// variables are those of a table's rules. Rules over whole transactions have only
+// auth, now and tx.
 var variables = []variable{
 	{"op", "`put`, `patch` or `delete`."},
 	{"id", "The row's id, as the client sent it."},
-	{"new", "The row as it will be, by the database's columns; null on DELETE. Columns that were sent or set are known at once; looking at any other has the rule asked after the operation was made, with defaults, triggers and the conflict strategy accounted for."},
-	{"old", "The row as it is, as the user may see it; null where there is none, as on a PUT that inserts."},
-	{"data", "The columns that were sent: `has(data.title)` asks whether title is among them. Any of them may be null."},
-	{"lookup", "The first row of each of the rule's lookups, by name; null where it found none."},
-	{"metadata", "What the app attached to the write, a text; empty where it attached nothing."},
-	{"auth", "The user: `auth.sub`, `auth.role`, `auth.issuer`, `auth.session_id`, and `auth.claims`, the token's claims."},
-	{"now", "The time."},
-	{"tx", "All operations of the transaction, a list: `op`, `table`, `id`, `metadata`, and `data`, the columns by the client's names."},
+	{"new", "The row as it will be, by the database's columns; null on DELETE. If a rule looks at a column that was neither sent nor set, it is evaluated after the operation, with the effects of defaults, triggers and the conflict strategy."},
+	{"old", "The row before the operation, as the user may see it; null if there is none, as on a PUT that inserts."},
+	{"data", "The columns that were sent. `has(data.title)` is true if title is among them. Each may be null."},
+	{"lookup", "The first row of each of the rule's lookups, by name; null if there is none."},
+	{"metadata", "The text that the app attached to the write; empty if it attached none."},
+	{"auth", "The user: `auth.sub`, `auth.role`, `auth.issuer`, `auth.session_id`, and `auth.claims` with the token's claims."},
+	{"now", "The current time."},
+	{"tx", "The list of the transaction's operations. Each has `op`, `table`, `id`, `metadata`, and `data` with the columns by the clients' names."},
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestGenerated is that the JSON Schema and the reference in README.md are what
-// the code says. go generate writes them anew.
+// TestGenerated checks that the JSON Schema and the reference in README.md match the
+// code. go generate updates them.
 func TestGenerated(t *testing.T) {
 	t.Parallel()
 	docs := comments(t, "file.go", "conflict.go")
@@ -31,7 +31,7 @@ func TestGenerated(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	before, rest, found := strings.Cut(string(readme), begin)
-	require.True(t, found, "README.md has lost its marker")
+	require.True(t, found, "README.md has no marker")
 	_, after, found := strings.Cut(rest, end)
 	require.True(t, found)
 	same(t, "README.md", before+begin+reference(docs)+end+after)
@@ -44,10 +44,10 @@ func same(t *testing.T, path, want string) {
 	}
 	got, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.Equal(t, want, string(got), "go generate ./policies writes it anew")
+	require.Equal(t, want, string(got), "to update it: go generate ./policies")
 }
 
-// TestVariables is that every variable that expressions see is described.
+// TestVariables checks that every variable of expressions is described.
 func TestVariables(t *testing.T) {
 	t.Parallel()
 	s, err := newScope(nil)
@@ -62,7 +62,7 @@ func TestVariables(t *testing.T) {
 	}
 }
 
-// comments are those of fields, as struct.Field, and of constants.
+// comments returns the comments of fields, by struct.Field, and of constants.
 func comments(t *testing.T, files ...string) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
@@ -94,7 +94,7 @@ var (
 	operations = map[string]any{"type": "array", "items": map[string]any{"enum": []string{"put", "patch", "delete"}}}
 	text       = map[string]any{"type": "string"}
 	code       = map[string]any{"type": "string", "pattern": codeForm.String()}
-	// What the types do not say.
+	// What the Go types do not express.
 	special = map[string]map[string]any{
 		"tableRule.Allow":          {"oneOf": []any{map[string]any{"const": "all"}, some(operations)}},
 		"tableRule.UnknownColumns": {"enum": []string{"reject", "ignore"}},
@@ -114,7 +114,7 @@ var (
 	required = map[string][]string{"ruleRule": {"name", "check", "code", "message"}, "rateRule": {"most", "per"}, "assignment": {"value"}, "tableRule": {"allow"}}
 )
 
-// some is a list that is not empty.
+// some returns a list that must not be empty.
 func some(list map[string]any) map[string]any {
 	list = maps.Clone(list)
 	list["minItems"] = 1
@@ -171,7 +171,7 @@ func schemaOf(t reflect.Type, docs map[string]string, top bool) map[string]any {
 	return text
 }
 
-// reference is the generated part of README.md.
+// reference returns the generated part of README.md.
 func reference(docs map[string]string) string {
 	var out strings.Builder
 	table := func(title, head string, rows [][2]string) {

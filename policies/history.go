@@ -7,17 +7,17 @@ import (
 	"postern/service/catalog"
 )
 
-// The columns of a history table. HistoryMetadata may be missing; what else it
-// has, such as who and when, is for its defaults.
+// The columns of a history table. HistoryMetadata is optional. Any other column, such
+// as who and when, must have a default.
 const (
 	HistoryRow      = "row_id"   // the client's id of the row
 	HistoryField    = "field"    // the column
-	HistoryPrevious = "previous" // what the client had before; null where it does not track it
+	HistoryPrevious = "previous" // the value that the client had before; null if it does not track it
 	HistoryValue    = "value"
 	HistoryMetadata = "metadata" // what the client attached to the write
 )
 
-// History is the table that keeps a row for each column a client has changed.
+// History is a table that gets a row for each column that a client changes.
 type History struct{ Schema, Name string }
 
 func (c *compiler) history(name string, at place) *History {
@@ -30,16 +30,16 @@ func (c *compiler) history(name string, at place) *History {
 	}
 	table := c.snapshot.Table(h.Schema, h.Name)
 	if table == nil {
-		c.add(at.problem("the database has no table %s.%s", h.Schema, h.Name))
+		c.add(at.problem("the database has no table %s.%s: create it with the columns %s, %s, %s and %s", h.Schema, h.Name, HistoryRow, HistoryField, HistoryPrevious, HistoryValue))
 		return nil
 	}
 	for _, name := range []string{HistoryRow, HistoryField, HistoryPrevious, HistoryValue, HistoryMetadata} {
 		column := table.Column(name)
 		switch {
 		case column == nil && name != HistoryMetadata:
-			c.add(at.problem("%s has no column %q: a history table has %s, %s, %s and %s", table, name, HistoryRow, HistoryField, HistoryPrevious, HistoryValue))
+			c.add(at.problem("%s has no column %q: a history table needs %s, %s, %s and %s", table, name, HistoryRow, HistoryField, HistoryPrevious, HistoryValue))
 		case column != nil && !holdsText(column):
-			c.add(at.problem("%s.%s is %s: text or jsonb is needed", table, name, column.TypeName))
+			c.add(at.problem("%s.%s is %s: make it text or jsonb", table, name, column.TypeName))
 		}
 	}
 	return h

@@ -2,7 +2,6 @@ package policies
 
 import (
 	"fmt"
-	"reflect"
 	"strings"
 	"time"
 
@@ -14,47 +13,65 @@ import (
 	"postern/service/upload"
 )
 
-// Row is a row's values by column; nil where there is no row.
+// Row is a row's values by column; nil if there is no row.
 type Row map[string]ref.Val
 
-// Input is what expressions see of one operation.
+// Input is what expressions see of one operation. It is not safe for concurrent use.
 type Input struct {
-	Operation int // its index within the transaction
+	Operation int // index within the transaction; -1 for rules over all of it
 	Op        upload.Op
 	ID        string
 	Metadata  string
-	New, Old  Row
-	Data      Row
-	Lookups   map[string]Row
+	Lookups   map[string]Row // by the lookup's name
 
-	*Shared
+	*TransactionInput
 
-	vars [3]seenRow // of new, old and data
+	new, old, data rowValue
 }
 
-// Shared is what all operations of a transaction have in common.
-type Shared struct {
+// TransactionInput is what expressions see of a whole transaction. All its operations
+// share it.
+type TransactionInput struct {
 	Who identity.Identity
 	Now time.Time
 	Tx  []upload.Operation
 
 	trace Trace
-	steps uint64         // that expressions have taken
-	auth  map[string]any // made when first needed
-	tx    []any
+	steps uint64         // that all expressions took so far
+	auth  map[string]any // made when an expression first looks at it
+	tx    []any          // likewise
 }
 
-// seenRow is a row and its value, so that many rules about one row share it.
-type seenRow struct {
-	row   Row
-	value ref.Val
+// New is the row as it will be.
+func (in *Input) New() Row { return in.new.row }
+
+// Old is the row as it was before the operation.
+func (in *Input) Old() Row { return in.old.row }
+
+// Data is what the client sent.
+func (in *Input) Data() Row { return in.data.row }
+
+// SetNew replaces the row as it will be. The caller must not change a row after an
+// expression has seen it, which holds for SetOld and SetData too.
+func (in *Input) SetNew(row Row) { in.new = rowValue{row: row} }
+
+// SetOld replaces the row as it was.
+func (in *Input) SetOld(row Row) { in.old = rowValue{row: row} }
+
+// SetData replaces what the client sent.
+func (in *Input) SetData(row Row) { in.data = rowValue{row: row} }
+
+// rowValue is a row with its CEL value, which all rules about the row share.
+type rowValue struct {
+	row  Row
+	made ref.Val // nil until an expression first looks at the row
 }
 
-func (s *seenRow) of(row Row) ref.Val {
-	if s.value == nil || reflect.ValueOf(s.row).Pointer() != reflect.ValueOf(row).Pointer() {
-		s.row, s.value = row, row.value()
+func (r *rowValue) value() ref.Val {
+	if r.made == nil {
+		r.made = r.row.value()
 	}
-	return s.value
+	return r.made
 }
 
 // ResolveName gives expressions their variables.
@@ -69,7 +86,7 @@ func (in *Input) ResolveName(name string) (any, bool) {
 		in.prepare()
 		return in.tx, true
 	}
-	if in.Op == "" { // a whole transaction
+	if in.Op == "" { // a rule over a whole transaction
 		return nil, false
 	}
 	switch name {
@@ -80,11 +97,11 @@ func (in *Input) ResolveName(name string) (any, bool) {
 	case "metadata":
 		return in.Metadata, true
 	case "new":
-		return in.vars[0].of(in.New), true
+		return in.new.value(), true
 	case "old":
-		return in.vars[1].of(in.Old), true
+		return in.old.value(), true
 	case "data":
-		return in.vars[2].of(in.Data), true
+		return in.data.value(), true
 	case "lookup":
 		lookups := make(map[string]ref.Val, len(in.Lookups))
 		for name, row := range in.Lookups {
@@ -95,7 +112,7 @@ func (in *Input) ResolveName(name string) (any, bool) {
 	return nil, false
 }
 
-// Parent is part of an activation; there is none.
+// Parent implements interpreter.Activation; there is none.
 func (in *Input) Parent() interpreter.Activation { return nil }
 
 func (r Row) value() ref.Val {
@@ -109,27 +126,28 @@ func (r Row) value() ref.Val {
 	return types.NewRefValMap(types.DefaultTypeAdapter, values)
 }
 
-func (s *Shared) prepare() {
-	if s.auth != nil {
+func (in *TransactionInput) prepare() {
+	if in.auth != nil {
 		return
 	}
-	s.auth = map[string]any{"sub": s.Who.Subject, "role": s.Who.Role, "issuer": s.Who.Issuer, "session_id": s.Who.SessionID, "claims": seenJSON("claims", s.Who.Claims)}
-	s.tx = make([]any, len(s.Tx))
-	for i, op := range s.Tx {
+	in.auth = map[string]any{"sub": in.Who.Subject, "role": in.Who.Role, "issuer": in.Who.Issuer, "session_id": in.Who.SessionID, "claims": valueOrError("claims", in.Who.Claims)}
+	in.tx = make([]any, len(in.Tx))
+	for i, op := range in.Tx {
 		data := map[string]any{}
 		for _, m := range op.Data {
-			data[m.Name] = seenJSON(m.Name, m.Value)
+			data[m.Name] = valueOrError(m.Name, m.Value)
 		}
-		s.tx[i] = map[string]any{"op": strings.ToLower(string(op.Op)), "table": op.Table, "id": op.ID, "metadata": op.Metadata, "data": data}
+		in.tx[i] = map[string]any{"op": strings.ToLower(string(op.Op)), "table": op.Table, "id": op.ID, "metadata": op.Metadata, "data": data}
 	}
 }
 
-// seenJSON is JSON that may be beyond what CEL can hold, so that looking at it
-// fails: were it missing, a rule that asks has() first would let it through.
-func seenJSON(name string, value []byte) ref.Val {
-	seen, err := fromJSON(value)
+// valueOrError returns the CEL value of JSON, or an error value if CEL cannot hold
+// it. An expression that looks at the error value fails. If the value were missing
+// instead, a rule that checks has() first would pass.
+func valueOrError(name string, json []byte) ref.Val {
+	value, err := fromJSON(json)
 	if err != nil {
 		return types.WrapErr(fmt.Errorf("%s: %w", name, err))
 	}
-	return seen
+	return value
 }

@@ -10,25 +10,25 @@ import (
 	"postern/service/catalog"
 )
 
-// Live is the policies in force. They are read again when told so, and compiled
-// again when the tables change; where that fails, those in force stay. It is safe
-// for concurrent use.
+// Live is the policies in force. Reload reads them again, and a change of the tables
+// compiles them again. If either fails, the set in force stays. Live is safe for
+// concurrent use.
 type Live struct {
 	dir  string
 	read func() (*Source, error)
 	code []CodeRule
 	bare bool
 
-	reloading sync.Mutex // held by Reload and Retry, which may take a while
-	refused   atomic.Pointer[refusal]
+	reloading sync.Mutex              // held by Reload and Retry, which may take a while
+	refused   atomic.Pointer[refusal] // nil if what was read last is in force
 
-	mu     sync.Mutex // for what follows
+	mu     sync.Mutex // guards what follows
 	source *Source
 	bound  atomic.Pointer[binding]
 }
 
-// refusal is why what was read last is not in force. The source is nil where it
-// could not be read.
+// refusal says why the policies that were read last are not in force. source is nil
+// if they could not be read.
 type refusal struct {
 	source *Source
 	err    error
@@ -38,7 +38,7 @@ type refusal struct {
 type binding struct {
 	set    *Set
 	schema string
-	err    error // of the last try; set is then the one before, or nil
+	err    error // of the last attempt; set is then the one before, or nil
 }
 
 // Load reads the policies of a folder for the first time.
@@ -51,7 +51,7 @@ func Load(dir string) (*Live, error) {
 	return live, nil
 }
 
-// LoadFS is Load on a file system; dir stands before the file names in messages.
+// LoadFS is Load on a file system. Messages name the files with dir in front.
 func LoadFS(files fs.FS, dir string) (*Live, error) {
 	return load(func() (*Source, error) { return ReadFS(files, dir) })
 }
@@ -73,22 +73,23 @@ func (l *Live) readAll() (*Source, error) {
 	return source, nil
 }
 
-// WithCode adds rules in Go to those of the build. It comes before the first use.
+// WithCode adds rules in Go. It must be called before the first use.
 func (l *Live) WithCode(rules ...CodeRule) *Live {
 	l.code = append(slices.Clone(l.code), rules...)
 	l.source.code = l.code
 	return l
 }
 
-// Dir is the folder the policies are read from; empty where it is none.
+// Dir is the folder that the policies are read from; empty after LoadFS.
 func (l *Live) Dir() string { return l.dir }
 
-// WithoutRules leaves of the policies what Set.WithoutRules does. It comes before
-// the first use.
+// WithoutRules reduces the policies as Set.WithoutRules does. It must be called
+// before the first use.
 func (l *Live) WithoutRules() { l.bare = true }
 
-// For is the set to use with a snapshot of the tables, compiled where it has to
-// be. The error lists what does not fit the tables.
+// For returns the set in force for a snapshot of the tables, and compiles it if the
+// tables have changed. If that fails, it returns the set before. The error lists
+// the mistakes if there was none before.
 func (l *Live) For(snapshot *catalog.Snapshot) (*Set, error) {
 	if b := l.bound.Load(); b != nil && b.schema == snapshot.Schema {
 		return b.usable()
@@ -103,7 +104,7 @@ func (l *Live) For(snapshot *catalog.Snapshot) (*Set, error) {
 	return b.usable()
 }
 
-// usable is the set in force, even where it is not the newest.
+// usable returns the set in force, even if it is not the newest.
 func (b *binding) usable() (*Set, error) {
 	if b.set == nil {
 		return nil, b.err
@@ -120,7 +121,7 @@ func (l *Live) compile(source *Source, snapshot *catalog.Snapshot) *binding {
 	return b
 }
 
-// fit compiles a source as this Live uses it; nil where it does not fit.
+// fit compiles a source as this Live uses it.
 func (l *Live) fit(source *Source, snapshot *catalog.Snapshot) (*Set, error) {
 	set, err := source.Compile(snapshot)
 	switch {
@@ -132,7 +133,7 @@ func (l *Live) fit(source *Source, snapshot *catalog.Snapshot) (*Set, error) {
 	return set, nil
 }
 
-// Problem is what is wrong with the policies or the tables now; nil when nothing.
+// Problem returns why the newest policies are not in force; nil if they are.
 func (l *Live) Problem() error {
 	if r := l.refused.Load(); r != nil {
 		return r.err
@@ -143,11 +144,10 @@ func (l *Live) Problem() error {
 	return nil
 }
 
-// Reload reads the policies again and puts them in force, if they are good; else
-// those in force stay, and the error says why. Good is what fits the tables, and
-// what check finds nothing wrong with. Where none are in force yet there is nothing
-// to keep, and the new ones are taken as they are. changed is false where the files
-// are the same, or nothing was taken.
+// Reload reads the policies again. It puts them in force if they compile and check
+// returns nil; otherwise the set in force stays, and the error lists the mistakes. If
+// no set is in force yet, the new policies replace the invalid ones in any case.
+// changed is false if the files are the same or were refused.
 func (l *Live) Reload(snapshot *catalog.Snapshot, check func(*Set) error) (changed bool, err error) {
 	l.reloading.Lock()
 	defer l.reloading.Unlock()
@@ -166,8 +166,8 @@ func (l *Live) Reload(snapshot *catalog.Snapshot, check func(*Set) error) (chang
 	return l.take(source, snapshot, check)
 }
 
-// Retry tries what Reload did not take once more: policies may come before the
-// migration that they are for.
+// Retry tries again to put in force what Reload refused, because policies may arrive
+// before the migration that they need.
 func (l *Live) Retry(snapshot *catalog.Snapshot, check func(*Set) error) (changed bool, err error) {
 	l.reloading.Lock()
 	defer l.reloading.Unlock()
@@ -177,7 +177,7 @@ func (l *Live) Retry(snapshot *catalog.Snapshot, check func(*Set) error) (change
 	return false, nil
 }
 
-// Refused reports whether there is something to Retry.
+// Refused reports whether there are refused policies that Retry can try again.
 func (l *Live) Refused() bool {
 	r := l.refused.Load()
 	return r != nil && r.source != nil
@@ -205,7 +205,7 @@ func (l *Live) take(source *Source, snapshot *catalog.Snapshot, check func(*Set)
 	return true, err
 }
 
-// SHA256 is that of the files in force.
+// SHA256 is that of the policy files in force.
 func (l *Live) SHA256() string {
 	if b := l.bound.Load(); b != nil && b.set != nil {
 		return b.set.SHA256

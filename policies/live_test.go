@@ -15,8 +15,8 @@ import (
 	"postern/service/upload"
 )
 
-// live are policies in a folder that is written to, with the tables before and
-// after a migration.
+// live is a folder of policies that tests write to, with the tables before and after
+// a migration.
 type live struct {
 	*policies.Live
 	files         fstest.MapFS
@@ -45,7 +45,7 @@ func setupLive(t *testing.T, yaml string) *live {
 
 func (l *live) write(yaml string) { l.files["app.yaml"] = &fstest.MapFile{Data: []byte(yaml)} }
 
-// opens reports whether a table is open by the set that is used with a snapshot.
+// opens reports whether the set for a snapshot opens a table.
 func (l *live) opens(t *testing.T, snapshot *catalog.Snapshot, table string) bool {
 	t.Helper()
 	set, err := l.For(snapshot)
@@ -56,110 +56,107 @@ func (l *live) opens(t *testing.T, snapshot *catalog.Snapshot, table string) boo
 
 func good(*policies.Set) error { return nil }
 
-func TestReload(t *testing.T) {
+func bad(*policies.Set) error { return errors.New("no such view") }
+
+func TestReloadGood(t *testing.T) {
 	t.Parallel()
-	bad := func(*policies.Set) error { return errors.New("no such view") }
-
-	t.Run("Good", func(t *testing.T) {
-		t.Parallel()
-		l := setupLive(t, opensLists)
-		require.True(t, l.opens(t, l.before, "lists"))
-		l.write(opensTodos)
-		changed, err := l.Reload(l.before, good)
-		require.True(t, changed)
-		require.NoError(t, err)
-		require.True(t, l.opens(t, l.before, "todos"))
-		changed, err = l.Reload(l.before, good)
-		require.False(t, changed)
-		require.NoError(t, err)
-	})
-
-	t.Run("RefusedAndPutRight", func(t *testing.T) {
-		t.Parallel()
-		l := setupLive(t, opensLists)
-		require.True(t, l.opens(t, l.before, "lists"))
-		for _, yaml := range []string{misspelt, "tables: [", migrated} {
-			sum := l.SHA256()
-			l.write(yaml)
-			changed, err := l.Reload(l.before, good)
-			require.False(t, changed)
-			require.Error(t, err)
-			require.Equal(t, err, l.Problem())
-			require.True(t, l.opens(t, l.before, "lists"))
-			require.Equal(t, sum, l.SHA256())
-		}
-		l.write(opensLists)
-		_, err := l.Reload(l.before, good)
-		require.NoError(t, err)
-		require.NoError(t, l.Problem(), "the files are those in force again")
-		changed, err := l.Retry(l.after, good)
-		require.False(t, changed, "and what was refused before is forgotten")
-		require.NoError(t, err)
-	})
-
-	t.Run("BeforeItsMigration", func(t *testing.T) {
-		t.Parallel()
-		l := setupLive(t, opensLists)
-		require.True(t, l.opens(t, l.before, "lists"))
-		l.write(migrated)
-		_, err := l.Reload(l.before, good)
-		require.ErrorContains(t, err, "no table public.fresh")
-		require.True(t, l.Refused())
-		_, err = l.Retry(l.before, good)
-		require.Error(t, err)
-		require.True(t, l.opens(t, l.after, "lists"), "a request alone does not take them")
-		require.Error(t, l.Problem())
-		changed, err := l.Retry(l.after, good)
-		require.True(t, changed)
-		require.NoError(t, err)
-		require.NoError(t, l.Problem())
-		require.False(t, l.Refused())
-		require.True(t, l.opens(t, l.after, "fresh"))
-	})
-
-	t.Run("WhatTheDatabaseRefuses", func(t *testing.T) {
-		t.Parallel()
-		l := setupLive(t, opensLists)
-		require.True(t, l.opens(t, l.before, "lists"))
-		l.write(opensTodos)
-		_, err := l.Reload(l.before, bad)
-		require.ErrorContains(t, err, "no such view")
-		require.True(t, l.opens(t, l.before, "lists"))
-		changed, err := l.Retry(l.before, good)
-		require.True(t, changed)
-		require.NoError(t, err)
-		require.True(t, l.opens(t, l.before, "todos"))
-	})
-
-	t.Run("NothingToKeep", func(t *testing.T) {
-		t.Parallel()
-		l := setupLive(t, misspelt)
-		_, err := l.For(l.before)
-		require.ErrorContains(t, err, "nobody")
-		l.write(migrated)
-		changed, err := l.Reload(l.before, good)
-		require.True(t, changed)
-		require.ErrorContains(t, err, "fresh")
-		_, err = l.For(l.before)
-		require.ErrorContains(t, err, "fresh", "the newer one is what is wrong")
-		require.True(t, l.opens(t, l.after, "fresh"))
-		require.NoError(t, l.Problem())
-	})
-
-	t.Run("StaysWithoutRules", func(t *testing.T) {
-		t.Parallel()
-		l := setupLive(t, "tables: {lists: {allow: [put]}}")
-		l.WithoutRules()
-		require.True(t, l.opens(t, l.before, "lists"))
-		l.write("tables: {lists: {allow: [patch]}}")
-		changed, err := l.Reload(l.before, good)
-		require.True(t, changed)
-		require.NoError(t, err)
-		require.True(t, l.opens(t, l.before, "lists"))
-	})
+	l := setupLive(t, opensLists)
+	require.True(t, l.opens(t, l.before, "lists"))
+	l.write(opensTodos)
+	changed, err := l.Reload(l.before, good)
+	require.True(t, changed)
+	require.NoError(t, err)
+	require.True(t, l.opens(t, l.before, "todos"))
+	changed, err = l.Reload(l.before, good)
+	require.False(t, changed)
+	require.NoError(t, err)
 }
 
-// TestFilesOfEditors is that what editors leave beside policies is none.
+func TestReloadRefusedThenFixed(t *testing.T) {
+	t.Parallel()
+	l := setupLive(t, opensLists)
+	require.True(t, l.opens(t, l.before, "lists"))
+	for _, yaml := range []string{misspelt, "tables: [", migrated} {
+		sum := l.SHA256()
+		l.write(yaml)
+		changed, err := l.Reload(l.before, good)
+		require.False(t, changed)
+		require.Error(t, err)
+		require.Equal(t, err, l.Problem())
+		require.True(t, l.opens(t, l.before, "lists"))
+		require.Equal(t, sum, l.SHA256())
+	}
+	l.write(opensLists)
+	_, err := l.Reload(l.before, good)
+	require.NoError(t, err)
+	require.NoError(t, l.Problem(), "the files are those in force again")
+	changed, err := l.Retry(l.after, good)
+	require.False(t, changed, "what was refused before is forgotten")
+	require.NoError(t, err)
+}
+
+func TestReloadBeforeItsMigration(t *testing.T) {
+	t.Parallel()
+	l := setupLive(t, opensLists)
+	require.True(t, l.opens(t, l.before, "lists"))
+	l.write(migrated)
+	_, err := l.Reload(l.before, good)
+	require.ErrorContains(t, err, "no table public.fresh")
+	require.True(t, l.Refused())
+	_, err = l.Retry(l.before, good)
+	require.Error(t, err)
+	require.True(t, l.opens(t, l.after, "lists"), "a request does not put them in force")
+	require.Error(t, l.Problem())
+	changed, err := l.Retry(l.after, good)
+	require.True(t, changed)
+	require.NoError(t, err)
+	require.NoError(t, l.Problem())
+	require.False(t, l.Refused())
+	require.True(t, l.opens(t, l.after, "fresh"))
+}
+
+func TestReloadOfALookupThatFails(t *testing.T) {
+	t.Parallel()
+	l := setupLive(t, opensLists)
+	require.True(t, l.opens(t, l.before, "lists"))
+	l.write(opensTodos)
+	_, err := l.Reload(l.before, bad)
+	require.ErrorContains(t, err, "no such view")
+	require.True(t, l.opens(t, l.before, "lists"))
+	changed, err := l.Retry(l.before, good)
+	require.True(t, changed)
+	require.NoError(t, err)
+	require.True(t, l.opens(t, l.before, "todos"))
+}
+
+func TestReloadNothingToKeep(t *testing.T) {
+	t.Parallel()
+	l := setupLive(t, misspelt)
+	_, err := l.For(l.before)
+	require.ErrorContains(t, err, "nobody")
+	l.write(migrated)
+	changed, err := l.Reload(l.before, good)
+	require.True(t, changed)
+	require.ErrorContains(t, err, "fresh")
+	_, err = l.For(l.before)
+	require.ErrorContains(t, err, "fresh", "the error is that of the newer files")
+	require.True(t, l.opens(t, l.after, "fresh"))
+	require.NoError(t, l.Problem())
+}
+
+func TestReloadStaysWithoutRules(t *testing.T) {
+	t.Parallel()
+	l := setupLive(t, "tables: {lists: {allow: [put]}}")
+	l.WithoutRules()
+	require.True(t, l.opens(t, l.before, "lists"))
+	l.write("tables: {lists: {allow: [patch]}}")
+	changed, err := l.Reload(l.before, good)
+	require.True(t, changed)
+	require.NoError(t, err)
+	require.True(t, l.opens(t, l.before, "lists"))
+}
+
+// TestFilesOfEditors checks that files which editors create are left out.
 func TestFilesOfEditors(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -29,8 +29,7 @@ func TestEverything(t *testing.T) {
 	require.Equal(t, "3 tables, 4 rules", compile(t, string(content)).String())
 }
 
-// TestForms is that a file may begin and end as YAML files do, and what looks odd
-// and has a meaning.
+// TestForms has files that are valid although they look unusual.
 func TestForms(t *testing.T) {
 	t.Parallel()
 	for _, yaml := range []string{
@@ -46,8 +45,8 @@ func TestForms(t *testing.T) {
 	require.EqualError(t, err, "policies/app.yaml:1:1: unknown field \"table\": did you mean \"tables\"?\n    table:\n    ^")
 }
 
-// FuzzRead has any bytes be a policy file: they are read and compiled, or refused
-// with a message, and never bring anything down.
+// FuzzRead reads and compiles any bytes. They are valid, or an error with a message,
+// and never cause a panic.
 func FuzzRead(f *testing.F) {
 	seeds, err := filepath.Glob("testdata/busted/*.yaml")
 	require.NoError(f, err)
@@ -69,13 +68,13 @@ func FuzzRead(f *testing.F) {
 				}
 			}
 			if err != nil && err.Error() == "" {
-				t.Error("refused without a word")
+				t.Error("an error without a message")
 			}
 		}()
 		select {
 		case <-done:
 		case <-time.After(20 * time.Second):
-			t.Fatal("it does not come to an end")
+			t.Fatal("it does not end")
 		}
 	})
 }

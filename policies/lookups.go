@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,47 +8,45 @@ import (
 	"postern/service/catalog"
 )
 
-// Lookup is a query that a rule needs the first row of.
+// Lookup is a query whose first row a rule needs.
 type Lookup struct {
 	Name string
 
-	texts      []string    // around the parameters: one more than there are
-	parameters []Parameter // each as often as it is used
+	texts      []string    // around the parameters: one more than there are parameters
+	parameters []Parameter // in the order of the text, each as often as it is used
 }
 
-// Parameter is where a lookup's parameter comes from: a column of the row as it
-// will be, of the row as it was, or the user.
+// Parameter says where the value of a lookup's parameter comes from: a column of the
+// row as it will be or as it was, the row's id, or the user.
 type Parameter struct {
 	From   string // new, old, auth or id
-	Column string // of new and old; for auth sub or role
+	Column string // of new and old; for auth it is sub or role
 
-	table  *catalog.Table  // of new and old
-	column *catalog.Column // of new and old
+	table  *catalog.Table  // for new and old
+	column *catalog.Column // for new and old
 }
 
-// SQL is the query for the lookup's first row, as one JSON object, with what
-// written makes of each parameter. It is the same when the lookup is checked and
-// when it is run.
-func (l *Lookup) SQL(written func(Parameter) string) string {
+// SQL returns the query for the lookup's first row, as one JSON object. render
+// returns the SQL of each parameter.
+func (l *Lookup) SQL(render func(Parameter) string) string {
 	var sql strings.Builder
 	sql.WriteString("select to_jsonb(q.*) from (" + l.texts[0])
 	for i, p := range l.parameters {
-		sql.WriteString(written(p) + l.texts[i+1])
+		sql.WriteString(render(p) + l.texts[i+1])
 	}
-	sql.WriteString("\n) as q limit 1") // on a line of its own, after a comment
+	sql.WriteString("\n) as q limit 1") // the query may end in a comment
 	return sql.String()
 }
 
-// Asks reports whether one of the lookup's parameters is as wanted.
-func (l *Lookup) Asks(wanted func(Parameter) bool) bool {
-	return slices.ContainsFunc(l.parameters, wanted)
+// HasParameter reports whether the lookup has a parameter that matches.
+func (l *Lookup) HasParameter(matches func(Parameter) bool) bool {
+	return slices.ContainsFunc(l.parameters, matches)
 }
 
-// Typed gives a statement's parameter, like $1, the type of the column, as which
-// Postgres would not know it: left to itself it takes $new.qty > $new.price for a
-// comparison of texts. It does so without the type's name, which may stand for
-// another type, or none, on the role's search path. What has no column is of the
-// type that it is compared with.
+// Typed gives a statement's parameter, such as $1, the type of the column.
+// Otherwise Postgres would compare $new.qty > $new.price as texts. It does not write
+// the type's name, which may mean another type on the role's search path. A
+// parameter without a column gets the type that it is compared with.
 func (p Parameter) Typed(parameter string) string {
 	if p.column == nil {
 		return parameter
@@ -58,44 +54,13 @@ func (p Parameter) Typed(parameter string) string {
 	return "coalesce(" + parameter + ", " + p.table.Null(p.column) + ")"
 }
 
-// Of is the column of a row of the parameter's table.
-func (p Parameter) Of(row string) string { return row + "." + p.column.SQL() }
+// ColumnOf returns the parameter's column of a row, such as t.
+func (p Parameter) ColumnOf(row string) string { return row + "." + p.column.SQL() }
 
-// CheckLookups has every lookup prepared, and lists those that cannot be.
-func (s *Set) CheckLookups(prepare func(*Lookup) error) error {
-	var problems []error
-	for _, name := range sortedKeys(s.tables) {
-		for _, rule := range s.tables[name].Rules {
-			for _, l := range rule.Lookups {
-				if err := prepare(l); err != nil {
-					problems = append(problems, rule.place.in("lookup", l.Name).problem("%v", err))
-				}
-			}
-		}
-	}
-	return errors.Join(inOrder(problems)...)
-}
-
-// String counts what the set has.
-func (s *Set) String() string {
-	rules := len(s.transaction) + len(s.code)
-	for _, t := range s.tables {
-		rules += len(t.Rules)
-	}
-	count := func(n int, what string) string {
-		if n == 1 {
-			return "1 " + what
-		}
-		return fmt.Sprintf("%d %ss", n, what)
-	}
-	return count(len(s.tables), "table") + ", " + count(rules, "rule")
-}
-
-// The parts of SQL that matter here, each at the start of what is left. See
+// The parts of SQL that matter here, each at the start of a text. See
 // https://www.postgresql.org/docs/current/sql-syntax-lexical.html.
 var (
-	parameter = regexp.MustCompile(`^\$(?:(new|old|auth)\.([\pL_][\pL\pN_]*)|(id)\b)`)
-	// What looks like a parameter and is none.
+	parameter        = regexp.MustCompile(`^\$(?:(new|old|auth)\.([\pL_][\pL\pN_]*)|(id)\b)`)
 	unknownParameter = regexp.MustCompile(`^\$[\pL\pN_.]+`)
 	word             = regexp.MustCompile(`^[\pL_][\pL\pN_$]*`)
 	quotedText       = regexp.MustCompile(`^(?:'(?:[^']|'')*'|"(?:[^"]|"")*"|[eE]'(?:[^'\\]|''|\\(?s:.))*')`)
@@ -104,11 +69,11 @@ var (
 	lineComment      = regexp.MustCompile(`^--[^\n]*`)
 )
 
-// lookup reads a query. What is quoted and what is a comment is left as it is.
+// lookup compiles a query. A parameter within quotes or a comment is text.
 func (c *compiler) lookup(name, sql string, table *catalog.Table, at place) *Lookup {
 	l := &Lookup{Name: name}
 	if table == nil {
-		c.add(at.problem("rules over a whole transaction have no row to look up by"))
+		c.add(at.problem("a rule over whole transactions cannot have a lookup, because it has no row: move it to the rules of a table"))
 		return l
 	}
 	first, statements, start := "", 1, 0
@@ -119,17 +84,8 @@ func (c *compiler) lookup(name, sql string, table *catalog.Table, at place) *Loo
 			continue
 		}
 		if match := parameter.FindStringSubmatch(rest); match != nil {
-			p := Parameter{From: match[1] + match[3], Column: match[2]}
-			if p.From == "new" || p.From == "old" {
-				p.table, p.column = table, table.Column(p.Column)
-			}
-			switch {
-			case p.From == "auth" && p.Column != "sub" && p.Column != "role":
-				c.add(at.problem("$auth has sub and role, and no %q", p.Column))
-			case p.table != nil && p.column == nil:
-				c.add(at.problem("%s has no column %q%s", table, p.Column, didYouMean(p.Column, columnNames(table))))
-			}
-			l.texts, l.parameters = append(l.texts, sql[start:i]), append(l.parameters, p)
+			l.texts = append(l.texts, sql[start:i])
+			l.parameters = append(l.parameters, c.parameter(match[1]+match[3], match[2], table, at))
 			i += len(match[0])
 			start = i
 			continue
@@ -141,11 +97,11 @@ func (c *compiler) lookup(name, sql string, table *catalog.Table, at place) *Loo
 			}
 			i += len(found)
 		case opening.MatchString(rest):
-			c.add(at.problem("what %s begins does not end", opening.FindString(rest)))
+			c.add(at.problem("the quotation or comment that begins with %s has no end", opening.FindString(rest)))
 			i = len(sql)
 		case unknownParameter.MatchString(rest):
 			other := unknownParameter.FindString(rest)
-			c.add(at.problem("%s is no parameter: write $new.column, $old.column, $id, $auth.sub or $auth.role", other))
+			c.add(at.problem("%s is not a parameter: write $new.column, $old.column, $id, $auth.sub or $auth.role", other))
 			i += len(other)
 		default:
 			if rest[0] == ';' {
@@ -156,13 +112,27 @@ func (c *compiler) lookup(name, sql string, table *catalog.Table, at place) *Loo
 	}
 	l.texts = append(l.texts, sql[start:])
 	if !slices.Contains([]string{"select", "with"}, first) || statements > 1 {
-		c.add(at.problem("a lookup is one SELECT, without a semicolon"))
+		c.add(at.problem("a lookup must be one SELECT, without a semicolon"))
 	}
 	return l
 }
 
-// quotedLength is the length of the quoted text or the comment that sql begins
-// with; 0 where it begins with none, or with one that does not end.
+// parameter compiles a parameter and checks its column.
+func (c *compiler) parameter(from, column string, table *catalog.Table, at place) Parameter {
+	p := Parameter{From: from, Column: column}
+	switch from {
+	case "new", "old":
+		p.table, p.column = table, c.column(table, column, at)
+	case "auth":
+		if column != "sub" && column != "role" {
+			c.add(at.problem("$auth.%s is not a parameter: write $auth.sub or $auth.role", column))
+		}
+	}
+	return p
+}
+
+// quotedLength returns the length of the quotation or comment that sql begins with.
+// It is 0 if there is none, or if it has no end.
 func quotedLength(sql string) int {
 	if found := quotedText.FindString(sql); found != "" {
 		return len(found)

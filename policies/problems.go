@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,10 +14,10 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// place is where something stands in a file.
+// place is a key or a value in a policy file.
 type place struct {
 	file *sourceFile
-	path []any // of keys and indexes
+	path []any // keys and indexes from the document's top
 }
 
 func (f *sourceFile) place(path ...any) place { return place{f, path} }
@@ -25,8 +26,8 @@ func (p place) in(more ...any) place {
 	return place{p.file, append(slices.Clone(p.path), more...)}
 }
 
-// find is the node at the place, or the nearest one above it that is written
-// down; a key's own node where key is set.
+// find returns the node at the place, or the nearest one above it that the file has.
+// If key is true, it is the node of the key, not of the value.
 func (p place) find(key bool) ast.Node {
 	node := p.file.at
 	for i, step := range p.path {
@@ -65,7 +66,7 @@ func child(node ast.Node, step any, key bool) (ast.Node, bool) {
 	return nil, false
 }
 
-// position is file:line:column of the place's key.
+// position returns file:line:column of the place's key.
 func (p place) position() string {
 	line, column := start(p.find(true))
 	return fmt.Sprintf("%s:%d:%d", p.file.path, line, column)
@@ -79,13 +80,13 @@ func start(node ast.Node) (line, column int) {
 	return at.Line, at.Column
 }
 
-// problem is what is wrong at some place of a file.
+// problem is a mistake in a file.
 type problem struct {
 	file         string
 	line, column int // from 1, in characters
 	text         string
-	shown        string // the line it is on, or the expression's
-	caret        int    // the column in shown, from 1; 0 where nothing is shown
+	shown        string // the line with the mistake, from the file or from the expression
+	caret        int    // the column in shown, from 1; 0 if no line is shown
 }
 
 func (p *problem) Error() string {
@@ -96,7 +97,7 @@ func (p *problem) Error() string {
 	return text
 }
 
-// inOrder sorts problems as they stand in the files, those without a place first.
+// inOrder sorts problems by file, line and column. Those without a place come first.
 func inOrder(problems []error) []error {
 	slices.SortStableFunc(problems, func(a, b error) int {
 		var p, q *problem
@@ -110,22 +111,39 @@ func inOrder(problems []error) []error {
 	return problems
 }
 
-// formProblem is an error of the YAML parser, or of a key that a form does not have.
+// formProblem words an error of the YAML parser, or a key that a form does not have.
 func formProblem(path string, lines []string, err error, form any) error {
 	var at yaml.Error
 	if !errors.As(err, &at) || at.GetToken() == nil || at.GetToken().Position == nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	text := at.GetMessage()
+	text := wrongType.ReplaceAllStringFunc(at.GetMessage(), func(found string) string {
+		match := wrongType.FindStringSubmatch(found)
+		return "this is a " + yamlWord(match[1]) + ", but must be a " + yamlWord(match[2])
+	})
+	text = twice.ReplaceAllString(text, "the key $1 is already defined at line $2, column $3")
 	var unknown *yaml.UnknownFieldError
 	if errors.As(err, &unknown) {
-		key := at.GetToken().Value // it may be one in another place
+		key := at.GetToken().Value // another form may have this very key
 		text += didYouMean(key, slices.DeleteFunc(yamlKeys(reflect.TypeOf(form)), func(other string) bool { return other == key }))
 	}
 	return newProblem(path, lines, at.GetToken().Position, text)
 }
 
-// newProblem is an error at a position, with the line it is on and a caret.
+// Messages of the YAML library that are reworded.
+var (
+	wrongType = regexp.MustCompile(`^(\w+) was used where (\w+) is expected$`)
+	twice     = regexp.MustCompile(`^mapping key (".*") already defined at \[(\d+):(\d+)\]$`)
+)
+
+func yamlWord(kind string) string {
+	if kind == "sequence" {
+		return "list"
+	}
+	return kind
+}
+
+// newProblem returns an error that shows the line of a position, with a caret.
 func newProblem(path string, lines []string, position *token.Position, text string) error {
 	p := &problem{file: path, line: max(position.Line, 1), column: max(position.Column, 1), text: text}
 	if p.line <= len(lines) {
@@ -137,7 +155,7 @@ func newProblem(path string, lines []string, position *token.Position, text stri
 	return p
 }
 
-// yamlKeys are the keys of a form and of all within it.
+// yamlKeys returns the keys of a form and of all forms within it.
 func yamlKeys(t reflect.Type) (keys []string) {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Map:
@@ -152,13 +170,13 @@ func yamlKeys(t reflect.Type) (keys []string) {
 	return keys
 }
 
-// problem is an error at the place. It names the keys that lead there.
+// problem returns an error at the place. It names the keys that lead there.
 func (p place) problem(format string, args ...any) error {
 	line, column := start(p.find(true))
 	return &problem{file: p.file.path, line: line, column: column, text: fmt.Sprintf("%s: %s", p, fmt.Sprintf(format, args...))}
 }
 
-// String is the path as a person writes it: tables.todos.rules[0].check.
+// String returns the path: tables.todos.rules[0].check.
 func (p place) String() string {
 	var out strings.Builder
 	for _, step := range p.path {
@@ -175,8 +193,8 @@ func (p place) String() string {
 	return out.String()
 }
 
-// expressionProblem is an error within an expression, whose line and column are
-// counted from 1 within it, with the line it is on and a caret.
+// expressionProblem returns an error that shows a line of an expression, with a
+// caret. line and column count from 1 within the expression.
 func (p place) expressionProblem(expression string, line, column int, message string) error {
 	lines := strings.Split(expression, "\n")
 	line = min(max(line, 1), len(lines))
@@ -184,7 +202,7 @@ func (p place) expressionProblem(expression string, line, column int, message st
 	node := p.find(false)
 	out.line, out.column = start(node)
 	switch n := node.(type) {
-	case *ast.LiteralNode: // a block: its text begins a line below
+	case *ast.LiteralNode: // a block, whose text begins on the next line
 		first := n.Start.Position.Line
 		if strings.HasPrefix(n.Start.Value, ">") {
 			out.line, out.column = folded(p.file.lines, first+1, lines, line, column)
@@ -200,8 +218,8 @@ func (p place) expressionProblem(expression string, line, column int, message st
 	return out
 }
 
-// folded finds a place of a folded block's text, whose lines are joined by
-// spaces, in the file's lines from one on.
+// folded finds a position within the text of a folded block, whose lines YAML joins
+// by spaces, in the file's lines. from is the block's first line.
 func folded(file []string, from int, lines []string, line, column int) (int, int) {
 	offset := column - 1
 	for _, before := range lines[:line-1] {
@@ -224,12 +242,12 @@ func indent(lines []string, line int) int {
 	return len(lines[line-1]) - len(strings.TrimLeft(lines[line-1], " "))
 }
 
-// didYouMean suggests the nearest of some names.
+// didYouMean suggests the most similar of some names; empty if none is similar.
 func didYouMean(name string, names []string) string {
 	best, distance := "", 3
 	for _, candidate := range names {
 		if len(name) > 2 && len(candidate) > 2 && distance > 2 && (strings.HasPrefix(candidate, name+"_") || strings.HasPrefix(name, candidate+"_")) {
-			best = candidate // owner for owner_id; a nearer one is better
+			best = candidate // owner for owner_id, unless a nearer name follows
 		}
 		if d := editDistance(strings.ToLower(name), strings.ToLower(candidate)); d < distance && d < len(name) {
 			best, distance = candidate, d
@@ -241,7 +259,7 @@ func didYouMean(name string, names []string) string {
 	return `: did you mean "` + best + `"?`
 }
 
-// editDistance counts the letters to insert, remove or change.
+// editDistance counts the letters to insert, remove or change to turn a into b.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"postern/policies"
 	"postern/service/identity"
 	"postern/service/upload"
 )
@@ -20,86 +21,95 @@ func puts(tables ...string) (t upload.Transaction) {
 	return t
 }
 
-// TestRate has transactions come one after the other, and says how long each has
-// to wait.
-func TestRate(t *testing.T) {
-	t.Parallel()
-	type sent struct {
-		user   string
-		tables []string
-		digest byte // 0: it cannot be told from others
-		at     time.Duration
-		wait   time.Duration
-	}
-	const star = `
+// charged is a transaction that a rate counts.
+type charged struct {
+	user   string
+	tables []string
+	digest byte // 0 if the transaction cannot be recognised
+	at     time.Duration
+	wait   time.Duration
+}
+
+const (
+	star = `
 tables:
   lists: {allow: all}
   "*": {allow: all, because: x, rate: {most: 2, per: 2h}}`
-	const both = `
+	both = `
 rate: {most: 3, per: 3h}
 tables:
   lists: {allow: all}
   todos: {allow: all, rate: {most: 1, per: 1h}}`
-	for _, test := range []struct {
-		name, yaml string
-		sent       []sent
-	}{
-		{"ComesBackEvenly", both, []sent{
-			{"ann", []string{"lists", "lists", "lists"}, 0, 0, 0},
-			{"ann", []string{"lists"}, 0, 15 * time.Minute, 45 * time.Minute},
-			{"ann", []string{"lists"}, 0, time.Hour, 0},
-			{"ann", []string{"lists"}, 0, time.Hour, time.Hour},
-			{"ben", []string{"lists"}, 0, time.Hour, 0},
-		}},
-		{"MoreThanAllEmptiesIt", both, []sent{
-			{"ann", []string{"lists", "lists", "lists", "lists", "lists"}, 0, 0, 0},
-			{"ann", []string{"lists"}, 0, 0, time.Hour},
-		}},
-		{"ARefusalTakesNothing", both, []sent{
-			{"ann", []string{"todos"}, 0, 0, 0},
-			{"ann", []string{"todos"}, 0, 0, time.Hour},
-			{"ann", []string{"todos", "lists"}, 0, 0, time.Hour},
-			{"ann", []string{"lists", "lists"}, 0, 0, 0},
-			{"ann", []string{"lists"}, 0, 0, time.Hour},
-		}},
-		{"SentAgain", both, []sent{
-			{"ann", []string{"todos"}, 1, 0, 0},
-			{"ann", []string{"todos"}, 1, 0, 0},
-			{"ann", []string{"todos"}, 2, 0, time.Hour},
-			{"ann", []string{"todos"}, 2, 0, time.Hour},
-			{"ann", []string{"todos"}, 2, time.Hour, 0},
-			{"ann", []string{"todos"}, 2, time.Hour, 0},
-		}},
-		{"EveryOtherTable", star, []sent{
-			{"ann", []string{"members"}, 0, 0, 0},
-			{"ann", []string{"todos"}, 0, 0, 0},
-			{"ann", []string{"changes"}, 0, 0, time.Hour},
-			{"ann", []string{"lists"}, 0, 0, 0},
-		}},
-	} {
+)
+
+var rateTests = []struct {
+	name, yaml string
+	sent       []charged
+}{
+	{"ComesBackEvenly", both, []charged{
+		{"ann", []string{"lists", "lists", "lists"}, 0, 0, 0},
+		{"ann", []string{"lists"}, 0, 15 * time.Minute, 45 * time.Minute},
+		{"ann", []string{"lists"}, 0, time.Hour, 0},
+		{"ann", []string{"lists"}, 0, time.Hour, time.Hour},
+		{"ben", []string{"lists"}, 0, time.Hour, 0},
+	}},
+	{"MoreThanAllEmptiesIt", both, []charged{
+		{"ann", []string{"lists", "lists", "lists", "lists", "lists"}, 0, 0, 0},
+		{"ann", []string{"lists"}, 0, 0, time.Hour},
+	}},
+	{"AWaitChargesNothing", both, []charged{
+		{"ann", []string{"todos"}, 0, 0, 0},
+		{"ann", []string{"todos"}, 0, 0, time.Hour},
+		{"ann", []string{"todos", "lists"}, 0, 0, time.Hour},
+		{"ann", []string{"lists", "lists"}, 0, 0, 0},
+		{"ann", []string{"lists"}, 0, 0, time.Hour},
+	}},
+	{"SentAgain", both, []charged{
+		{"ann", []string{"todos"}, 1, 0, 0},
+		{"ann", []string{"todos"}, 1, 0, 0},
+		{"ann", []string{"todos"}, 2, 0, time.Hour},
+		{"ann", []string{"todos"}, 2, 0, time.Hour},
+		{"ann", []string{"todos"}, 2, time.Hour, 0},
+		{"ann", []string{"todos"}, 2, time.Hour, 0},
+	}},
+	{"EveryOtherTable", star, []charged{
+		{"ann", []string{"members"}, 0, 0, 0},
+		{"ann", []string{"todos"}, 0, 0, 0},
+		{"ann", []string{"changes"}, 0, 0, time.Hour},
+		{"ann", []string{"lists"}, 0, 0, 0},
+	}},
+}
+
+// TestRate sends transactions one after the other and checks how long each has to
+// wait.
+func TestRate(t *testing.T) {
+	t.Parallel()
+	for _, test := range rateTests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			set, start := compile(t, test.yaml), time.Now()
+			var limiter policies.RateLimiter
 			for i, s := range test.sent {
-				wait := set.Wait(identity.Identity{Subject: s.user}, puts(s.tables...), [32]byte{s.digest}, start.Add(s.at))
+				wait := limiter.Wait(set, identity.Identity{Subject: s.user}, puts(s.tables...), [32]byte{s.digest}, start.Add(s.at))
 				require.InDelta(t, s.wait, wait, float64(time.Microsecond), "transaction %d waits %s", i, wait)
 			}
 		})
 	}
 }
 
-// TestRateInParallel is that what is refused costs nothing, however many ask at
-// the same moment.
+// TestRateInParallel checks that a transaction that must wait is not charged, even if
+// many come at the same time.
 func TestRateInParallel(t *testing.T) {
 	t.Parallel()
 	set, now := compile(t, "rate: {most: 100, per: 100h}\ntables: {lists: {allow: all}}"), time.Now()
 	who := identity.Identity{Subject: "ann"}
+	var limiter policies.RateLimiter
 	var taken atomic.Int64
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
 			for range 500 {
-				if set.Wait(who, puts("lists"), [32]byte{}, now) == 0 {
+				if limiter.Wait(set, who, puts("lists"), [32]byte{}, now) == 0 {
 					taken.Add(1)
 				}
 			}
@@ -107,18 +117,39 @@ func TestRateInParallel(t *testing.T) {
 	}
 	all.Wait()
 	require.EqualValues(t, 100, taken.Load())
-	require.InDelta(t, time.Hour, set.Wait(who, puts("lists"), [32]byte{}, now), float64(time.Microsecond))
+	require.InDelta(t, time.Hour, limiter.Wait(set, who, puts("lists"), [32]byte{}, now), float64(time.Microsecond))
 }
 
-// TestRateForgets is that what a rate remembers has a bound.
+// TestRateForgets checks that the number of users and transactions that are remembered
+// is bounded.
 func TestRateForgets(t *testing.T) {
 	t.Parallel()
 	set, now := compile(t, "rate: {most: 1, per: 1h}\ntables: {lists: {allow: all}}"), time.Now()
+	var limiter policies.RateLimiter
 	charge := func(n int) time.Duration {
-		return set.Wait(identity.Identity{Subject: fmt.Sprint(n)}, puts("lists"), [32]byte{1, byte(n), byte(n >> 8), byte(n >> 16)}, now)
+		return limiter.Wait(set, identity.Identity{Subject: fmt.Sprint(n)}, puts("lists"), [32]byte{1, byte(n), byte(n >> 8), byte(n >> 16)}, now)
 	}
 	for n := range 30_000 {
 		require.Zero(t, charge(n))
 	}
-	require.Zero(t, charge(29_999), "it is still known")
+	require.Zero(t, charge(29_999), "the transaction is still remembered")
+}
+
+// TestRateOfASetBefore checks that requests under the set before keep their allowances
+// while a new set is in force.
+func TestRateOfASetBefore(t *testing.T) {
+	t.Parallel()
+	const yaml = "rate: {most: 2, per: 2h}\ntables: {lists: {allow: all}}"
+	before, after, now := compile(t, yaml), compile(t, yaml), time.Now()
+	who := identity.Identity{Subject: "ann"}
+	var limiter policies.RateLimiter
+	for i, step := range []struct {
+		set  *policies.Set
+		wait time.Duration
+	}{
+		{before, 0}, {before, 0}, {before, time.Hour},
+		{after, 0}, {before, time.Hour}, {after, 0}, {after, time.Hour},
+	} {
+		require.Equal(t, step.wait, limiter.Wait(step.set, who, puts("lists"), [32]byte{}, now), "step %d", i)
+	}
 }

@@ -16,14 +16,14 @@ import (
 	"postern/service/upload"
 )
 
-// Rule is one rule of a table, or of transactions as a whole.
+// Rule is one rule of a table, or of whole transactions.
 type Rule struct {
-	Name    string
-	Client  bool // the app decides what follows a no
-	Lookups []*Lookup
+	Name           string
+	ClientHandling bool // its rejections are left to the app (requires_client_handling)
+	Lookups        []*Lookup
 
 	on      []upload.Op
-	when    *expression // nil: always
+	when    *expression // nil means always
 	check   *expression
 	code    upload.Code
 	message string
@@ -31,29 +31,17 @@ type Rule struct {
 	place   place
 }
 
-// On reports whether the rule is for an operation.
-func (r *Rule) On(op upload.Op) bool { return slices.Contains(r.on, op) }
+// Position is file:line:column of the rule.
+func (r *Rule) Position() string { return r.place.position() }
 
-// onByDefault are the operations of a rule that does not say: all, but no DELETE
-// where it looks at the new row or what was sent, which a DELETE does not have,
-// and not at the old one, which tells that it has thought of it.
-func (r *Rule) onByDefault() []upload.Op {
-	list := []upload.Op{upload.Put, upload.Patch, upload.Delete}
-	var of needs
-	for _, e := range r.expressions() {
-		if e != nil {
-			of.data = of.data || e.needs.data || e.needs.new != nil
-			of.oldWhole = of.oldWhole || e.needs.old != nil
-		}
-	}
-	if of.data && !of.oldWhole {
-		return list[:2]
-	}
-	return list
-}
+// Operations lists the operations that the rule applies to.
+func (r *Rule) Operations() []upload.Op { return r.on }
 
-// LooksAtOld reports whether the rule looks at the row as it was, if only whether
-// there was one.
+// AppliesTo reports whether the rule applies to an operation.
+func (r *Rule) AppliesTo(op upload.Op) bool { return slices.Contains(r.on, op) }
+
+// LooksAtOld reports whether the rule looks at the row as it was, even if it only
+// checks whether there was one.
 func (r *Rule) LooksAtOld() bool {
 	return slices.ContainsFunc(r.expressions(), func(e *expression) bool { return e.needs.old != nil })
 }
@@ -63,26 +51,13 @@ func (r *Rule) LooksAtNew() bool {
 	return slices.ContainsFunc(r.expressions(), func(e *expression) bool { return e.needs.new != nil })
 }
 
-// NeedsStored reports whether the rule can be decided only with the database's
-// help: of what was sent, the row as it will be has just the columns for which
-// known says yes.
+// NeedsStored reports whether the rule needs the stored row or a lookup. known says
+// which columns of the new row are known from what was sent.
 func (r *Rule) NeedsStored(known func(column string) bool) bool {
 	if len(r.Lookups) > 0 {
 		return true
 	}
 	return slices.ContainsFunc(r.expressions(), func(e *expression) bool { return e.needsStored(known) })
-}
-
-func (e *expression) needsStored(known func(column string) bool) bool {
-	if e.needs.old != nil || e.needs.newWhole {
-		return true
-	}
-	for column := range e.needs.new {
-		if !known(column) {
-			return true
-		}
-	}
-	return false
 }
 
 func (r *Rule) expressions() []*expression {
@@ -93,8 +68,8 @@ func (r *Rule) expressions() []*expression {
 	return slices.AppendSeq(list, maps.Values(r.details))
 }
 
-// Columns are those of the stored row that the rule looks at, of a table: before
-// the operation and after it.
+// Columns returns the columns of a table's row that the rule looks at: before the
+// operation, and after it.
 func (r *Rule) Columns(table *catalog.Table) (old, new []string) {
 	collect := func(columns map[string]bool, whole bool, into []string) []string {
 		for _, name := range columnNames(table) {
@@ -111,11 +86,11 @@ func (r *Rule) Columns(table *catalog.Table) (old, new []string) {
 	return old, new
 }
 
-// NullWhereNotAllowed reports whether the rule looks at a column of the new row
-// that is null and must not be: the database will reject the row, in better
-// words than an expression that fails.
-func (r *Rule) NullWhereNotAllowed(table *catalog.Table, in *Input) bool {
-	null := func(columns map[string]bool, row Row) bool {
+// LooksAtForbiddenNull reports whether the rule looks at a column that is null
+// although the table declares it NOT NULL. The database rejects such a row with a
+// better message than an expression that fails on the null.
+func (r *Rule) LooksAtForbiddenNull(table *catalog.Table, in *Input) bool {
+	forbidden := func(columns map[string]bool, row Row) bool {
 		for name := range columns {
 			if c := table.Column(name); c != nil && c.NotNull && row[name] == types.NullValue {
 				return true
@@ -123,114 +98,110 @@ func (r *Rule) NullWhereNotAllowed(table *catalog.Table, in *Input) bool {
 		}
 		return false
 	}
-	return slices.ContainsFunc(r.expressions(), func(e *expression) bool { return null(e.needs.new, in.New) || null(e.needs.sent, in.Data) })
+	return slices.ContainsFunc(r.expressions(), func(e *expression) bool {
+		return forbidden(e.needs.new, in.New()) || forbidden(e.needs.sent, in.Data())
+	})
 }
 
-// Skips reports whether the rule's when is false already by what was sent, so that
-// the stored row need not be read for it.
+// Skips reports whether what was sent already makes the rule's when false, so that
+// the stored row need not be read. known is as for NeedsStored.
 func (r *Rule) Skips(ctx context.Context, in *Input, known func(column string) bool) (bool, error) {
 	if r.when == nil || r.when.needs.lookup || r.when.needsStored(known) {
 		return false, nil
 	}
-	applies, err := r.truth(ctx, r.when, in)
-	if err == nil && !applies && in.trace != nil {
-		in.trace(Said{Operation: in.Operation, Rule: r.Name, Position: r.place.position(), Verdict: NotAsked, Because: r.seen(in, []*expression{r.when})})
+	applies, err := r.evaluate(ctx, r.when, in)
+	if err == nil && !applies {
+		r.traceResult(in, false, nil, nil)
 	}
 	return !applies, err
 }
 
-// Check decides. A rejection means that the rule says no; an error that it
-// failed, which is nobody's no and nobody's yes.
+// Check evaluates the rule. It returns a rejection if when is true and check is
+// false. An error means that an expression failed to evaluate, which says nothing
+// about the write, or that ctx has ended.
 func (r *Rule) Check(ctx context.Context, in *Input) (*upload.Rejection, error) {
-	if in.trace != nil {
-		return r.traced(ctx, in)
-	}
-	_, rejection, err := r.decide(ctx, in)
+	applies, rejection, err := r.result(ctx, in)
+	r.traceResult(in, applies, rejection, err)
 	return rejection, err
 }
 
-func (r *Rule) decide(ctx context.Context, in *Input) (applies bool, no *upload.Rejection, err error) {
+func (r *Rule) result(ctx context.Context, in *Input) (applies bool, rejection *upload.Rejection, err error) {
 	if r.when != nil {
-		if applies, err = r.truth(ctx, r.when, in); err != nil || !applies {
+		if applies, err = r.evaluate(ctx, r.when, in); err != nil || !applies {
 			return false, nil, err
 		}
 	}
-	if holds, err := r.truth(ctx, r.check, in); err != nil || holds {
+	if passes, err := r.evaluate(ctx, r.check, in); err != nil || passes {
 		return true, nil, err
 	}
-	no, err = r.rejection(ctx, in)
-	return true, no, err
+	rejection, err = r.rejection(ctx, in)
+	return true, rejection, err
 }
 
+// rejection is what the client receives. A detail that fails to evaluate is null in
+// it.
 func (r *Rule) rejection(ctx context.Context, in *Input) (*upload.Rejection, error) {
-	rejection := &upload.Rejection{Code: r.code, Message: r.message, ClientHandling: r.Client, Rule: r.Name, Operation: -1}
-	if len(r.details) > 0 {
-		details := map[string]jsontext.Value{}
-		for _, name := range sortedKeys(r.details) {
-			value, err := r.details[name].eval(ctx, in)
-			if err == nil {
-				details[name], err = toJSON(value)
-			}
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			if err != nil { // the rule has said no all the same
-				details[name] = jsontext.Value("null")
-				r.traceDetail(in, name, err)
-			}
-		}
-		rejection.Details = details
+	rejection := &upload.Rejection{Code: r.code, Message: r.message, ClientHandling: r.ClientHandling, Rule: r.Name, Operation: -1}
+	if len(r.details) == 0 {
+		return rejection, nil
 	}
+	details := map[string]jsontext.Value{}
+	for _, name := range sortedKeys(r.details) {
+		value, err := r.details[name].eval(ctx, in)
+		if err == nil {
+			details[name], err = toJSON(value)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			details[name] = jsontext.Value("null")
+			r.traceDetail(in, name, err)
+		}
+	}
+	rejection.Details = details
 	return rejection, nil
 }
 
-func (r *Rule) truth(ctx context.Context, e *expression, in *Input) (bool, error) {
+// evaluate evaluates a condition.
+func (r *Rule) evaluate(ctx context.Context, e *expression, in *Input) (bool, error) {
 	value, err := e.eval(ctx, in)
 	if err != nil {
-		return false, r.failed(err)
+		return false, r.error(err)
 	}
-	holds, ok := value.(types.Bool)
+	result, ok := value.(types.Bool)
 	if !ok {
-		return false, r.failed(fmt.Errorf("%s: gave a %s", e.text, value.Type().TypeName()))
+		return false, r.error(fmt.Errorf("%s: gave a %s instead of a bool", e.text, value.Type().TypeName()))
 	}
-	return bool(holds), nil
+	return bool(result), nil
 }
 
-// Failed is the error of a rule that could not be run.
-type Failed struct {
+func (r *Rule) error(err error) error { return ruleError(r.Position()+" "+r.Name, err) }
+
+// RuleError is the error of a rule, or of another part of a policy, that failed to
+// evaluate.
+type RuleError struct {
 	Rule string // its position and name
 	Err  error
 }
 
-func (f *Failed) Error() string { return f.Rule + ": " + f.Err.Error() }
+func (e *RuleError) Error() string { return e.Rule + ": " + e.Err.Error() }
 
-func (f *Failed) Unwrap() error { return f.Err }
+func (e *RuleError) Unwrap() error { return e.Err }
 
-// failed is the failure of the rule, or whatever else it names, unless the
-// request's time was up, which says nothing of it.
-func failed(rule string, err error) error {
+// ruleError returns a RuleError, unless the request has ended: that is no failure of
+// the rule.
+func ruleError(rule string, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return &Failed{rule, err}
-}
-
-func (r *Rule) failed(err error) error { return failed(r.place.position()+" "+r.Name, err) }
-
-// Transaction decides the rules over a whole transaction.
-func (s *Set) Transaction(ctx context.Context, shared *Shared) (*upload.Rejection, error) {
-	shared.trace = traceOf(ctx)
-	for _, r := range s.transaction {
-		if rejection, err := r.Check(ctx, &Input{Operation: -1, Shared: shared}); rejection != nil || err != nil {
-			return rejection, err
-		}
-	}
-	return nil, nil
+	return &RuleError{rule, err}
 }
 
 var codeForm = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,63}$`)
 
-// rules compiles the rules of a table; nil is those over whole transactions.
+// rules compiles the rules of a table. table is nil for rules over whole
+// transactions.
 func (c *compiler) rules(list []ruleRule, table *catalog.Table, at place) (rules []*Rule) {
 	if len(list) == 0 {
 		return nil
@@ -243,8 +214,11 @@ func (c *compiler) rules(list []ruleRule, table *catalog.Table, at place) (rules
 	names := map[string]bool{}
 	for i, r := range list {
 		at := at.in("rules", i)
-		if r.Name == "" || names[r.Name] {
-			c.add(at.problem("a rule needs a name of its own"))
+		switch {
+		case r.Name == "":
+			c.add(at.problem("name is missing: give the rule a name"))
+		case names[r.Name]:
+			c.add(at.problem("another rule is named %q: give this one another name", r.Name))
 		}
 		names[r.Name] = true
 		rules = append(rules, c.rule(r, s, at))
@@ -253,51 +227,68 @@ func (c *compiler) rules(list []ruleRule, table *catalog.Table, at place) (rules
 }
 
 func (c *compiler) rule(r ruleRule, s scope, at place) *Rule {
-	rule := &Rule{Name: r.Name, Client: r.Client, on: c.operations(r.On, at.in("on")), code: upload.Code(r.Code), message: r.Message, place: at}
+	rule := &Rule{Name: r.Name, ClientHandling: r.Client, on: c.operations(r.On, at.in("on")), code: upload.Code(r.Code), message: r.Message, place: at}
 	if !codeForm.MatchString(r.Code) {
-		c.add(at.in("code").problem("%q is not a code: write one like TITLE_TOO_LONG", r.Code))
+		c.add(at.in("code").problem("%q is not an error code: write one like TITLE_TOO_LONG", r.Code))
 	}
 	if s.table == nil && len(r.On) > 0 {
-		c.add(at.in("on").problem("a rule over whole transactions is asked once for each, whatever its operations"))
+		c.add(at.in("on").problem("a rule over whole transactions cannot have on: it is evaluated once for each transaction. Remove on, and check the op of tx"))
 	}
 	if r.Message == "" {
-		c.add(at.problem("message is required: it is what people read"))
-	}
-	expression := func(text string, want *types.Type, path ...any) *expression {
-		e, err := s.compile(text, want, at.in(path...))
-		if err != nil {
-			c.add(err)
-			return e
-		}
-		for _, name := range sortedKeys(e.needs.lookups) {
-			if _, ok := r.Lookup[name]; !ok {
-				column := 1 + max(strings.Index(text, "lookup."+name), strings.Index(text, "lookup["))
-				c.add(at.in(path...).expressionProblem(text, 1, column, fmt.Sprintf("the rule has no lookup %q%s", name, didYouMean(name, sortedKeys(r.Lookup)))))
-			}
-		}
-		return e
+		c.add(at.problem("message is missing: write the sentence that the app's user reads"))
 	}
 	if r.Check == "" {
-		c.add(at.problem("check is required: an expression that is true where the write may happen"))
+		c.add(at.problem("check is missing: write an expression that is true if the write is allowed"))
 	} else {
-		rule.check = expression(r.Check, types.BoolType, "check")
+		rule.check = c.ruleExpression(r, s, r.Check, types.BoolType, at.in("check"))
 	}
 	if r.When != "" {
-		rule.when = expression(r.When, types.BoolType, "when")
+		rule.when = c.ruleExpression(r, s, r.When, types.BoolType, at.in("when"))
 	}
 	for _, name := range sortedKeys(r.Details) {
 		if rule.details == nil {
-			rule.details = map[string]*detail{}
+			rule.details = map[string]*expression{}
 		}
-		rule.details[name] = expression(r.Details[name], nil, "details", name)
+		rule.details[name] = c.ruleExpression(r, s, r.Details[name], nil, at.in("details", name))
 	}
 	for _, name := range sortedKeys(r.Lookup) {
 		rule.Lookups = append(rule.Lookups, c.lookup(name, r.Lookup[name], s.table, at.in("lookup", name)))
 	}
 	if len(rule.on) == 0 {
-		rule.on = rule.onByDefault()
+		rule.on = rule.defaultOperations()
 	}
 	return rule
 }
 
-type detail = expression
+// ruleExpression compiles an expression of a rule and checks the lookups it names.
+func (c *compiler) ruleExpression(r ruleRule, s scope, text string, want *types.Type, at place) *expression {
+	e, err := s.compile(text, want, at)
+	if err != nil {
+		c.add(err)
+		return nil
+	}
+	for _, name := range sortedKeys(e.needs.lookups) {
+		if _, ok := r.Lookup[name]; !ok {
+			column := 1 + max(strings.Index(text, "lookup."+name), strings.Index(text, "lookup["))
+			c.add(at.expressionProblem(text, 1, column, fmt.Sprintf("the rule has no lookup %q%s", name, didYouMean(name, sortedKeys(r.Lookup)))))
+		}
+	}
+	return e
+}
+
+// defaultOperations are those of a rule without on: all, but not DELETE if the rule
+// looks at new or data and not at old. A DELETE has no new row and sends no data; a
+// rule that looks at old too is assumed to expect that.
+func (r *Rule) defaultOperations() []upload.Op {
+	var sent, old bool
+	for _, e := range r.expressions() {
+		if e != nil {
+			sent = sent || e.needs.data || e.needs.new != nil
+			old = old || e.needs.old != nil
+		}
+	}
+	if sent && !old {
+		return []upload.Op{upload.Put, upload.Patch}
+	}
+	return []upload.Op{upload.Put, upload.Patch, upload.Delete}
+}

@@ -13,7 +13,7 @@ import (
 	"postern/policies"
 )
 
-// TestSchema is that editors take for good what is, and mark what is not.
+// TestSchema checks that the schema accepts valid files and rejects invalid ones.
 func TestSchema(t *testing.T) {
 	t.Parallel()
 	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(policies.Schema))

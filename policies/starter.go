@@ -11,32 +11,32 @@ import (
 	"postern/service/catalog"
 )
 
-// Schema is the JSON Schema of policy files, by which editors complete them.
+// Schema is the JSON Schema of policy files. Editors complete the files by it.
 //
 //go:embed policy.schema.json
 var Schema []byte
 
-// SchemaFile is the name that a starter file knows it by.
+// SchemaFile is the name of the schema's file beside the policies.
 const SchemaFile = "policy.schema.json"
 
-// RowPolicy is one of row-level security's, as pg_policies has it.
+// RowPolicy is a policy of row-level security, a row of pg_policies.
 type RowPolicy struct {
 	Schema, Table, Name string
 	Command             string // ALL, SELECT, INSERT, UPDATE or DELETE
 	Roles               []string
-	Using, Check        string // empty where there is none
+	Using, Check        string // empty if there is none
 }
 
-// Starter is a policy file for the tables of a database, as far as a role may
-// write them: it opens those that row-level security guards, and leaves the
-// others in comments that say why. opened counts the first ones.
+// Starter returns a policy file for the tables of a database. It opens the tables that
+// a role may write to and that row-level security protects. The other tables are
+// comments that say why they are closed. opened counts the open tables.
 func Starter(tables []*catalog.Table, security []RowPolicy, role string) (yaml string, opened int) {
 	var out strings.Builder
 	out.WriteString("# yaml-language-server: $schema=" + SchemaFile + `
 #
-# A start, made of the database's tables, grants and row-level security. Read it
-# through: what is open here can be written by every user, as far as the database
-# lets them. What is not named is closed.
+# A first version, from the database's tables, grants and row-level security. Review
+# it: every user can write to the tables that are open here, as far as the database
+# allows it. Tables that are not named are closed.
 `)
 	starters := make([]starter, len(tables))
 	names := map[string]int{}
@@ -63,14 +63,14 @@ func Starter(tables []*catalog.Table, security []RowPolicy, role string) (yaml s
 	return out.String(), opened
 }
 
-// starter is one table on its way into a starter file.
+// starter is the policy of one table in a starter file.
 type starter struct {
 	table    *catalog.Table
 	client   string
 	allow    []string
 	insert   bool   // a PUT of a row that exists cannot be merged
-	closed   string // why; empty where it is open
-	remedy   string // the SQL that would open it
+	closed   string // why the table is closed; empty if it is open
+	remedy   string // the SQL that opens it
 	security []RowPolicy
 }
 
@@ -98,22 +98,22 @@ func newStarter(t *catalog.Table, security []RowPolicy, role string) starter {
 	}
 	switch {
 	case len(t.PrimaryKey) == 0:
-		s.closed = "it has no primary key, by which a row could be found. Give it one, or say with id: which columns identify a row"
+		s.closed = "it has no primary key. Create one, or name the columns that identify a row with the key id"
 	case !slices.ContainsFunc(t.Grants[role], func(p string) bool { return p != "select" }):
-		s.closed = role + " has no grants to write it"
+		s.closed = role + " has no grants to write to it"
 		s.remedy = fmt.Sprintf("grant select, insert, update, delete on %s to %s;", t.SQL(), role)
 	case !t.RowSecurity:
-		s.closed = "row-level security is off, so that every user could write every row. Turn it on and write policies, or have owner: and rules guard it here"
+		s.closed = "row-level security is off, so every user could write every row. Turn it on and create policies, or protect the rows here with the keys owner and rules"
 		s.remedy = fmt.Sprintf("alter table %s enable row level security;", t.SQL())
 	case len(s.allow) == 0:
-		s.closed = fmt.Sprintf("row-level security is on and has no policy by which %s may write it", role)
+		s.closed = fmt.Sprintf("row-level security is on and no policy allows %s to write to it", role)
 	}
 	return s
 }
 
 var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// key spells a name as a YAML key or text.
+// key writes a name as a YAML key or text.
 func key(name string) string {
 	if plainKey.MatchString(name) && !slices.Contains([]string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"}, strings.ToLower(name)) {
 		return name
@@ -134,14 +134,14 @@ func (s *starter) yaml() string {
 	}
 	add("    allow: [%s]", strings.Join(allow, ", "))
 	if s.insert {
-		add("    put: insert # who inserts may not update: a PUT of a row that exists is rejected")
+		add("    put: insert # a PUT of a row that exists is rejected, because it cannot be updated")
 	}
 	if len(s.table.PrimaryKey) > 1 {
 		keys := make([]string, len(s.table.PrimaryKey))
 		for i, name := range s.table.PrimaryKey {
 			keys[i] = key(name)
 		}
-		add("    id: [%s] # a client's id of a row is these, with a colon between them", strings.Join(keys, ", "))
+		add("    id: [%s] # the clients' id of a row: these columns, with a colon between them", strings.Join(keys, ", "))
 	}
 	lines = append(lines, s.suggestions()...)
 
@@ -167,24 +167,24 @@ func (s *starter) yaml() string {
 	return out.String()
 }
 
-// suggestions are keys that the columns' names call for, in comments.
+// suggestions are comments with keys that fit the columns' names.
 func (s *starter) suggestions() (lines []string) {
 	for _, name := range []string{"owner_id", "user_id", "created_by"} {
 		if c := s.table.Column(name); c != nil && !slices.Contains(s.table.PrimaryKey, name) {
-			lines = append(lines, "    # owner: "+name+" # set from the token, and nobody else may change or delete the row")
+			lines = append(lines, "    # owner: "+name+" # set from the token; only this user may change or delete the row")
 			break
 		}
 	}
-	if c := s.table.Column("updated_at"); c != nil && holdsMoment(c) {
-		lines = append(lines, "    # conflict: {newest: updated_at} # of two edits the later one stays; the device sends updated_at")
+	if c := s.table.Column("updated_at"); c != nil && holdsTime(c) {
+		lines = append(lines, "    # conflict: {newest: updated_at} # the later of two edits wins; the device sends updated_at")
 	}
-	if c := s.table.Column("deleted_at"); c != nil && holdsMoment(c) {
+	if c := s.table.Column("deleted_at"); c != nil && holdsTime(c) {
 		lines = append(lines, "    # soft_delete: deleted_at")
 	}
 	return lines
 }
 
-// String is the policy in one line.
+// String returns the policy in one line.
 func (p RowPolicy) String() string {
 	text := fmt.Sprintf("row-level security %q, %s", p.Name, strings.ToLower(p.Command))
 	if p.Using != "" {
@@ -196,7 +196,7 @@ func (p RowPolicy) String() string {
 	return strings.Join(strings.Fields(text), " ")
 }
 
-// wrap breaks a text into lines.
+// wrap breaks a text into lines of at most some characters.
 func wrap(text string, most int) (lines []string) {
 	line := ""
 	for _, word := range strings.Fields(text) {

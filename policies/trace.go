@@ -10,34 +10,34 @@ import (
 	"postern/service/upload"
 )
 
-// Trace is told what each rule says, as it is asked, and what is set.
-type Trace func(Said)
+// Trace receives an entry for each rule that is evaluated or skipped, and for each
+// column that the policy sets.
+type Trace func(TraceEntry)
 
-// Said is what one rule has said about one operation.
-type Said struct {
-	Operation int    // index within the transaction; -1 where the rule is over all of it
-	Rule      string // its name; with Sets, the column
-	Position  string // file:line:column
-	Verdict   Verdict
-	Because   string // what it has looked at, or why it failed; with Sets, the value
+// TraceEntry is the result of one rule for one operation, or a column that was set.
+type TraceEntry struct {
+	Operation int        // index within the transaction; -1 for a rule over all of it
+	Rule      string     // the rule's name; if Assigned, the column
+	Position  string     // file:line:column
+	Result    RuleResult // what came out
+	Detail    string     // the values that the rule looked at, or why it failed; if Assigned, the value
 }
 
-// Verdict is the answer of a rule.
-type Verdict string
+// RuleResult is the result of a rule.
+type RuleResult string
 
-// The verdicts.
+// The results.
 const (
-	Yes      Verdict = "yes"
-	No       Verdict = "no"
-	NotAsked Verdict = "not asked" // its when is false
-	Broken   Verdict = "failed"    // nobody's no, and nobody's yes
-	Sets     Verdict = "sets"      // no rule: a column that the policy sets
+	Passed   RuleResult = "passed"   // check is true
+	Rejected RuleResult = "rejected" // check is false
+	Skipped  RuleResult = "skipped"  // when is false
+	Errored  RuleResult = "error"    // an expression failed to evaluate
+	Assigned RuleResult = "assigned" // not a rule: the policy set a column
 )
 
 type traceKey struct{}
 
-// WithTrace has what is decided under ctx told to trace. It costs nothing where it
-// is not used.
+// WithTrace returns a context under which decisions are traced.
 func WithTrace(ctx context.Context, trace Trace) context.Context {
 	return context.WithValue(ctx, traceKey{}, trace)
 }
@@ -47,37 +47,34 @@ func traceOf(ctx context.Context) Trace {
 	return trace
 }
 
-// traced decides, and tells of it.
-func (r *Rule) traced(ctx context.Context, in *Input) (*upload.Rejection, error) {
-	applies, no, err := r.decide(ctx, in)
-	said := Said{Operation: in.Operation, Rule: r.Name, Position: r.place.position(), Verdict: Yes, Because: r.seen(in, r.expressions())}
+// traceResult traces what came out of the rule.
+func (r *Rule) traceResult(in *Input, applies bool, rejection *upload.Rejection, err error) {
+	if in.trace == nil {
+		return
+	}
+	entry := TraceEntry{Operation: in.Operation, Rule: r.Name, Position: r.Position()}
 	switch {
 	case err != nil:
-		said.Verdict, said.Because = Broken, err.Error()
-	case no != nil:
-		said.Verdict = No
+		entry.Result, entry.Detail = Errored, err.Error()
 	case !applies:
-		said.Verdict, said.Because = NotAsked, r.seen(in, []*expression{r.when})
+		entry.Result, entry.Detail = Skipped, r.values(in, r.when)
+	case rejection != nil:
+		entry.Result, entry.Detail = Rejected, r.values(in, r.expressions()...)
+	default:
+		entry.Result, entry.Detail = Passed, r.values(in, r.expressions()...)
 	}
-	in.trace(said)
-	return no, err
+	in.trace(entry)
 }
 
-// traceDetail tells of a detail that could not be found out.
+// traceDetail traces that a detail of a rejection failed to evaluate.
 func (r *Rule) traceDetail(in *Input, name string, err error) {
 	if in.trace != nil {
-		in.trace(Said{Operation: in.Operation, Rule: r.Name, Position: r.place.in("details", name).position(), Verdict: Broken, Because: "details." + name + ": " + err.Error()})
+		in.trace(TraceEntry{Operation: in.Operation, Rule: r.Name, Position: r.place.in("details", name).position(), Result: Errored, Detail: "details." + name + ": " + err.Error()})
 	}
 }
 
-// Position is file:line:column of the rule.
-func (r *Rule) Position() string { return r.place.position() }
-
-// Ops lists the operations that the rule is for.
-func (r *Rule) Ops() []upload.Op { return r.on }
-
-// seen lists the values of rows and lookups that expressions of the rule look at.
-func (r *Rule) seen(in *Input, expressions []*expression) string {
+// values lists what expressions of the rule look at, with the values.
+func (r *Rule) values(in *Input, expressions ...*expression) string {
 	var list []string
 	show := func(name string, row Row, columns map[string]bool) {
 		if columns != nil && row == nil {
@@ -86,37 +83,28 @@ func (r *Rule) seen(in *Input, expressions []*expression) string {
 		}
 		for _, column := range sortedKeys(columns) {
 			if value, ok := row[column]; ok {
-				list = append(list, name+"."+column+" = "+spelled(value))
+				list = append(list, name+"."+column+" = "+shortJSON(value))
 			}
 		}
 	}
 	var all needs
 	for _, e := range expressions {
-		all.lookup = all.lookup || e.needs.lookup
-		for column := range e.needs.new {
-			all.new = touched(all.new, column)
-		}
-		for column := range e.needs.old {
-			all.old = touched(all.old, column)
-		}
-		for column := range e.needs.sent {
-			all.sent = touched(all.sent, column)
-		}
+		all.addColumns(e.needs)
 	}
-	show("old", in.Old, all.old)
-	show("new", in.New, all.new)
-	show("data", in.Data, all.sent)
-	for _, l := range r.Lookups {
-		if !all.lookup {
-			break
+	show("old", in.Old(), all.old)
+	show("new", in.New(), all.new)
+	show("data", in.Data(), all.sent)
+	if all.lookup {
+		for _, l := range r.Lookups {
+			list = append(list, "lookup."+l.Name+" = "+shortJSON(in.Lookups[l.Name].value()))
 		}
-		list = append(list, "lookup."+l.Name+" = "+spelled(in.Lookups[l.Name].value()))
 	}
 	return strings.Join(list, ", ")
 }
 
-// spelled is a value as JSON; what has none is named by its type.
-func spelled(value ref.Val) string {
+// shortJSON returns the JSON of a value, cut off after 200 characters. A value that
+// has no JSON is named by its type.
+func shortJSON(value ref.Val) string {
 	const most = 200
 	text, err := toJSON(value)
 	if err != nil {

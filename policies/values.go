@@ -17,8 +17,8 @@ import (
 	"postern/service/catalog"
 )
 
-// columnType is the CEL type of a column. One that may be null has to be
-// compared with null before use, or the expression fails on it.
+// columnType returns the CEL type of a column. An expression must compare a nullable
+// column with null before it uses it, or it fails on a null.
 func columnType(c *catalog.Column) *types.Type {
 	t := valueType(c.Type)
 	if c.NotNull {
@@ -31,9 +31,10 @@ func columnType(c *catalog.Column) *types.Type {
 	return types.DynType
 }
 
-// valueType is int for whole numbers, double for all others (numeric too: an
-// expression compares, it does not keep), timestamp for dates and moments,
-// string for what has no type in CEL, and dyn for JSON.
+// valueType returns the CEL type of a Postgres type: int for whole numbers, double
+// for other numbers, timestamp for dates and timestamps, dyn for JSON, and string for
+// types that CEL does not have. numeric is a double too, because expressions compare
+// values and do not store them.
 func valueType(t *catalog.Type) *types.Type {
 	switch t.Kind {
 	case catalog.Array:
@@ -58,10 +59,10 @@ func valueType(t *catalog.Type) *types.Type {
 	return types.StringType
 }
 
-var errNoValue = errors.New("no value in CEL")
+var errNoValue = errors.New("CEL has no such value")
 
-// FromText is the CEL value of a column's value in Postgres' text form, nil being
-// NULL. It fails for structures, which that form does not show.
+// FromText returns the CEL value of a value in Postgres' text form; nil is NULL. It
+// fails for arrays, composites and ranges, whose text form it does not read.
 func FromText(t *catalog.Type, text []byte) (ref.Val, error) {
 	if text == nil {
 		return types.NullValue, nil
@@ -94,8 +95,8 @@ func fromPlain(t *types.Type, text string) (ref.Val, error) {
 	return types.String(text), nil
 }
 
-// parseFloat takes a number beyond any float for an infinite one, which is larger
-// than all of them.
+// parseFloat reads a number. A number that is too large for a float is infinite, so
+// that it still compares as larger than every float.
 func parseFloat(text string) (float64, error) {
 	f, err := strconv.ParseFloat(text, 64)
 	if errors.Is(err, strconv.ErrRange) && math.IsInf(f, 0) {
@@ -104,9 +105,9 @@ func parseFloat(text string) (float64, error) {
 	return f, err
 }
 
-// FromSent is the CEL value of what FromText does not show, as a client sent it:
-// JSON, JSON in a string, or Postgres' own text form, of which an array is read
-// and the others stay text.
+// FromSent returns the CEL value of what a client sent, for the types that FromText
+// does not read: JSON, JSON in a string, or Postgres' text form. Of the text forms it
+// reads an array's; the others stay text.
 func FromSent(t *catalog.Type, value jsontext.Value) (ref.Val, error) {
 	switch {
 	case t.Kind == catalog.Array && value.Kind() != 'n':
@@ -128,7 +129,7 @@ func FromSent(t *catalog.Type, value jsontext.Value) (ref.Val, error) {
 	return types.String(text), nil
 }
 
-// FromJSON is the CEL value of a column's value as to_jsonb prints it.
+// FromJSON returns the CEL value of a column's value as to_jsonb prints it.
 func FromJSON(t *catalog.Type, value jsontext.Value) (ref.Val, error) {
 	if value == nil || value.Kind() == 'n' {
 		return types.NullValue, nil
@@ -147,7 +148,7 @@ func FromJSON(t *catalog.Type, value jsontext.Value) (ref.Val, error) {
 	return fromPlain(valueType(t), text)
 }
 
-// fromJSON keeps whole numbers whole.
+// fromJSON returns the CEL value of JSON. Whole numbers become ints.
 func fromJSON(value []byte) (ref.Val, error) {
 	var native any
 	err := json.Unmarshal(value, &native, jsontext.AllowDuplicateNames(true), json.WithUnmarshalers(json.UnmarshalFromFunc(
@@ -173,15 +174,15 @@ func fromJSON(value []byte) (ref.Val, error) {
 	return types.DefaultTypeAdapter.NativeToValue(native), nil
 }
 
-// The infinite moments, and those beyond, as far as a timestamp of CEL goes.
+// The earliest and the latest timestamp in CEL. They also stand for infinite times.
 var (
 	farPast   = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
 	farFuture = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 )
 
-// ParseMoment reads a date or a time as Postgres prints it, and as catalog spells
-// what clients send. One without a zone is UTC; infinite ones, and years before 1
-// and after 9999, are as far as a timestamp of CEL goes.
+// ParseMoment reads a date or a timestamp as Postgres prints it, and as package
+// catalog converts what clients send. A timestamp without a zone is UTC. Infinite
+// ones and years outside 1 to 9999 become CEL's earliest or latest timestamp.
 func ParseMoment(text string) (time.Time, error) {
 	switch {
 	case text == "infinity", strings.IndexByte(text, '-') > len("9999"):
@@ -190,7 +191,7 @@ func ParseMoment(text string) (time.Time, error) {
 		return farPast, nil
 	}
 	text = strings.Replace(text, " ", "T", 1)
-	// What Postgres reads as the start of the next day, or minute.
+	// Postgres reads 24:00 as the start of the next day, and :60 as the next minute.
 	var later time.Duration
 	if strings.Contains(text, "T24:00") {
 		text, later = strings.Replace(text, "T24:00", "T00:00", 1), 24*time.Hour
@@ -208,7 +209,7 @@ func ParseMoment(text string) (time.Time, error) {
 	return time.Time{}, errNoValue
 }
 
-// toJSON spells the value of an expression as a client would send it.
+// toJSON returns the value of an expression as a client would send it.
 func toJSON(value ref.Val) (jsontext.Value, error) {
 	switch v := value.(type) {
 	case types.Null:
@@ -226,13 +227,13 @@ func toJSON(value ref.Val) (jsontext.Value, error) {
 	}
 	native, err := value.ConvertToNative(types.JSONValueType)
 	if err != nil {
-		return nil, fmt.Errorf("a value of type %s has no JSON", value.Type().TypeName())
+		return nil, fmt.Errorf("a value of type %s cannot be written as JSON", value.Type().TypeName())
 	}
 	return native.(*structpb.Value).MarshalJSON()
 }
 
-// RowFromJSON reads a JSON object, as a lookup gives it. Looking at a member that
-// CEL cannot hold fails; the others can be looked at.
+// RowFromJSON reads a JSON object, the result of a lookup. A member that CEL cannot
+// hold becomes an error value: an expression that looks at it fails.
 func RowFromJSON(object []byte) (Row, error) {
 	var members map[string]jsontext.Value
 	if err := json.Unmarshal(object, &members); err != nil {

@@ -14,12 +14,12 @@ import (
 	"postern/service/upload"
 )
 
-// ask asks the rules over a whole transaction: true is yes.
-func ask(t testing.TB, check string, operations ...upload.Operation) (bool, error) {
+// passes reports whether a rule over a whole transaction passes.
+func passes(t testing.TB, check string, operations ...upload.Operation) (bool, error) {
 	t.Helper()
 	set := compile(t, "tables: {todos: {allow: all}}\ntransaction:\n  rules:\n    - {name: r, check: \""+check+"\", code: NO, message: No}\n")
 	who := identity.Identity{Subject: "u", Claims: []byte(`{"large": 1e400}`)}
-	rejection, err := set.Transaction(t.Context(), &policies.Shared{Who: who, Now: time.Now(), Tx: operations})
+	rejection, err := set.Transaction(t.Context(), &policies.TransactionInput{Who: who, Now: time.Now(), Tx: operations})
 	return rejection == nil, err
 }
 
@@ -27,8 +27,7 @@ func sent(name, value string) upload.Operation {
 	return upload.Operation{Op: upload.Put, Table: "todos", ID: "1", Data: []upload.Member{{Name: name, Value: jsontext.Value(value)}}}
 }
 
-// TestBeyondCEL has values that CEL cannot hold: none is taken for one that is not
-// there.
+// TestBeyondCEL has values that CEL cannot hold. None is treated as a missing value.
 func TestBeyondCEL(t *testing.T) {
 	t.Parallel()
 	for check, want := range map[string]bool{
@@ -36,12 +35,12 @@ func TestBeyondCEL(t *testing.T) {
 		"tx.all(o, o.data.price > 100)":                        true,
 		"auth.claims.large > 1":                                true,
 	} {
-		yes, err := ask(t, check, sent("price", "1e400"))
+		passed, err := passes(t, check, sent("price", "1e400"))
 		require.NoError(t, err, check)
-		require.Equal(t, want, yes, check)
+		require.Equal(t, want, passed, check)
 	}
-	_, err := ask(t, "tx.all(o, !has(o.data.price) || o.data.price <= 100)", sent("price", "{"))
-	var failed *policies.Failed
+	_, err := passes(t, "tx.all(o, !has(o.data.price) || o.data.price <= 100)", sent("price", "{"))
+	var failed *policies.RuleError
 	require.ErrorAs(t, err, &failed)
 
 	row, err := policies.RowFromJSON([]byte(`{"large":-1e400,"whole":7,"nested":{"a":1e999}}`))
@@ -92,7 +91,7 @@ func marshalled(t testing.TB, value any) string {
 	return string(text)
 }
 
-// TestMoments are those that Postgres takes and time.Parse does not.
+// TestMoments has times that Postgres accepts and time.Parse does not.
 func TestMoments(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

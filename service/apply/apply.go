@@ -33,6 +33,7 @@ type Applier struct {
 	OnReject OnReject
 
 	failures *failureTracker
+	rates    policies.RateLimiter
 }
 
 // New is an Applier that has seen no failures yet.

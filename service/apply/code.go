@@ -13,7 +13,7 @@ import (
 // own.
 func (a *attempt) needsCode() bool {
 	return slices.ContainsFunc(a.transactions, func(t *transaction) bool {
-		return t.Rejection == nil && len(a.set.Code(t.Transaction)) > 0
+		return t.Rejection == nil && len(a.set.CodeRules(t.Transaction)) > 0
 	})
 }
 
@@ -50,7 +50,7 @@ func (f *failure) ofClient(t *transaction) *failure {
 // runCode is the transaction as its rules in Go change it. The one that was sent
 // stays unchanged, because the attempt may be repeated.
 func (a *attempt) runCode(ctx context.Context, i int, t *transaction) (*transaction, *failure) {
-	rules := a.set.Code(t.Transaction)
+	rules := a.set.CodeRules(t.Transaction)
 	if len(rules) == 0 {
 		return t, nil
 	}
@@ -66,7 +66,7 @@ func (a *attempt) runCode(ctx context.Context, i int, t *transaction) (*transact
 			return fail(rejection, nil)
 		}
 		if err != nil {
-			return fail(nil, &policies.Failed{Rule: "rule " + r.Name, Err: err})
+			return fail(nil, &policies.RuleError{Rule: "rule " + r.Name, Err: err})
 		}
 	}
 	changed := *t

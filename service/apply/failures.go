@@ -74,7 +74,7 @@ func (f *failureTracker) failed(who identity.Identity, digest ledger.Digest, err
 	state := ""
 	var (
 		pg   *pgconn.PgError
-		rule *policies.Failed
+		rule *policies.RuleError
 	)
 	switch {
 	case errors.As(err, &pg):

@@ -94,7 +94,7 @@ func lost(err error) bool {
 // that cannot be evaluated, and not trouble of a known kind that passes: connections,
 // resources, locks, an operator's intervention, a defect.
 func unrecognised(err error) bool {
-	var failed *policies.Failed
+	var failed *policies.RuleError
 	if errors.As(err, &failed) {
 		return true
 	}

@@ -122,7 +122,7 @@ func clientHandles(set *policies.Set, rejection *upload.Rejection, t upload.Tran
 		return rejection.ClientHandling
 	}
 	table, _ := set.Decide(t.Operations[rejection.Operation])
-	return table != nil && table.Directed(rejection.Code)
+	return table != nil && table.ClientHandling(rejection.Code)
 }
 
 // operationOf finds the operation that caused an error at the end of a transaction,

@@ -106,7 +106,7 @@ func (r *request) withinRates(transactions []*transaction) []*transaction {
 		if t.Digest.Receipt {
 			digest = t.Digest.Sum
 		}
-		if wait := r.set.Wait(r.who, t.Transaction, digest, now); wait > 0 {
+		if wait := r.rates.Wait(r.set, r.who, t.Transaction, digest, now); wait > 0 {
 			t.result = &upload.Result{
 				Status: upload.RetryableError, Message: "too many changes at once: the rest is accepted a little later",
 				RetryAfterMS: int(wait.Milliseconds()) + 1,
@@ -134,13 +134,13 @@ func (r *request) ends(rejection *upload.Rejection) bool {
 
 // works reports whether a transaction is to be applied, and has any effect.
 func (r *request) works(t *transaction) bool {
-	return t.Rejection == nil && (t.planned() || len(r.set.Code(t.Transaction)) > 0)
+	return t.Rejection == nil && (t.planned() || len(r.set.CodeRules(t.Transaction)) > 0)
 }
 
 // mayHold reports whether there may be held writes that what is sent now closes.
 // A replay by the team does not tell where a device is in its queue.
 func (r *request) mayHold() bool {
-	return r.single == nil && (r.set.Holds() || r.Ledger.MayHold())
+	return r.single == nil && (r.set.HasClientHandling() || r.Ledger.MayHold())
 }
 
 // retryLater answers that the client has to send the transaction again, and logs why.

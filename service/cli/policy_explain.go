@@ -103,7 +103,7 @@ type explainer struct {
 }
 
 func (x *explainer) print(i int, t upload.Transaction, e policytest.Explanation) {
-	said := map[int][]policies.Said{}
+	said := map[int][]policies.TraceEntry{}
 	for _, s := range e.Said {
 		said[s.Operation] = append(said[s.Operation], s)
 	}
@@ -129,19 +129,19 @@ func (x *explainer) print(i int, t upload.Transaction, e policytest.Explanation)
 }
 
 // others are the rules that were not asked about an operation.
-func (x *explainer) others(op upload.Operation, said []policies.Said) {
+func (x *explainer) others(op upload.Operation, said []policies.TraceEntry) {
 	table, _ := x.set.Decide(op)
 	if table == nil {
 		return
 	}
 	for _, rule := range table.Rules {
-		if slices.ContainsFunc(said, func(s policies.Said) bool { return s.Position == rule.Position() }) {
+		if slices.ContainsFunc(said, func(s policies.TraceEntry) bool { return s.Position == rule.Position() }) {
 			continue
 		}
 		why := "it did not come to that"
-		if !rule.On(op.Op) {
+		if !rule.AppliesTo(op.Op) {
 			var ops []string
-			for _, op := range rule.Ops() {
+			for _, op := range rule.Operations() {
 				ops = append(ops, strings.ToLower(string(op)))
 			}
 			why = "it is for " + strings.Join(ops, ", ")

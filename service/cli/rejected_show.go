@@ -130,7 +130,9 @@ func (r *records) beside(ctx context.Context, set *policies.Set, tables *catalog
 	for _, m := range op.Data {
 		value := shownValue{Column: m.Name, Wanted: m.Value}
 		if policy != nil {
-			value.Column = policy.Column(m.Name)
+			if name, ok := policy.Column(m.Name); ok {
+				value.Column = name
+			}
 		}
 		value.Now = now[value.Column]
 		out.Wanted = append(out.Wanted, value)

@@ -90,19 +90,23 @@ func (c *Checks) readBefore(columns []string) {
 func (c *Checks) Evaluate(ctx context.Context, answers Answers) (rejection *upload.Rejection, err error) {
 	in := c.w.in
 	if c.before != nil {
-		if in.Old, err = c.before.row(answers); err != nil {
+		row, err := c.before.row(answers)
+		if err != nil {
 			return nil, err
 		}
+		in.SetOld(row)
 	}
 	if c.after != nil {
-		if in.New, err = c.after.row(answers); err != nil {
+		row, err := c.after.row(answers)
+		if err != nil {
 			return nil, err
 		}
-		if in.New == nil && (in.Op == upload.Put || in.Old != nil) {
-			in.New = c.hiddenRow(in.Old)
+		if row == nil && (in.Op == upload.Put || in.Old() != nil) {
+			row = c.hiddenRow(in.Old())
 		}
+		in.SetNew(row)
 	}
-	if in.Op == upload.Delete && in.Old == nil || in.Op != upload.Delete && in.New == nil {
+	if in.Op == upload.Delete && in.Old() == nil || in.Op != upload.Delete && in.New() == nil {
 		return nil, nil // the operation touched no row that its user may see
 	}
 	found := map[*policies.Rule]map[string]policies.Row{}
@@ -119,7 +123,7 @@ func (c *Checks) Evaluate(ctx context.Context, answers Answers) (rejection *uplo
 		rejection, err := rule.Check(ctx, &in)
 		if rejection != nil {
 			rejection.Operation = c.w.index
-			rejection.ClientHandling = rejection.ClientHandling || c.w.policy.Directed(rejection.Code)
+			rejection.ClientHandling = rejection.ClientHandling || c.w.policy.ClientHandling(rejection.Code)
 		}
 		if rejection != nil || err != nil {
 			return rejection, err
@@ -131,7 +135,7 @@ func (c *Checks) Evaluate(ctx context.Context, answers Answers) (rejection *uplo
 // hiddenRow is the new row if its writer may not see it, as in an insert-only table:
 // what was sent, and for other columns the old value or null.
 func (c *Checks) hiddenRow(old policies.Row) policies.Row {
-	row := maps.Clone(c.w.in.New)
+	row := maps.Clone(c.w.in.New())
 	for _, column := range c.after.columns {
 		if _, ok := row[column.Name]; ok {
 			continue

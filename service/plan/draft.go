@@ -19,15 +19,15 @@ import (
 // draft makes a write of an operation: it finds the row, converts the values,
 // applies what the policy sets and evaluates the rules that need only what was
 // sent.
-func (p *Planner) draft(ctx context.Context, shared *policies.Shared, index int, op upload.Operation) (*write, *upload.Rejection, error) {
+func (p *Planner) draft(ctx context.Context, shared *policies.TransactionInput, index int, op upload.Operation) (*write, *upload.Rejection, error) {
 	d := &drafter{Planner: p, write: &write{
 		index: index, sent: op, who: p.Who,
-		in: policies.Input{Operation: index, Op: op.Op, ID: op.ID, Metadata: op.Metadata, Shared: shared},
+		in: policies.Input{Operation: index, Op: op.Op, ID: op.ID, Metadata: op.Metadata, TransactionInput: shared},
 	}}
 	rejection, err := d.run(ctx)
 	if rejection != nil {
 		rejection.Operation = index
-		rejection.ClientHandling = rejection.ClientHandling || d.policy != nil && d.policy.Directed(rejection.Code)
+		rejection.ClientHandling = rejection.ClientHandling || d.policy != nil && d.policy.ClientHandling(rejection.Code)
 	}
 	return d.write, rejection, err
 }
@@ -42,7 +42,7 @@ func (d *drafter) run(ctx context.Context) (*upload.Rejection, error) {
 	if rejection := d.locate(); rejection != nil {
 		return rejection, nil
 	}
-	if err := d.policy.Fits(d.table); err != nil {
+	if err := d.policy.CheckColumns(d.table); err != nil {
 		return nil, err
 	}
 	for _, step := range []func() *upload.Rejection{d.readData, d.readPrevious, d.setOwner, d.checkImmutable} {
@@ -110,13 +110,15 @@ func (d *drafter) readData() *upload.Rejection {
 	if d.sent.Op == upload.Delete {
 		return nil
 	}
-	d.in.Data = make(policies.Row, len(d.sent.Data))
+	d.in.SetData(make(policies.Row, len(d.sent.Data)))
 	for _, member := range d.sent.Data {
-		name := d.policy.Column(member.Name)
-		column := d.table.Column(name)
+		name, ok := d.policy.Column(member.Name)
+		column := d.policy.Find(d.table, member.Name)
 		switch {
 		case column == nil && d.policy.IgnoreUnknown:
 			continue
+		case !ok:
+			return mismatch("clients know column %q of table %s as %q: send it under that name", member.Name, d.table, d.policy.ClientName(member.Name))
 		case column == nil:
 			return mismatch("table %s has no column %q", d.table, name)
 		case column.Generated, column.Identity && d.indexOf(column) < 0:
@@ -165,7 +167,7 @@ func (d *drafter) receive(column *catalog.Column, sent jsontext.Value) *upload.R
 	} else if string(text) != string(d.values[at]) {
 		return invalid("%s.%s is part of the row's id: leave it out, or send the id's value", d.table, column.Name)
 	}
-	if !d.policy.Evaluates() {
+	if !d.policy.HasExpressions() {
 		return nil
 	}
 	seen, err := policies.FromText(column.Type, d.values[at])
@@ -175,7 +177,7 @@ func (d *drafter) receive(column *catalog.Column, sent jsontext.Value) *upload.R
 	if err != nil { // CEL cannot hold it, so an expression that uses it fails
 		seen = types.NewErr("%s.%s: %w", d.table, column.Name, err)
 	}
-	d.in.Data[column.Name] = seen
+	d.in.Data()[column.Name] = seen
 	return nil
 }
 
@@ -186,7 +188,7 @@ func (d *drafter) readPrevious() *upload.Rejection {
 	}
 	d.previous = make(map[*catalog.Column][]byte, len(d.sent.Previous))
 	for _, member := range d.sent.Previous {
-		column := d.table.Column(d.policy.Column(member.Name))
+		column := d.policy.Find(d.table, member.Name)
 		if column == nil || column.Generated {
 			continue
 		}
@@ -246,13 +248,13 @@ func (d *drafter) checkImmutable() *upload.Rejection {
 
 // assign sets what the policy sets.
 func (d *drafter) assign(ctx context.Context) (*upload.Rejection, error) {
-	d.in.New = d.known()
+	d.in.SetNew(d.known())
 	for i := range d.policy.Assignments {
 		a := &d.policy.Assignments[i]
 		column := d.table.Column(a.Column)
 		at := d.indexOf(column)
 		immutable := slices.Contains(d.policy.Immutable, a.Column)
-		if !a.Applies(d.sent.Op, at >= 0) || d.sent.Op == upload.Patch && (immutable || len(d.sent.Data) == 0) {
+		if !a.AppliesTo(d.sent.Op, at >= 0) || d.sent.Op == upload.Patch && (immutable || len(d.sent.Data) == 0) {
 			continue
 		}
 		value, err := a.Value(ctx, &d.in)
@@ -265,14 +267,14 @@ func (d *drafter) assign(ctx context.Context) (*upload.Rejection, error) {
 			return invalid("%s.%s is part of the row's id, and the policy cannot set it", d.table, column.Name), nil
 		}
 		d.assigned = append(d.assigned, column)
-		if d.sent.Op == upload.Put && (immutable || a.Fallback() && d.policy.Put != policies.Replace) {
+		if d.sent.Op == upload.Put && (immutable || a.IsDefault() && d.policy.Put != policies.Replace) {
 			d.initial = append(d.initial, column)
 		}
 		if rejection := d.set(column, value); rejection != nil {
 			return rejection, nil
 		}
 	}
-	d.in.New = d.known()
+	d.in.SetNew(d.known())
 	return nil, nil
 }
 
@@ -282,14 +284,14 @@ func (d *drafter) assign(ctx context.Context) (*upload.Rejection, error) {
 // fills it in.
 func (d *drafter) evaluateRules(ctx context.Context) (*upload.Rejection, error) {
 	known := func(column string) bool {
-		_, ok := d.in.New[column]
+		_, ok := d.in.New()[column]
 		return d.sent.Op == upload.Delete || ok && !d.dependsOnStored(column)
 	}
 	for _, rule := range d.policy.Rules {
-		if !rule.On(d.sent.Op) {
+		if !rule.AppliesTo(d.sent.Op) {
 			continue
 		}
-		needsStored, null := rule.NeedsStored(known), rule.NullWhereNotAllowed(d.table, &d.in)
+		needsStored, null := rule.NeedsStored(known), rule.LooksAtForbiddenNull(d.table, &d.in)
 		if needsStored && !null {
 			skips, err := rule.Skips(ctx, &d.in, known)
 			if err != nil {

@@ -32,7 +32,7 @@ func (b *builder) history() (returning, sql string) {
 	var columns []*catalog.Column
 	var rows []string
 	for _, m := range w.sent.Data {
-		changed := w.table.Column(w.policy.Column(m.Name))
+		changed := w.policy.Find(w.table, m.Name)
 		at := w.indexOf(changed)
 		if at < w.keys || w.isAssigned(changed) {
 			continue // it is the row's id, or the policy sets it

@@ -15,7 +15,7 @@ import (
 // parameter; for others the query reads the stored row. If the operation decides
 // what a column will be, the lookup runs after it, unless it needs the old row, too.
 func lookupQuery(w *write, rule *policies.Rule, l *policies.Lookup) *Query {
-	f := &lookupFiller{w: w, q: &Query{lookup: l, rule: rule}, usesOld: l.Asks(func(p policies.Parameter) bool { return p.From == "old" })}
+	f := &lookupFiller{w: w, q: &Query{lookup: l, rule: rule}, usesOld: l.HasParameter(func(p policies.Parameter) bool { return p.From == "old" })}
 	f.q.SQL = l.SQL(f.fill)
 	return f.q
 }
@@ -48,12 +48,12 @@ func (f *lookupFiller) fill(p policies.Parameter) string {
 	}
 	f.q.ofRow = true
 	if p.From == "new" && slices.Contains(f.w.initial, column) {
-		return "(case when exists (select" + f.fromRow() + ") then (select " + p.Of("t") + f.fromRow() + ") else " + p.Typed(f.param(f.w.values[at])) + " end)"
+		return "(case when exists (select" + f.fromRow() + ") then (select " + p.ColumnOf("t") + f.fromRow() + ") else " + p.Typed(f.param(f.w.values[at])) + " end)"
 	}
 	if p.From == "new" && !f.usesOld && f.changesWithOperation(column, at) {
 		f.q.late = true
 	}
-	return "(select " + p.Of("t") + f.fromRow() + ")"
+	return "(select " + p.ColumnOf("t") + f.fromRow() + ")"
 }
 
 // changesWithOperation reports whether the operation may give a column another

@@ -45,7 +45,7 @@ type Operation struct {
 // transaction cannot be applied as it stands. An error says that a rule could not
 // be evaluated.
 func (p *Planner) Transaction(ctx context.Context, t upload.Transaction) ([]Order, *upload.Rejection, error) {
-	shared := &policies.Shared{Who: p.Who, Now: p.Now, Tx: t.Operations}
+	shared := &policies.TransactionInput{Who: p.Who, Now: p.Now, Tx: t.Operations}
 	if rejection, err := p.Set.Transaction(ctx, shared); rejection != nil || err != nil {
 		return nil, rejection, err
 	}

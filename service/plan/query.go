@@ -41,7 +41,7 @@ func (q *Query) row(answers Answers) (policies.Row, error) {
 	if q.lookup != nil {
 		row, err := policies.RowFromJSON(values[0])
 		if err != nil {
-			return nil, &policies.Failed{Rule: q.rule.Position() + " " + q.rule.Name, Err: fmt.Errorf("lookup %s: %w", q.lookup.Name, err)}
+			return nil, &policies.RuleError{Rule: q.rule.Position() + " " + q.rule.Name, Err: fmt.Errorf("lookup %s: %w", q.lookup.Name, err)}
 		}
 		return row, nil
 	}
@@ -100,7 +100,7 @@ func (p *Planner) StoredRow(op upload.Operation) (*StoredRow, *upload.Rejection)
 	b := &builder{w: d.write, args: slices.Clone(d.keyValues())}
 	row := &StoredRow{Table: d.table, Statement: Statement{SQL: "select to_jsonb(t.*)"}}
 	for _, m := range op.Data {
-		column := d.table.Column(d.policy.Column(m.Name))
+		column := d.policy.Find(d.table, m.Name)
 		if column == nil && d.policy.IgnoreUnknown {
 			continue
 		}

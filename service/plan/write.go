@@ -118,7 +118,7 @@ func (w *write) judgesOld() bool {
 // known are the values of the row as it will be, as far as they were sent or set
 // and Postgres keeps them unchanged.
 func (w *write) known() policies.Row {
-	if w.sent.Op == upload.Delete || !w.policy.Evaluates() {
+	if w.sent.Op == upload.Delete || !w.policy.HasExpressions() {
 		return nil
 	}
 	row := make(policies.Row, len(w.columns))

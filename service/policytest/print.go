@@ -82,26 +82,26 @@ func cut(value jsontext.Value) string {
 }
 
 // Rules prints what each rule has said.
-func Rules(out io.Writer, said []policies.Said) {
+func Rules(out io.Writer, said []policies.TraceEntry) {
 	for _, s := range said {
 		where := fmt.Sprintf("operation %d", s.Operation)
 		if s.Operation < 0 {
 			where = "transaction"
 		}
-		if s.Verdict == policies.Sets {
-			fmt.Fprintf(out, "    %s: sets %s = %s (%s)\n", where, s.Rule, s.Because, s.Position)
+		if s.Result == policies.Assigned {
+			fmt.Fprintf(out, "    %s: sets %s = %s (%s)\n", where, s.Rule, s.Detail, s.Position)
 			continue
 		}
-		because := s.Because
+		because := s.Detail
 		if because != "" {
 			because = ": " + because
 		}
-		fmt.Fprintf(out, "    %s: %s says %s%s (%s)\n", where, s.Rule, verdicts[s.Verdict], because, s.Position)
+		fmt.Fprintf(out, "    %s: %s says %s%s (%s)\n", where, s.Rule, verdicts[s.Result], because, s.Position)
 	}
 }
 
-var verdicts = map[policies.Verdict]string{
-	policies.Yes: "yes", policies.No: "NO", policies.NotAsked: "nothing, its when is false", policies.Broken: "nothing, it failed",
+var verdicts = map[policies.RuleResult]string{
+	policies.Passed: "yes", policies.Rejected: "NO", policies.Skipped: "nothing, its when is false", policies.Errored: "nothing, it failed",
 }
 
 type (

@@ -47,7 +47,7 @@ func (s *suite) run(ctx context.Context, db *Database, live *policies.Live, t *t
 		fail("now: %v", err)
 		return result, nil
 	}
-	traced := policies.WithTrace(ctx, func(said policies.Said) { result.Said = append(result.Said, said) })
+	traced := policies.WithTrace(ctx, func(said policies.TraceEntry) { result.Said = append(result.Said, said) })
 	effects, rejection, err := session.rehearse(traced, who, now, transaction)
 	result.Effects, result.Said = effects, latest(result.Said)
 	if err != nil {

@@ -101,7 +101,7 @@ type Explanation struct {
 	Rejection *upload.Rejection // nil if it would be accepted
 	Failed    error             // why the client would try again; nil if it would not
 	Effects   []apply.Effect    // in the order in which the operations were made
-	Said      []policies.Said
+	Said      []policies.TraceEntry
 }
 
 // Explain does what the service would do with transactions, one after the other, and
@@ -124,7 +124,7 @@ func Explain(ctx context.Context, db *Database, live *policies.Live, who identit
 	explanations := make([]Explanation, len(transactions))
 	for i, t := range transactions {
 		e := &explanations[i]
-		traced := policies.WithTrace(ctx, func(said policies.Said) { e.Said = append(e.Said, said) })
+		traced := policies.WithTrace(ctx, func(said policies.TraceEntry) { e.Said = append(e.Said, said) })
 		e.Effects, e.Rejection, e.Failed = s.rehearse(traced, who, time.Now(), t)
 		e.Said = latest(e.Said)
 		if e.Failed != nil && !keepsSession(e.Failed) {
@@ -136,13 +136,13 @@ func Explain(ctx context.Context, db *Database, live *policies.Live, who identit
 
 // keepsSession reports whether the database transaction can go on after an error.
 func keepsSession(err error) bool {
-	var failed *policies.Failed
+	var failed *policies.RuleError
 	var pg *pgconn.PgError
 	return errors.As(err, &failed) || errors.As(err, &pg)
 }
 
 // latest drops what a rule said before the transaction was tried again.
-func latest(said []policies.Said) []policies.Said {
+func latest(said []policies.TraceEntry) []policies.TraceEntry {
 	type rule struct {
 		operation int
 		position  string

@@ -608,11 +608,11 @@ var sell = policies.CodeRule{
 			err := tx.DB.QueryRow(ctx, `update stock set qty = qty - $1 where item = $2 returning qty`, qty, item).Scan(&left)
 			switch {
 			case errors.Is(err, pgx.ErrNoRows):
-				return policies.Refuse("NO_SUCH_ITEM", "There is no such item", i)
+				return policies.NewRejection("NO_SUCH_ITEM", "There is no such item", i)
 			case err != nil:
 				return err
 			case left < 0:
-				return policies.Refuse("OUT_OF_STOCK", "There are not that many left", i)
+				return policies.NewRejection("OUT_OF_STOCK", "There are not that many left", i)
 			}
 			tx.Operations = append(tx.Operations, wire.Operation{Op: wire.Put, Table: "ledger", ID: op.ID + "-line", Data: []wire.Member{{Name: "note", Value: []byte(fmt.Sprintf(`"%d of %s"`, qty, item))}}})
 		}
@@ -702,7 +702,7 @@ tables:
 
 	b.db.Exec(t, `drop table notes; create table notes (id text primary key, text text); grant select, insert, update, delete on notes to authenticated`)
 	becomes(op("PUT", "notes", "3", `"text":"y"`), "retryable_error")
-	require.Contains(t, b.Logs.String(), `has no column \"owner\" any more`)
+	require.Contains(t, b.Logs.String(), `no longer has column \"owner\"`)
 	require.Equal(t, "0", b.db.Text(t, `select count(*) from notes`))
 	b.succeed(t, "alice", op("PUT", "other", "1", ""))
 }

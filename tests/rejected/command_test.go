@@ -164,7 +164,7 @@ func TestReplayWithoutPolicies(t *testing.T) {
 	record := b.db.Text(t, `select id::text from postern.rejected_writes`)
 	output, err := postern(t, b.db.LoginURL, "rejected", "replay", record, "--no-policies")
 	require.Error(t, err)
-	require.Contains(t, output, `no policy opens table "notes"`, "where it would be is not known")
+	require.Contains(t, output, `writes to table "notes" are not allowed`, "where it would be is not known")
 }
 
 func TestReplayAllMatching(t *testing.T) {

@@ -1,0 +1,139 @@
+package policies
+
+import (
+	"slices"
+
+	celast "cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/types"
+)
+
+// needs is what an expression looks at.
+type needs struct {
+	new, old map[string]bool // columns; nil if it does not look at the row at all
+	newWhole bool            // it uses the row itself, and so may look at any column
+	oldWhole bool
+	data     bool
+	sent     map[string]bool // columns of data
+	lookup   bool
+	lookups  map[string]bool // by name
+}
+
+// find adds what an expression looks at.
+func (n *needs) find(e celast.Expr) {
+	switch e.Kind() {
+	case celast.IdentKind:
+		switch e.AsIdent() {
+		case "new":
+			n.newWhole, n.new = true, with(n.new)
+		case "old":
+			n.oldWhole, n.old = true, with(n.old)
+		case "data":
+			n.data = true
+		case "lookup":
+			n.lookup = true
+		}
+	case celast.SelectKind:
+		field, operand := e.AsSelect().FieldName(), e.AsSelect().Operand()
+		switch {
+		case isVariable(operand, "new"):
+			n.new = with(n.new, field)
+		case isVariable(operand, "old"):
+			n.old = with(n.old, field)
+		case isVariable(operand, "data"):
+			n.data, n.sent = true, with(n.sent, field)
+		case isVariable(operand, "lookup"):
+			n.lookup, n.lookups = true, with(n.lookups, field)
+		default:
+			n.find(operand)
+		}
+	case celast.CallKind:
+		n.findCall(e.AsCall())
+	case celast.ListKind:
+		for _, element := range e.AsList().Elements() {
+			n.find(element)
+		}
+	case celast.MapKind:
+		for _, entry := range e.AsMap().Entries() {
+			n.find(entry.AsMapEntry().Key())
+			n.find(entry.AsMapEntry().Value())
+		}
+	case celast.ComprehensionKind:
+		c := e.AsComprehension()
+		for _, part := range []celast.Expr{c.IterRange(), c.AccuInit(), c.LoopCondition(), c.LoopStep(), c.Result()} {
+			n.find(part)
+		}
+	}
+}
+
+func (n *needs) findCall(call celast.CallExpr) {
+	args := call.Args()
+	if call.IsMemberFunction() {
+		args = append([]celast.Expr{call.Target()}, args...)
+	}
+	if call.FunctionName() == operators.Index && isVariable(args[0], "lookup") && args[1].Kind() == celast.LiteralKind {
+		if name, ok := args[1].AsLiteral().(types.String); ok {
+			n.lookup, n.lookups = true, with(n.lookups, string(name))
+		}
+	}
+	// old == null needs to know only whether the row exists.
+	if f := call.FunctionName(); (f == operators.Equals || f == operators.NotEquals) && slices.ContainsFunc(args, isNull) {
+		args = slices.DeleteFunc(slices.Clone(args), func(a celast.Expr) bool {
+			if !isVariable(a, "old") {
+				return false
+			}
+			n.old = with(n.old)
+			return true
+		})
+	}
+	for _, arg := range args {
+		n.find(arg)
+	}
+}
+
+// addColumns adds the columns and the lookups that another expression names.
+func (n *needs) addColumns(other needs) {
+	n.lookup = n.lookup || other.lookup
+	for column := range other.new {
+		n.new = with(n.new, column)
+	}
+	for column := range other.old {
+		n.old = with(n.old, column)
+	}
+	for column := range other.sent {
+		n.sent = with(n.sent, column)
+	}
+}
+
+func isVariable(e celast.Expr, name string) bool {
+	return e.Kind() == celast.IdentKind && e.AsIdent() == name
+}
+
+func isNull(e celast.Expr) bool {
+	return e.Kind() == celast.LiteralKind && e.AsLiteral() == types.NullValue
+}
+
+// with adds to a set of columns, which may be nil; the result never is.
+func with(columns map[string]bool, more ...string) map[string]bool {
+	if columns == nil {
+		columns = map[string]bool{}
+	}
+	for _, column := range more {
+		columns[column] = true
+	}
+	return columns
+}
+
+// needsStored reports whether the expression needs the stored row. known says which
+// columns of the new row are known without it.
+func (e *expression) needsStored(known func(column string) bool) bool {
+	if e.needs.old != nil || e.needs.newWhole {
+		return true
+	}
+	for column := range e.needs.new {
+		if !known(column) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,108 @@
+package policies
+
+import (
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/ext"
+
+	"postern/service/catalog"
+)
+
+// The names of the object types in expressions. A row's type has its table's name.
+const (
+	authType      = "auth"
+	operationType = "operation"
+	sentSuffix    = " as sent" // of the type of data, in which any column may be null
+)
+
+// scope is the variables and types that an expression can use.
+type scope struct {
+	env   *cel.Env
+	table *catalog.Table // nil for rules over a whole transaction
+}
+
+// newScope declares the variables of an expression. Rows are typed by their
+// table, so that a misspelt column is an error when the policies are loaded.
+func newScope(table *catalog.Table) (scope, error) {
+	registry, err := types.NewRegistry()
+	if err != nil {
+		return scope{}, err
+	}
+	options := []cel.EnvOption{
+		cel.StdLib(), ext.Strings(), ext.Math(), functions(),
+		cel.CrossTypeNumericComparisons(true),
+		cel.CustomTypeProvider(&provider{Provider: registry, table: table}),
+		cel.Variable("auth", cel.ObjectType(authType)),
+		cel.Variable("now", cel.TimestampType),
+		cel.Variable("tx", cel.ListType(cel.ObjectType(operationType))),
+	}
+	if table != nil {
+		row := cel.ObjectType(table.String())
+		options = append(options,
+			cel.Variable("op", cel.StringType), cel.Variable("id", cel.StringType), cel.Variable("metadata", cel.StringType),
+			cel.Variable("new", row), cel.Variable("old", row), cel.Variable("data", cel.ObjectType(table.String()+sentSuffix)),
+			cel.Variable("lookup", cel.MapType(cel.StringType, cel.DynType)))
+	}
+	env, err := cel.NewCustomEnv(options...)
+	return scope{env, table}, err
+}
+
+// provider adds the types of rows, of the user and of operations to CEL's own.
+type provider struct {
+	types.Provider
+	table *catalog.Table
+}
+
+var authFields = map[string]*types.Type{
+	"sub": types.StringType, "role": types.StringType, "issuer": types.StringType, "session_id": types.StringType,
+	"claims": types.NewMapType(types.StringType, types.DynType),
+}
+
+var operationFields = map[string]*types.Type{
+	"op": types.StringType, "table": types.StringType, "id": types.StringType, "metadata": types.StringType,
+	"data": types.NewMapType(types.StringType, types.DynType),
+}
+
+func (p *provider) fields(name string) map[string]*types.Type {
+	switch {
+	case name == authType:
+		return authFields
+	case name == operationType:
+		return operationFields
+	case p.table != nil && (name == p.table.String() || name == p.table.String()+sentSuffix):
+		fields := make(map[string]*types.Type, len(p.table.Columns))
+		for i := range p.table.Columns {
+			c := p.table.Columns[i]
+			c.NotNull = c.NotNull && name == p.table.String()
+			fields[c.Name] = columnType(&c)
+		}
+		return fields
+	}
+	return nil
+}
+
+// FindStructType implements types.Provider.
+func (p *provider) FindStructType(name string) (*types.Type, bool) {
+	if p.fields(name) != nil {
+		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
+	}
+	return p.Provider.FindStructType(name)
+}
+
+// FindStructFieldNames implements types.Provider.
+func (p *provider) FindStructFieldNames(name string) ([]string, bool) {
+	if fields := p.fields(name); fields != nil {
+		return sortedKeys(fields), true
+	}
+	return p.Provider.FindStructFieldNames(name)
+}
+
+// FindStructFieldType implements types.Provider. It returns no accessors, because
+// rows are maps when an expression is evaluated.
+func (p *provider) FindStructFieldType(name, field string) (*types.FieldType, bool) {
+	if fields := p.fields(name); fields != nil {
+		t, ok := fields[field]
+		return &types.FieldType{Type: t}, ok
+	}
+	return p.Provider.FindStructFieldType(name, field)
+}
