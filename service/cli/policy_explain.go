@@ -103,16 +103,16 @@ type explainer struct {
 }
 
 func (x *explainer) print(i int, t upload.Transaction, e policytest.Explanation) {
-	said := map[int][]policies.TraceEntry{}
-	for _, s := range e.Said {
-		said[s.Operation] = append(said[s.Operation], s)
+	entries := map[int][]policies.TraceEntry{} // by operation
+	for _, entry := range e.Trace {
+		entries[entry.Operation] = append(entries[entry.Operation], entry)
 	}
 	fmt.Fprintf(x.out, "transaction %d, as %s\n", i, x.who.Subject)
-	policytest.Rules(x.out, said[-1])
+	policytest.Rules(x.out, entries[-1])
 	for n, op := range t.Operations {
 		fmt.Fprintf(x.out, "  operation %d: %s %s %s\n", n, op.Op, printable(op.Table, 60), printable(op.ID, 80))
-		policytest.Rules(x.out, said[n])
-		x.others(op, said[n])
+		policytest.Rules(x.out, entries[n])
+		x.others(op, entries[n])
 	}
 	policytest.Effects(x.out, e.Effects)
 	switch r := e.Rejection; {
@@ -128,17 +128,17 @@ func (x *explainer) print(i int, t upload.Transaction, e policytest.Explanation)
 	fmt.Fprintln(x.out)
 }
 
-// others are the rules that were not asked about an operation.
-func (x *explainer) others(op upload.Operation, said []policies.TraceEntry) {
+// others prints the rules of the table that were not evaluated for an operation.
+func (x *explainer) others(op upload.Operation, entries []policies.TraceEntry) {
 	table, _ := x.set.Decide(op)
 	if table == nil {
 		return
 	}
 	for _, rule := range table.Rules {
-		if slices.ContainsFunc(said, func(s policies.TraceEntry) bool { return s.Position == rule.Position() }) {
+		if slices.ContainsFunc(entries, func(e policies.TraceEntry) bool { return e.Position == rule.Position() }) {
 			continue
 		}
-		why := "it did not come to that"
+		why := "an earlier step rejected the transaction, or the operation touched no row"
 		if !rule.AppliesTo(op.Op) {
 			var ops []string
 			for _, op := range rule.Operations() {
@@ -146,7 +146,7 @@ func (x *explainer) others(op upload.Operation, said []policies.TraceEntry) {
 			}
 			why = "it is for " + strings.Join(ops, ", ")
 		}
-		fmt.Fprintf(x.out, "    %s is not asked: %s (%s)\n", rule.Name, why, rule.Position())
+		fmt.Fprintf(x.out, "    rule %s was not evaluated: %s (%s)\n", rule.Name, why, rule.Position())
 	}
 }
 

@@ -53,7 +53,7 @@ defaults and triggers take part.`,
 		}),
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "every test, and what each rule has said")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "every test, the result of each rule, and what each operation did")
 	cmd.Flags().StringVar(&junit, "junit", "", "file to write JUnit's XML to, for CI")
 	return cmd
 }

@@ -34,7 +34,7 @@ type Result struct {
 	Line     int      // in its file
 	Failures []string // none if it passed
 	Outcome  string   // in one line
-	Said     []policies.TraceEntry
+	Trace    []policies.TraceEntry
 	Effects  []apply.Effect
 	Took     time.Duration
 }

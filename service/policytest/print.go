@@ -15,7 +15,8 @@ import (
 )
 
 // Text prints a report for people, as go test does: failures, and a line for each
-// file; with verbose every test, and what each rule has said.
+// file; with verbose every test, and the
+// result of each rule.
 func (r *Report) Text(out io.Writer, verbose bool) {
 	for _, f := range r.Files {
 		failed := false
@@ -46,7 +47,7 @@ func (r *Result) text(out io.Writer, path string, verbose bool) {
 		fmt.Fprintf(out, "    outcome: %s\n", r.Outcome)
 	}
 	if verbose || len(r.Failures) > 0 {
-		Rules(out, r.Said)
+		Rules(out, r.Trace)
 		Effects(out, r.Effects)
 	}
 }
@@ -81,27 +82,27 @@ func cut(value jsontext.Value) string {
 	return string(value)
 }
 
-// Rules prints what each rule has said.
-func Rules(out io.Writer, said []policies.TraceEntry) {
-	for _, s := range said {
-		where := fmt.Sprintf("operation %d", s.Operation)
-		if s.Operation < 0 {
+// Rules prints the result of each rule.
+func Rules(out io.Writer, entries []policies.TraceEntry) {
+	for _, e := range entries {
+		where := fmt.Sprintf("operation %d", e.Operation)
+		if e.Operation < 0 {
 			where = "transaction"
 		}
-		if s.Result == policies.Assigned {
-			fmt.Fprintf(out, "    %s: sets %s = %s (%s)\n", where, s.Rule, s.Detail, s.Position)
+		if e.Result == policies.Assigned {
+			fmt.Fprintf(out, "    %s: sets %s = %s (%s)\n", where, e.Rule, e.Detail, e.Position)
 			continue
 		}
-		because := s.Detail
-		if because != "" {
-			because = ": " + because
+		detail := e.Detail
+		if detail != "" {
+			detail = ": " + detail
 		}
-		fmt.Fprintf(out, "    %s: %s says %s%s (%s)\n", where, s.Rule, verdicts[s.Result], because, s.Position)
+		fmt.Fprintf(out, "    %s: rule %s %s%s (%s)\n", where, e.Rule, ruleResults[e.Result], detail, e.Position)
 	}
 }
 
-var verdicts = map[policies.RuleResult]string{
-	policies.Passed: "yes", policies.Rejected: "NO", policies.Skipped: "nothing, its when is false", policies.Errored: "nothing, it failed",
+var ruleResults = map[policies.RuleResult]string{
+	policies.Passed: "passed", policies.Rejected: "REJECTED", policies.Skipped: "skipped, its when is false", policies.Errored: "FAILED to evaluate",
 }
 
 type (

@@ -47,9 +47,9 @@ func (s *suite) run(ctx context.Context, db *Database, live *policies.Live, t *t
 		fail("now: %v", err)
 		return result, nil
 	}
-	traced := policies.WithTrace(ctx, func(said policies.TraceEntry) { result.Said = append(result.Said, said) })
+	traced := policies.WithTrace(ctx, func(entry policies.TraceEntry) { result.Trace = append(result.Trace, entry) })
 	effects, rejection, err := session.rehearse(traced, who, now, transaction)
-	result.Effects, result.Said = effects, latest(result.Said)
+	result.Effects, result.Trace = effects, latest(result.Trace)
 	if err != nil {
 		result.Outcome = "the client would try again: " + err.Error()
 		fail("expected %s, but the client would try again: %v", t.Expect.Outcome, err)

@@ -101,7 +101,7 @@ type Explanation struct {
 	Rejection *upload.Rejection // nil if it would be accepted
 	Failed    error             // why the client would try again; nil if it would not
 	Effects   []apply.Effect    // in the order in which the operations were made
-	Said      []policies.TraceEntry
+	Trace     []policies.TraceEntry
 }
 
 // Explain does what the service would do with transactions, one after the other, and
@@ -124,9 +124,9 @@ func Explain(ctx context.Context, db *Database, live *policies.Live, who identit
 	explanations := make([]Explanation, len(transactions))
 	for i, t := range transactions {
 		e := &explanations[i]
-		traced := policies.WithTrace(ctx, func(said policies.TraceEntry) { e.Said = append(e.Said, said) })
+		traced := policies.WithTrace(ctx, func(entry policies.TraceEntry) { e.Trace = append(e.Trace, entry) })
 		e.Effects, e.Rejection, e.Failed = s.rehearse(traced, who, time.Now(), t)
-		e.Said = latest(e.Said)
+		e.Trace = latest(e.Trace)
 		if e.Failed != nil && !keepsSession(e.Failed) {
 			return nil, e.Failed
 		}
@@ -141,18 +141,18 @@ func keepsSession(err error) bool {
 	return errors.As(err, &failed) || errors.As(err, &pg)
 }
 
-// latest drops what a rule said before the transaction was tried again.
-func latest(said []policies.TraceEntry) []policies.TraceEntry {
+// latest drops the results of rules from before the transaction was tried again.
+func latest(trace []policies.TraceEntry) []policies.TraceEntry {
 	type rule struct {
 		operation int
 		position  string
 	}
 	last := map[rule]int{}
-	for i, s := range said {
+	for i, s := range trace {
 		last[rule{s.Operation, s.Position}] = i
 	}
-	kept := said[:0]
-	for i, s := range said {
+	kept := trace[:0]
+	for i, s := range trace {
 		if last[rule{s.Operation, s.Position}] == i {
 			kept = append(kept, s)
 		}

@@ -159,7 +159,7 @@ func TestPolicyTest(t *testing.T) {
 	require.Contains(t, output, "--- FAIL: a sale takes stock by how much was sold")
 	require.Contains(t, output, path+":9: expected row \"55555555-0000-4000-8000-000000000001\" of products to have stock = 5, but it is 7")
 	require.Contains(t, output, "expected client: false, but it is true")
-	require.Contains(t, output, "operation 2: enough says yes: old.stock = 10, new.stock = 7")
+	require.Contains(t, output, "operation 2: rule enough passed: old.stock = 10, new.stock = 7")
 	require.Contains(t, output, "operation 2: updated: stock 10 -> 7")
 	require.Contains(t, output, "2 of 8 tests failed")
 	report, err := os.ReadFile(junit)
@@ -208,14 +208,14 @@ func TestPolicyExplain(t *testing.T) {
 
 	output, code := policy(t, database.LoginURL, args(patch("6"))...)
 	require.Zero(t, code, output)
-	require.Contains(t, output, "enough says yes: old.stock = 3, new.stock = 1")
+	require.Contains(t, output, "rule enough passed: old.stock = 3, new.stock = 1")
 	require.Contains(t, output, "would be accepted")
 	require.Equal(t, "3", database.Text(t, `select stock from products`), "nothing is written")
 	require.Equal(t, "0", database.Text(t, `select count(*) from postern.receipts`))
 
 	output, code = policy(t, database.LoginURL, args(patch("2"))...)
 	require.Zero(t, code, output)
-	require.Contains(t, output, "enough says NO: old.stock = 3, new.stock = -3")
+	require.Contains(t, output, "rule enough REJECTED: old.stock = 3, new.stock = -3")
 	require.Contains(t, output, "would be rejected: OUT_OF_STOCK: There are not that many left (operation 0, rule enough); the client keeps it until the app decides")
 	require.Equal(t, "0", database.Text(t, `select count(*) from postern.rejected_writes`))
 
@@ -225,7 +225,7 @@ func TestPolicyExplain(t *testing.T) {
 	given := write(t, filepath.Join(dir, "given.yaml"), `rows: {products: {`+tea+`: {name: Tea, price: 2.5, stock: 9}}}`)
 	output, code = policy(t, "", args(patch("2"), "--rows", given)...)
 	require.Zero(t, code, output)
-	require.Contains(t, output, "enough says yes: old.stock = 9, new.stock = 3")
+	require.Contains(t, output, "rule enough passed: old.stock = 9, new.stock = 3")
 	require.Contains(t, output, "operation 0: updated: stock 9 -> 3; stock is not what was sent: it is 3")
 
 	for _, wrong := range [][]string{{"explain", patch("2")}, {"explain"}, {"explain", dir}, args(given), {"explain", patch("2"), "--claims", `{"sub":"x","role":"service_role"}`}} {
