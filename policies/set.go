@@ -152,24 +152,6 @@ func (s *Set) CheckLookups(prepare func(*Lookup) error) error {
 	return errors.Join(inOrder(problems)...)
 }
 
-// KnowsLookup returns an error if no rule has a lookup of this name. A name is the
-// lookup's own, its rule's, or rule.lookup.
-func (s *Set) KnowsLookup(name string) error {
-	var names []string
-	for _, t := range s.tables {
-		for _, r := range t.Rules {
-			for _, l := range r.Lookups {
-				names = append(names, l.Name, r.Name, r.Name+"."+l.Name)
-			}
-		}
-	}
-	if slices.Contains(names, name) {
-		return nil
-	}
-	slices.Sort(names)
-	return fmt.Errorf("no rule has a lookup %q%s", name, didYouMean(name, names))
-}
-
 // String counts the set's tables and rules: "2 tables, 5 rules".
 func (s *Set) String() string {
 	rules := len(s.transaction) + len(s.code)
