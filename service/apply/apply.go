@@ -49,7 +49,7 @@ type transaction struct {
 	result      *upload.Result // nil until it is known
 
 	orders         []plan.Order      // the first one is sent; the next one is tried if that is rejected
-	failed         error             // of a rule that could not be evaluated
+	failed         *failure          // known before it is sent: of a rule while it was planned, or of an earlier attempt
 	firstRejection *upload.Rejection // of the order before, if the last one is tried now
 }
 

@@ -64,7 +64,9 @@ func (l *loop) run(ctx context.Context) {
 		case sendAlone:
 			l.alone = true
 		case sendEarlier:
-			size = at
+			if size = at; out.rejection == nil {
+				batch[at].failed = failed // all tries are used up
+			}
 		case retryFailed:
 			t := batch[at]
 			own := t.Rejection == nil && failed.kind.ofWrite()
@@ -130,7 +132,9 @@ func ofBothOrders(first, second *upload.Rejection) *upload.Rejection {
 // as a database may take to wake up.
 func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failure {
 	if i := slices.IndexFunc(batch, func(t *transaction) bool { return t.failed != nil }); i >= 0 {
-		return &failure{step: step{kind: rule, transaction: i, index: -1}, err: batch[i].failed}
+		known := *batch[i].failed
+		known.transaction = i
+		return &known
 	}
 	if l.single == nil && !slices.ContainsFunc(batch, func(t *transaction) bool { return t.Rejection != nil || l.works(t) }) {
 		return nil // an operation that changes nothing leaves no trace, not even a receipt

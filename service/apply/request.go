@@ -88,7 +88,11 @@ func (r *request) refresh(ctx context.Context, transactions []*transaction) erro
 func (r *request) plan(ctx context.Context, transactions []*transaction) (mismatch bool) {
 	p := r.planner()
 	for _, t := range transactions {
-		t.orders, t.Rejection, t.failed = p.Transaction(ctx, t.Transaction)
+		var err error
+		t.orders, t.Rejection, err = p.Transaction(ctx, t.Transaction)
+		if t.failed = nil; err != nil {
+			t.failed = &failure{step: step{kind: rule, index: -1}, err: err}
+		}
 		mismatch = mismatch || t.Rejection != nil && t.Rejection.Code == upload.SchemaMismatch
 	}
 	return mismatch

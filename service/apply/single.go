@@ -39,7 +39,7 @@ func (a *Applier) ApplySingle(ctx context.Context, logger *slog.Logger, s Single
 	}
 	switch {
 	case t.failed != nil:
-		return t.failed
+		return t.failed.err
 	case t.Rejection != nil:
 		return t.Rejection
 	}
