@@ -9,7 +9,9 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 	"github.com/goccy/go-yaml"
@@ -197,4 +199,60 @@ func (c Config) LogLevel() (level slog.Level, err error) {
 func isHTTPURL(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}
+
+// rejectedRetention is RejectedRetention, which has been validated.
+func (c Config) rejectedRetention() time.Duration {
+	d, _ := parseDays(c.RejectedRetention)
+	return d
+}
+
+// parseDays reads a duration as Go spells it, or a number of days: 90d.
+func parseDays(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.Atoi(days)
+		if err != nil || n < 1 || n > 36500 {
+			return 0, errors.New("not a number of days")
+		}
+		return time.Duration(n) * 24 * time.Hour, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err == nil && d < time.Hour {
+		err = errors.New("too short")
+	}
+	return d, err
+}
+
+func (c Config) validateRejected(problem func(format string, args ...any)) {
+	if _, err := parseDays(c.RejectedRetention); err != nil {
+		problem("POSTERN_REJECTED_RETENTION=%q is neither a number of days, 90d, nor a duration of an hour or more, 36h", c.RejectedRetention)
+	}
+	if _, _, err := net.SplitHostPort(c.MetricsListen); err != nil {
+		problem("POSTERN_METRICS_LISTEN=%q is not host:port: write :9091 or 127.0.0.1:9091", c.MetricsListen)
+	}
+	if (c.WebhookURL == "") != (c.WebhookSecret == "") {
+		problem("POSTERN_WEBHOOK_URL and POSTERN_WEBHOOK_SECRET go together: set both, or neither")
+	}
+	if c.WebhookURL != "" && !isPrivateURL(c.WebhookURL) {
+		problem("POSTERN_WEBHOOK_URL is not an https URL (http is for loopback addresses alone)") // it may hold a secret
+	}
+	if n := len(c.WebhookSecret); n > 0 && n < minWebhookSecret {
+		problem("POSTERN_WEBHOOK_SECRET has %d bytes: give it %d or more, such as `openssl rand -hex 32` makes", n, minWebhookSecret)
+	}
+}
+
+// minWebhookSecret is the least length of a secret in bytes.
+const minWebhookSecret = 16
+
+// isPrivateURL reports whether nobody on the way can read what is sent there.
+func isPrivateURL(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	if u.Scheme == "https" {
+		return true
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
 }

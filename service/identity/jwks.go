@@ -19,19 +19,19 @@ const (
 	maxKeySetBytes = 1 << 20
 	maxKeys        = 100
 	minRSABits     = 2048 // RFC 7518, section 3.3
-	maxRSABits     = 8192 // a verification beyond takes over a millisecond
+	maxRSABits     = 8192 // verifying with a longer key takes over a millisecond
 	maxRedirects   = 3
 )
 
-// keySource is where an issuer's key set comes from.
+// keySource fetches an issuer's key set.
 type keySource struct {
 	issuer string
-	url    string // empty: the issuer's discovery document tells
+	url    string // if empty, the issuer's discovery document has it
 	client *http.Client
 }
 
-// fetch brings the keys that may verify signatures, and the kids of those that
-// may not.
+// fetch returns the keys that may verify signatures. leftOut has the kid of each other
+// key, and the reason.
 func (s keySource) fetch(ctx context.Context) (usable []jwkset.JWK, leftOut []string, err error) {
 	url := s.url
 	if url == "" {
@@ -50,8 +50,8 @@ func (s keySource) fetch(ctx context.Context) (usable []jwkset.JWK, leftOut []st
 	return usable, leftOut, nil
 }
 
-// discover asks the issuer where its key set is: OpenID Connect Discovery 1.0,
-// section 4. An issuer that is reached over TLS cannot point away from it.
+// discover finds the URL of the issuer's key set (OpenID Connect Discovery 1.0, section
+// 4). If the issuer's URL is https, the key set's must be, too.
 func (s keySource) discover(ctx context.Context) (string, error) {
 	url := strings.TrimSuffix(s.issuer, "/") + "/.well-known/openid-configuration"
 	body, err := s.get(ctx, url)
@@ -63,7 +63,7 @@ func (s keySource) discover(ctx context.Context) (string, error) {
 		KeySetURL string `json:"jwks_uri"`
 	}
 	if err := json.Unmarshal(body, &document); err != nil {
-		return "", fmt.Errorf("%s: not a discovery document: %w", url, err)
+		return "", fmt.Errorf("%s is not a discovery document: %w", url, err)
 	}
 	if document.Issuer != s.issuer {
 		return "", fmt.Errorf("%s is about issuer %q, not %q: configure the issuer exactly as it names itself", url, truncate(document.Issuer), s.issuer)
@@ -72,7 +72,7 @@ func (s keySource) discover(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%s: jwks_uri: %w", url, err)
 	}
 	if strings.HasPrefix(s.issuer, "https:") && !strings.HasPrefix(document.KeySetURL, "https:") {
-		return "", fmt.Errorf("%s: jwks_uri %q is not https, while the issuer is", url, truncate(document.KeySetURL))
+		return "", fmt.Errorf("%s: jwks_uri %q must be https, because the issuer's URL is", url, truncate(document.KeySetURL))
 	}
 	return document.KeySetURL, nil
 }
@@ -101,8 +101,7 @@ func (s keySource) get(ctx context.Context, url string) ([]byte, error) {
 	return body, nil
 }
 
-// newHTTPClient fetches key sets. It follows redirects only within the origin
-// that it was sent to.
+// newHTTPClient returns a client that follows redirects only within one origin.
 func newHTTPClient(transport http.RoundTripper) *http.Client {
 	return &http.Client{
 		Transport: transport,
@@ -111,15 +110,15 @@ func newHTTPClient(transport http.RoundTripper) *http.Client {
 				return fmt.Errorf("more than %d redirects", maxRedirects)
 			}
 			if from := via[0].URL; next.URL.Host != from.Host || next.URL.Scheme != from.Scheme {
-				return fmt.Errorf("redirected to another origin, %s://%s", next.URL.Scheme, next.URL.Host)
+				return fmt.Errorf("the key set redirects to another origin, %s://%s: configure the final URL", next.URL.Scheme, next.URL.Host)
 			}
 			return nil
 		},
 	}
 }
 
-// parseKeySet reads a JWK set (RFC 7517, section 5). A key that cannot be used
-// does not spoil the others.
+// parseKeySet decodes a JWK set (RFC 7517, section 5). Keys that cannot be used are left
+// out.
 func parseKeySet(body []byte) (usable []jwkset.JWK, leftOut []string, err error) {
 	var set struct {
 		Keys *[]jsontext.Value `json:"keys"`
@@ -149,10 +148,10 @@ func parseKeySet(body []byte) (usable []jwkset.JWK, leftOut []string, err error)
 	return usable, leftOut, nil
 }
 
-// verificationKey makes of a published key one that can do nothing but verify:
-// public and asymmetric, meant for signatures by its use and key_ops (RFC 7517,
-// sections 4.2 and 4.3), and bound to its algorithm. Certificates that come with
-// it are not read: the key set's address is what is trusted.
+// verificationKey returns a key that can only verify signatures, with one algorithm. The
+// published key must be public, asymmetric, and meant for signatures by its use and
+// key_ops (RFC 7517, sections 4.2 and 4.3). Its certificates are not read, because
+// the key set's URL is what is trusted.
 func verificationKey(key jwkset.JWKMarshal) (jwkset.JWK, error) {
 	algorithm, err := algorithmOf(key)
 	switch {
@@ -161,7 +160,7 @@ func verificationKey(key jwkset.JWKMarshal) (jwkset.JWK, error) {
 	case key.KID == "":
 		return jwkset.JWK{}, errors.New("no kid")
 	case key.D != "" || key.P != "" || key.Q != "" || key.DP != "" || key.DQ != "" || key.QI != "" || key.K != "" || len(key.OTH) > 0:
-		return jwkset.JWK{}, errors.New("a private key, which is no longer one")
+		return jwkset.JWK{}, errors.New("a private key: it is published, so it must be replaced")
 	case key.USE != "" && key.USE != jwkset.UseSig:
 		return jwkset.JWK{}, errors.New("use is not sig")
 	case len(key.KEYOPS) > 0 && !slices.Contains(key.KEYOPS, jwkset.KeyOpsVerify):
@@ -170,17 +169,17 @@ func verificationKey(key jwkset.JWKMarshal) (jwkset.JWK, error) {
 	public := jwkset.JWKMarshal{KTY: key.KTY, KID: key.KID, ALG: algorithm, CRV: key.CRV, X: key.X, Y: key.Y, N: key.N, E: key.E}
 	parsed, err := jwkset.NewJWKFromMarshal(public, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
 	if err != nil {
-		return jwkset.JWK{}, errors.New("broken")
+		return jwkset.JWK{}, errors.New("broken: its parts are not a valid key")
 	}
 	if k, ok := parsed.Key().(*rsa.PublicKey); ok && (k.N.BitLen() < minRSABits || k.N.BitLen() > maxRSABits) {
-		return jwkset.JWK{}, fmt.Errorf("%d bits", k.N.BitLen())
+		return jwkset.JWK{}, fmt.Errorf("%d bits, not %d to %d", k.N.BitLen(), minRSABits, maxRSABits)
 	}
 	return parsed, nil
 }
 
-// algorithmOf is the algorithm a key is for. A curve has one (RFC 7518, section
-// 3.4; RFC 8037, section 3.1), which a differing alg makes useless; an RSA key
-// without alg serves any RS*, for which it is empty.
+// algorithmOf returns the algorithm of a key. Each curve has one (RFC 7518, section 3.4;
+// RFC 8037, section 3.1), and a key with another alg is refused. The result is empty
+// for an RSA key without alg, which serves RS256, RS384 and RS512.
 func algorithmOf(key jwkset.JWKMarshal) (jwkset.ALG, error) {
 	var algorithm jwkset.ALG
 	switch {
@@ -195,10 +194,10 @@ func algorithmOf(key jwkset.JWKMarshal) (jwkset.ALG, error) {
 	case key.KTY == jwkset.KtyRSA && (key.ALG == "" || key.ALG == jwkset.AlgRS256 || key.ALG == jwkset.AlgRS384 || key.ALG == jwkset.AlgRS512):
 		return key.ALG, nil
 	default:
-		return "", fmt.Errorf("kty %q with crv %q and alg %q verifies nothing here", truncate(key.KTY.String()), truncate(key.CRV.String()), truncate(key.ALG.String()))
+		return "", fmt.Errorf("kty %q with crv %q and alg %q is not supported", truncate(key.KTY.String()), truncate(key.CRV.String()), truncate(key.ALG.String()))
 	}
 	if key.ALG != "" && key.ALG != algorithm {
-		return "", fmt.Errorf("alg %q does not go with crv %q", truncate(key.ALG.String()), truncate(key.CRV.String()))
+		return "", fmt.Errorf("alg %q does not fit crv %q", truncate(key.ALG.String()), truncate(key.CRV.String()))
 	}
 	return algorithm, nil
 }

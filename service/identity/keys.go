@@ -18,45 +18,44 @@ import (
 )
 
 const (
-	refreshEvery    = 5 * time.Minute // Supabase's edge keeps a key set 10 min; a revoked key must not live much longer here
-	refreshSpread   = 2 * time.Minute // added at random, so that instances do not ask in step
+	refreshEvery    = 5 * time.Minute // Supabase's edge caches a key set for 10 min; a revoked key must not be used much longer here
+	refreshSpread   = 2 * time.Minute // a random part of it is added, so that instances do not fetch all at once
 	retryEvery      = 10 * time.Second
-	unknownKeyEvery = 10 * time.Second       // between fetches caused by unknown kids, however many arrive
-	unknownKeyBurst = 3                      // that many may come sooner, so that a rotation after a quiet time is seen at once
+	unknownKeyEvery = 10 * time.Second       // between fetches for unknown kids, however many arrive
+	unknownKeyBurst = 3                      // so many fetches may come sooner, so that a rotation is seen at once
 	unknownKeyWait  = 200 * time.Millisecond // the longest a request waits for a fetch
 	fetchTimeout    = 5 * time.Second
 )
 
-// keySet holds one issuer's keys and decides when to fetch them again. Its
-// goroutine alone fetches; requests read the keys without a lock, and one whose
-// kid is unknown asks the goroutine for a fetch.
+// keySet holds one issuer's keys and decides when to fetch them again. Only its
+// goroutine fetches. Requests read the keys without a lock. A request with an unknown
+// kid asks the goroutine for a fetch.
 type keySet struct {
 	source keySource
 	logger *slog.Logger
-	keys   atomic.Pointer[keys] // those of the last fetch that succeeded; nil before
-	asked  chan time.Time       // when next is due; capacity 1
+	keys   atomic.Pointer[keys] // of the last fetch that succeeded; nil before the first
+	asked  chan time.Time       // when next must begin; capacity 1
 
 	mu      sync.Mutex
 	limiter *rate.Limiter
-	next    *fetch // the one under way, or else the next one
+	next    *fetch // the fetch that is running, or else the next one
 }
 
-// keys are what one fetch brought. They do not change.
+// keys are the result of one fetch. They do not change.
 type keys struct {
 	keyfunc keyfunc.Keyfunc
 	ids     []string // in the set's order
 }
 
-// fetch is one round of asking the issuer. Its fields but err belong to
-// keySet.mu.
+// fetch is one fetch of the key set. keySet.mu guards begun and due.
 type fetch struct {
 	begun bool
-	due   time.Time     // when it begins because of an unknown kid; zero while nobody asked
-	done  chan struct{} // closed at its end
-	err   error         // valid from then on
+	due   time.Time     // when it begins because of an unknown kid; zero if no request asked for it
+	done  chan struct{} // closed when it has ended
+	err   error         // valid once done is closed
 }
 
-// newKeySet starts fetching the keys, until ctx ends.
+// newKeySet returns a key set that is fetched until ctx ends.
 func newKeySet(ctx context.Context, source keySource, logger *slog.Logger) *keySet {
 	k := &keySet{
 		source:  source,
@@ -90,13 +89,13 @@ func (k *keySet) run(ctx context.Context) {
 	}
 }
 
-// refresh fetches the keys and wakes those who wait for them.
+// refresh fetches the keys and wakes the requests that wait for them.
 func (k *keySet) refresh(ctx context.Context) error {
 	k.mu.Lock()
 	current := k.next
 	current.begun = true
 	select {
-	case <-k.asked: // this is the fetch that was asked for
+	case <-k.asked: // this fetch answers it
 	default:
 	}
 	k.mu.Unlock()
@@ -113,12 +112,12 @@ func (k *keySet) refresh(ctx context.Context) error {
 	return err
 }
 
-// replace puts the issuer's keys of now in the place of the ones at hand, which
-// stay when that fails.
+// replace fetches the keys and replaces the current ones. If that fails, the current
+// ones stay.
 func (k *keySet) replace(ctx context.Context) error {
 	fetched, leftOut, err := k.source.fetch(ctx)
 	if err != nil {
-		k.logger.WarnContext(ctx, "cannot fetch the key set, keeping the last good one", "issuer", k.source.issuer, "error", err)
+		k.logger.WarnContext(ctx, "cannot fetch the key set; the last good one stays in use, and the next attempt follows in some seconds", "issuer", k.source.issuer, "error", err)
 		return err
 	}
 	storage := jwkset.NewMemoryStorage()
@@ -139,25 +138,25 @@ func (k *keySet) replace(ctx context.Context) error {
 	return nil
 }
 
-// find gives the public key that verifies tokens with this header. A kid that is
-// not at hand makes the set be fetched again: find fails with UnknownKey when
-// the issuer was asked since and has no such key, and with Unavailable when that
-// could not be learnt within unknownKeyWait.
+// find returns the public key that verifies tokens with this header. If the kid is
+// unknown, find asks for another fetch and waits for it. It fails with UnknownKey if
+// the fetched set has no such key. It fails with Unavailable if there was no such
+// fetch within unknownKeyWait.
 func (k *keySet) find(ctx context.Context, head header) (any, *Refusal) {
 	key, err := k.lookup(head)
 	if errors.Is(err, jwkset.ErrKeyNotFound) {
-		asked, refusal := k.await(ctx)
+		fresh, refusal := k.awaitFetch(ctx)
 		if refusal != nil {
 			return nil, refusal
 		}
 		key, err = k.lookup(head)
-		if errors.Is(err, jwkset.ErrKeyNotFound) && !asked {
-			return nil, unavailable("the key set was being fetched already and has no such key yet", time.Second)
+		if errors.Is(err, jwkset.ErrKeyNotFound) && !fresh {
+			return nil, unavailable("the running fetch of the key set began before the token arrived, and brought no such key", time.Second)
 		}
 	}
 	switch {
 	case errors.Is(err, jwkset.ErrKeyNotFound):
-		return nil, &Refusal{Kind: UnknownKey, Reason: "the issuer's key set has no usable key of this id"}
+		return nil, &Refusal{Kind: UnknownKey, Reason: "the issuer's key set has no usable key with this kid"}
 	case err != nil:
 		return nil, &Refusal{Kind: WrongAlgorithm, Reason: fmt.Sprintf("the key is not for %q", truncate(head.Algorithm))}
 	}
@@ -172,38 +171,38 @@ func (k *keySet) lookup(head header) (any, error) {
 	return loaded.keyfunc.Keyfunc(&jwt.Token{Header: map[string]any{"kid": head.keyID(), "alg": head.Algorithm}})
 }
 
-// has reports whether the set at hand has a key of this id, for any algorithm.
+// has reports whether the current set has a key with this kid, for any algorithm.
 func (k *keySet) has(kid string) bool {
 	loaded := k.keys.Load()
 	return loaded != nil && slices.Contains(loaded.ids, kid)
 }
 
-// await waits for the next fetch, or the one under way, and fails when it does.
-// asked says that the fetch began after the call, so that its result is an
-// answer to it.
-func (k *keySet) await(ctx context.Context) (asked bool, refusal *Refusal) {
-	next, asked, wait := k.ask()
+// awaitFetch waits for the running fetch or the next one, and fails if that fails.
+// fresh reports whether the fetch began after the call. A fetch that began earlier may
+// have missed a new key.
+func (k *keySet) awaitFetch(ctx context.Context) (fresh bool, refusal *Refusal) {
+	next, fresh, wait := k.askForFetch()
 	if wait > unknownKeyWait {
-		return false, unavailable("the key set was fetched a moment ago and has no such key yet", wait+time.Second)
+		return false, unavailable("the key set was fetched a moment ago and had no such key", wait+time.Second)
 	}
 	timer := time.NewTimer(unknownKeyWait)
 	defer timer.Stop()
 	select {
 	case <-next.done:
 	case <-timer.C:
-		return false, unavailable("still fetching the issuer's key set", time.Second)
+		return false, unavailable("the issuer's key set is still being fetched", time.Second)
 	case <-ctx.Done():
-		return false, unavailable("the request ended while the issuer's key set was fetched", time.Second)
+		return false, unavailable("the request ended while the issuer's key set was being fetched", time.Second)
 	}
 	if next.err != nil {
 		return false, unavailable("cannot fetch the issuer's key set", retryEvery)
 	}
-	return asked, nil
+	return fresh, nil
 }
 
-// ask joins the fetch under way, or makes sure that one is due and says how long
-// until it begins.
-func (k *keySet) ask() (next *fetch, asked bool, wait time.Duration) {
+// askForFetch returns the running fetch, or else the next one and the time until it
+// begins. fresh reports whether it begins after the call.
+func (k *keySet) askForFetch() (next *fetch, fresh bool, wait time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	next = k.next

@@ -6,30 +6,30 @@ import (
 	"time"
 )
 
-// powerSyncLongest is how long a token may live for the PowerSync Service.
-const powerSyncLongest = 24 * time.Hour
+// maxPowerSyncLifetime is the longest lifetime of a token that the PowerSync Service
+// accepts.
+const maxPowerSyncLifetime = 24 * time.Hour
 
-// PowerSyncMismatch says why the PowerSync Service would refuse the token of
-// who, in words for the person who configures it, with the setting to change; it
-// is empty when nothing speaks against the token. audiences are the aud values
-// the PowerSync Service is configured for; without any, the audience is not
-// judged.
+// PowerSyncMismatch explains why the PowerSync Service would refuse who's token, and
+// which setting to change. It is empty if the PowerSync Service can accept the token.
+// audiences are the aud values that the PowerSync Service accepts; if there are none,
+// the audience is not checked.
 //
-// Verify has seen to sub, iat and exp already. Whether the PowerSync Service has
-// the key itself cannot be told from here.
+// Verify has already checked sub, iat and exp. Whether the PowerSync Service has the
+// token's key cannot be known here.
 //
 // See https://docs.powersync.com/configuration/auth/custom.
 func PowerSyncMismatch(who Identity, audiences []string) string {
 	lifetime := who.ExpiresAt.Sub(who.IssuedAt)
 	switch {
 	case !slices.Contains(AsymmetricAlgorithms, who.Algorithm):
-		return fmt.Sprintf("the PowerSync Service takes tokens signed with a key of your provider's key set; this one is signed with a shared secret (%s): on Supabase, rotate to an ES256 signing key under JWT Keys", who.Algorithm)
+		return fmt.Sprintf("the PowerSync Service accepts only tokens that are signed with a key of a key set. This one is signed with a shared secret (%s). On Supabase, rotate to an ES256 signing key under JWT Keys", who.Algorithm)
 	case who.KeyID == "":
-		return "the PowerSync Service takes only tokens whose header has a kid; this one has none: let your auth provider set the kid of its signing key"
+		return "the PowerSync Service accepts only tokens with a kid in the header, and this one has none. Configure your auth provider to set the kid of its signing key"
 	case len(audiences) > 0 && !slices.ContainsFunc(who.Audience, func(a string) bool { return slices.Contains(audiences, a) }):
-		return fmt.Sprintf("the token's audience %q is not one the PowerSync Service is configured for, %q: add it to client_auth.audience there (Client Auth in the dashboard) and to POWERSYNC_AUDIENCE here", who.Audience, audiences)
-	case lifetime > powerSyncLongest:
-		return fmt.Sprintf("the token lives for %s, and the PowerSync Service takes 24 hours at most: shorten the access token's lifetime at your auth provider (on Supabase: Access token expiry time)", lifetime.Round(time.Second))
+		return fmt.Sprintf("the token's audience is %q, and the PowerSync Service accepts %q. Add it to the PowerSync Service's client_auth.audience (Client Auth in the dashboard) and to Postern's POWERSYNC_AUDIENCE", who.Audience, audiences)
+	case lifetime > maxPowerSyncLifetime:
+		return fmt.Sprintf("the token's lifetime is %s, and the PowerSync Service accepts 24 hours at most. Shorten the access token's lifetime at your auth provider (on Supabase: Access token expiry time)", lifetime.Round(time.Second))
 	}
 	return ""
 }

@@ -11,24 +11,24 @@ import (
 )
 
 const (
-	sessionTTL    = 30 * time.Second // an answer's longest life, from the moment of asking
-	sessionRetry  = 5 * time.Second  // what clients are told to wait while the issuer is out of reach
+	sessionTTL    = 30 * time.Second // how long an answer is used, from the moment of asking
+	sessionRetry  = 5 * time.Second  // how long clients wait if the issuer cannot be reached
 	askTimeout    = 5 * time.Second
-	maxAsks       = 16    // at once; more wait their turn
-	maxRemembered = 20000 // answers of either kind; some 150 bytes each
+	maxAsks       = 16    // at once; others wait
+	maxRemembered = 20000 // answers of each kind; some 150 bytes each
 )
 
-// sessions asks the issuer about tokens, and remembers its answers for a short
-// while under a digest of the token. Requests with one token at one time share
-// one ask. Failures to ask are not remembered.
+// sessions asks the issuer about tokens. It keeps the answers for sessionTTL under a
+// digest of the token. Concurrent requests with the same token share one question. If
+// the issuer cannot be asked, that is not kept.
 type sessions struct {
 	introspect Introspect
 	turns      chan struct{}
 	flights    singleflight.Group
 
-	// Answers are kept apart, so that made-up tokens push out no user's.
-	accepted memory[string] // the subject
-	refused  memory[struct{}]
+	// Two caches, so that invented tokens cannot push out the users' answers.
+	accepted cache[string] // the subject
+	refused  cache[struct{}]
 }
 
 type digest [sha256.Size]byte
@@ -37,8 +37,8 @@ func newSessions(introspect Introspect) *sessions {
 	return &sessions{introspect: introspect, turns: make(chan struct{}, maxAsks)}
 }
 
-// check refuses a token that the issuer does not accept or knows as another
-// user's, and one that it could not be asked about.
+// check refuses a token that the issuer does not accept, that belongs to another
+// subject, or about which the issuer could not be asked.
 func (s *sessions) check(ctx context.Context, text, subject string) *Refusal {
 	owner, err := s.owner(ctx, text)
 	switch {
@@ -47,12 +47,12 @@ func (s *sessions) check(ctx context.Context, text, subject string) *Refusal {
 	case err != nil:
 		return unavailable("cannot ask the issuer about the token: "+truncate(err.Error()), sessionRetry)
 	case owner != subject:
-		return &Refusal{Kind: Revoked, Reason: "the issuer knows the token as another user's"}
+		return &Refusal{Kind: Revoked, Reason: "the issuer says that the token is another user's"}
 	}
 	return nil
 }
 
-// owner is the subject that the issuer sees in the token.
+// owner returns the subject of the token, according to the issuer.
 func (s *sessions) owner(ctx context.Context, text string) (string, error) {
 	key := digest(sha256.Sum256([]byte(text)))
 	if subject, ok := s.accepted.get(key, time.Now()); ok {
@@ -61,7 +61,7 @@ func (s *sessions) owner(ctx context.Context, text string) (string, error) {
 	if _, ok := s.refused.get(key, time.Now()); ok {
 		return "", ErrRefused
 	}
-	// The flight outlives the request that began it: others wait for it too.
+	// The question goes on if this request ends, because others may wait for it, too.
 	flight := s.flights.DoChan(string(key[:]), func() (any, error) { return s.ask(key, text) })
 	select {
 	case result := <-flight:
@@ -79,7 +79,7 @@ func (s *sessions) ask(key digest, text string) (string, error) {
 	case s.turns <- struct{}{}:
 		defer func() { <-s.turns }()
 	case <-ctx.Done():
-		return "", errors.New("too many questions to the issuer at once")
+		return "", errors.New("too many tokens wait to be checked at once")
 	}
 	until := time.Now().Add(sessionTTL)
 	subject, err := s.introspect(ctx, text)
@@ -92,12 +92,13 @@ func (s *sessions) ask(key digest, text string) (string, error) {
 	return subject, err
 }
 
-// memory keeps answers until their time is over, at most maxRemembered of them:
-// the half that came last, and the half before.
-type memory[T any] struct {
+// cache keeps answers until they expire, and at most maxRemembered of them. New answers
+// go into young. When young is full or old enough, it becomes old, and what was old is
+// dropped.
+type cache[T any] struct {
 	mu         sync.Mutex
 	young, old map[digest]answer[T]
-	turned     time.Time // when young became old the last time
+	rotated    time.Time // when young became old last
 }
 
 type answer[T any] struct {
@@ -105,12 +106,12 @@ type answer[T any] struct {
 	until time.Time
 }
 
-func (m *memory[T]) get(key digest, now time.Time) (value T, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	found, ok := m.young[key]
+func (c *cache[T]) get(key digest, now time.Time) (value T, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found, ok := c.young[key]
 	if !ok {
-		found, ok = m.old[key]
+		found, ok = c.old[key]
 	}
 	if !ok || !now.Before(found.until) {
 		return value, false
@@ -118,11 +119,11 @@ func (m *memory[T]) get(key digest, now time.Time) (value T, ok bool) {
 	return found.value, true
 }
 
-func (m *memory[T]) put(key digest, value T, until time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if now := time.Now(); m.young == nil || len(m.young) >= maxRemembered/2 || now.Sub(m.turned) > sessionTTL {
-		m.young, m.old, m.turned = make(map[digest]answer[T]), m.young, now
+func (c *cache[T]) put(key digest, value T, until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := time.Now(); c.young == nil || len(c.young) >= maxRemembered/2 || now.Sub(c.rotated) > sessionTTL {
+		c.young, c.old, c.rotated = make(map[digest]answer[T]), c.young, now
 	}
-	m.young[key] = answer[T]{value, until}
+	c.young[key] = answer[T]{value, until}
 }

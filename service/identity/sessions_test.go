@@ -255,7 +255,7 @@ func TestQuestionsAreShared(t *testing.T) {
 }
 
 // HS256 tokens whose secret only the issuer has.
-func TestOnlyIssuerJudges(t *testing.T) {
+func TestTokensOnlyTheIssuerVerifies(t *testing.T) {
 	t.Parallel()
 	same := func(*Issuer) {}
 
@@ -345,10 +345,10 @@ func TestOnlyIssuerJudges(t *testing.T) {
 	})
 }
 
-func TestMemoryIsBounded(t *testing.T) {
+func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var m memory[int]
+		var m cache[int]
 		key := func(n int) digest {
 			return sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(n)))
 		}

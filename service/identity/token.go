@@ -15,21 +15,21 @@ import (
 
 const (
 	maxTokenBytes = 16 << 10
-	maxTime       = 253402300799 // 9999-12-31T23:59:59Z, the last second most clients can show
+	maxTime       = 253402300799 // 9999-12-31T23:59:59Z; later times do not fit in most formats
 )
 
-// token is a bearer token taken apart. Nothing in it is believed yet.
+// token is a decoded bearer token. It is not verified yet.
 type token struct {
 	text      string
 	head      header
 	body      claims
-	raw       jsontext.Value // body as it was sent
+	raw       jsontext.Value // the claims as they were sent
 	signed    string         // the part of text that the signature covers
 	signature []byte
 }
 
-// header has the parameters that matter (RFC 7515, section 4.1). Those that
-// bring or locate keys (jku, jwk, x5u, x5c) are left out on purpose.
+// header has the parameters that are read (RFC 7515, section 4.1). Parameters with keys
+// or their URLs (jku, jwk, x5u, x5c) are not read, on purpose.
 type header struct {
 	Algorithm string         `json:"alg"`
 	KeyID     *string        `json:"kid"`
@@ -54,26 +54,27 @@ type claims struct {
 	Role      *string        `json:"role"`
 	SessionID jsontext.Value `json:"session_id"`
 
-	// Supabase's claim and Better Auth's.
+	// The first is Supabase's claim, the second Better Auth's.
 	IsAnonymous      jsontext.Value `json:"is_anonymous"`
 	IsAnonymousCamel jsontext.Value `json:"isAnonymous"`
 
-	// Better Auth's; a token issued to a banned user is not a session.
+	// Better Auth's claim. A banned user's token is refused.
 	Banned jsontext.Value `json:"banned"`
 }
 
-func (c claims) anonymous() bool { return says(c.IsAnonymous) || says(c.IsAnonymousCamel) }
+func (c claims) anonymous() bool { return isSet(c.IsAnonymous) || isSet(c.IsAnonymousCamel) }
 
-// says reads a flag on the safe side: only absence, null and false mean no.
-func says(flag jsontext.Value) bool {
+// isSet reports whether a flag is present and neither null nor false. Any other value
+// counts as true, to be on the safe side.
+func isSet(flag jsontext.Value) bool {
 	kind := flag.Kind()
 	return len(flag) > 0 && kind != 'n' && kind != 'f'
 }
 
-// decodeToken reads the compact serialisation (RFC 7515, section 7.1) strictly:
-// three parts of unpadded base64url, JSON objects without duplicate names, and
-// no extension that must be understood (section 4.1.11). Of a token it refuses
-// it returns what it could read, for the log.
+// decodeToken decodes the compact serialisation (RFC 7515, section 7.1) strictly: three
+// parts of unpadded base64url, JSON objects without duplicate names, and no critical
+// extensions (section 4.1.11). If it refuses a token, it returns the parts that it
+// could decode, for the log.
 func decodeToken(text string) (t token, refusal *Refusal) {
 	malformed := func(reason string) (token, *Refusal) {
 		return t, &Refusal{Kind: NotAToken, Reason: reason}
@@ -82,7 +83,7 @@ func decodeToken(text string) (t token, refusal *Refusal) {
 	if len(text) > maxTokenBytes {
 		return malformed(fmt.Sprintf("longer than %d bytes", maxTokenBytes))
 	}
-	if strings.ContainsAny(text, "\r\n") { // which base64 decoders skip
+	if strings.ContainsAny(text, "\r\n") { // base64 decoders skip them
 		return malformed("line breaks")
 	}
 	parts := strings.Split(text, ".")
@@ -102,7 +103,7 @@ func decodeToken(text string) (t token, refusal *Refusal) {
 	if err := json.Unmarshal(t.raw, &t.body); err != nil {
 		var semantic *json.SemanticError
 		if errors.As(err, &semantic) {
-			return malformed("claim " + truncate(semantic.JSONPointer.LastToken()) + " is of a wrong type")
+			return malformed("claim " + truncate(semantic.JSONPointer.LastToken()) + " has a wrong type")
 		}
 		return malformed("unreadable claims")
 	}
@@ -118,8 +119,8 @@ func decodeToken(text string) (t token, refusal *Refusal) {
 	return t, nil
 }
 
-// isAccessTokenType keeps out tokens that an issuer signs with the same keys for
-// other ends, such as logout tokens (RFC 8725, section 3.11).
+// isAccessTokenType reports whether typ may be an access token's. Issuers sign other
+// tokens with the same keys, such as logout tokens (RFC 8725, section 3.11).
 func isAccessTokenType(typ string) bool {
 	switch strings.TrimPrefix(strings.ToLower(typ), "application/") {
 	case "", "jwt", "at+jwt":
@@ -141,7 +142,7 @@ func (a *audience) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return json.UnmarshalDecode(d, (*[]string)(a))
 }
 
-// numericDate is a time claim in seconds since 1970; fractions are allowed.
+// numericDate is a time claim in seconds since 1970, which may have a fraction.
 type numericDate float64
 
 func (n *numericDate) UnmarshalJSONFrom(d *jsontext.Decoder) error {
@@ -161,7 +162,7 @@ func (n numericDate) time() time.Time {
 	return time.Unix(int64(whole), int64(fraction*float64(time.Second)))
 }
 
-// truncate shortens what a token says to 200 bytes, for the log.
+// truncate cuts a text of a token or an issuer to 200 bytes, for the log.
 func truncate(s string) string {
 	const most = 200
 	if len(s) <= most {

@@ -13,10 +13,10 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// leeway is how far the issuer's clock and ours may be apart.
+// leeway is the allowed difference between the issuer's clock and ours.
 const leeway = 30 * time.Second
 
-// Verifier judges tokens. It is safe for concurrent use.
+// Verifier verifies tokens. It is safe for concurrent use.
 type Verifier struct {
 	issuers map[string]*issuer
 	now     func() time.Time
@@ -25,12 +25,12 @@ type Verifier struct {
 type issuer struct {
 	Issuer
 	keys     *keySet
-	sessions *sessions // nil without Introspect
+	sessions *sessions // nil if there is no Introspect
 }
 
-// NewVerifier starts fetching the key sets of the issuers, until ctx ends. An
-// issuer that cannot be reached is no error here: see Ready. now judges exp, iat
-// and nbf; nil is time.Now.
+// NewVerifier returns a Verifier that fetches the issuers' key sets until ctx ends. An
+// issuer that cannot be reached is not an error here; see Ready. exp, iat and nbf are
+// compared with now; if it is nil, with time.Now.
 func NewVerifier(ctx context.Context, issuers []Issuer, logger *slog.Logger, now func() time.Time) (*Verifier, error) {
 	return newVerifier(ctx, issuers, http.DefaultTransport, logger, now)
 }
@@ -59,8 +59,8 @@ func newVerifier(ctx context.Context, issuers []Issuer, transport http.RoundTrip
 	return v, nil
 }
 
-// Ready says which issuers' keys have never been fetched; nil when none. It asks
-// nobody: the keys arrive by themselves once the issuer can be reached.
+// Ready returns an error that names the issuers whose keys have never been fetched, or
+// nil if there are none. It does not fetch them; that happens in the background.
 func (v *Verifier) Ready() error {
 	var missing []string
 	for name, i := range v.issuers {
@@ -72,12 +72,12 @@ func (v *Verifier) Ready() error {
 		return nil
 	}
 	slices.Sort(missing)
-	return fmt.Errorf("no key set yet from %s", strings.Join(missing, ", "))
+	return fmt.Errorf("the key set of %s has not been fetched yet", strings.Join(missing, ", "))
 }
 
-// Verify judges a bearer token. Every error is a *Refusal. It takes some 100 µs;
-// at most 200 ms more where the token's key is not at hand, and as long as ctx or
-// 5 s where the issuer itself is asked.
+// Verify verifies a bearer token. Every error is a *Refusal. It takes some 100 µs. If
+// the token's key is unknown, it takes up to 200 ms more. If the issuer is asked about
+// the token, it takes up to 5 s more, or until ctx ends.
 func (v *Verifier) Verify(ctx context.Context, text string) (Identity, error) {
 	if text == "" {
 		return Identity{}, &Refusal{Kind: Missing}
@@ -85,7 +85,7 @@ func (v *Verifier) Verify(ctx context.Context, text string) (Identity, error) {
 	t, refusal := decodeToken(text)
 	if refusal == nil {
 		var who Identity
-		if who, refusal = v.judge(ctx, t); refusal == nil {
+		if who, refusal = v.verify(ctx, t); refusal == nil {
 			return who, nil
 		}
 	}
@@ -93,29 +93,28 @@ func (v *Verifier) Verify(ctx context.Context, text string) (Identity, error) {
 	return Identity{}, refusal
 }
 
-func (v *Verifier) judge(ctx context.Context, t token) (Identity, *Refusal) {
+func (v *Verifier) verify(ctx context.Context, t token) (Identity, *Refusal) {
 	i, ok := v.issuers[t.body.Issuer]
 	if !ok {
 		return Identity{}, &Refusal{Kind: UnknownIssuer}
 	}
-	// Nothing speaks for a token that only the issuer can judge until it has been
-	// asked, at the end. Its claims come first all the same: most tokens that are
-	// made up are not worth the question.
-	onlyIssuer := i.onlyIssuerJudges(t.head)
+	// If only the issuer can verify the token, it is asked at the end. The claims are
+	// checked before, because most invented tokens fail there.
+	introspect := i.needsIntrospection(t.head)
 	var refusal *Refusal
-	if onlyIssuer {
-		refusal = i.refuseUnlessKeyless()
+	if introspect {
+		refusal = i.requireNoKeys()
 	} else {
 		refusal = i.verifySignature(ctx, t)
 	}
 	if refusal != nil {
 		return Identity{}, refusal
 	}
-	role, refusal := i.check(t.body, v.now())
+	role, refusal := i.checkClaims(t.body, v.now())
 	if refusal != nil {
 		return Identity{}, refusal
 	}
-	if onlyIssuer || i.CheckSessions {
+	if introspect || i.CheckSessions {
 		if refusal := i.sessions.check(ctx, t.text, *t.body.Subject); refusal != nil {
 			return Identity{}, refusal
 		}
@@ -123,20 +122,20 @@ func (v *Verifier) judge(ctx context.Context, t token) (Identity, *Refusal) {
 	return t.identity(role), nil
 }
 
-// onlyIssuerJudges reports whether the token is signed with a shared secret that
-// the issuer keeps to itself.
-func (i *issuer) onlyIssuerJudges(head header) bool {
+// needsIntrospection reports whether the token is signed with a shared secret that only
+// the issuer has.
+func (i *issuer) needsIntrospection(head header) bool {
 	return head.Algorithm == hs256 && i.Secret == nil && i.sessions != nil
 }
 
-// refuseUnlessKeyless refuses an HS256 token of an issuer that has keys: there
-// the way of a key set is open, and the weaker one is not.
-func (i *issuer) refuseUnlessKeyless() *Refusal {
+// requireNoKeys refuses an HS256 token if the issuer has usable keys, because then its
+// tokens must be signed with those.
+func (i *issuer) requireNoKeys() *Refusal {
 	switch loaded := i.keys.keys.Load(); {
 	case loaded == nil:
 		return unavailable("the issuer's key set has not been fetched yet", retryEvery)
 	case len(loaded.ids) > 0:
-		return &Refusal{Kind: WrongAlgorithm, Reason: fmt.Sprintf("%q, while the issuer's key set has keys", hs256)}
+		return &Refusal{Kind: WrongAlgorithm, Reason: fmt.Sprintf("%q is not accepted, because the issuer's key set has keys", hs256)}
 	}
 	return nil
 }
@@ -152,15 +151,14 @@ func (i *issuer) verifySignature(ctx context.Context, t token) *Refusal {
 	return nil
 }
 
-// key is what the token must have been signed with: the shared secret for HS256
-// and nothing else, so that no public key can ever serve as a secret; for all
-// other algorithms a key of the key set.
+// key returns the key that must verify the token: for HS256 the shared secret, for all
+// other algorithms a key of the key set. So a public key never serves as a secret.
 func (i *issuer) key(ctx context.Context, head header) (any, *Refusal) {
 	switch {
 	case head.Algorithm == hs256 && i.Secret != nil:
-		// Supabase gives a kid to its shared secret, too, so that one may be there.
+		// Supabase gives its shared secret a kid, too, so a kid is no reason to refuse.
 		if i.keys.has(head.keyID()) {
-			return nil, &Refusal{Kind: WrongAlgorithm, Reason: "the key of this id is no shared secret"}
+			return nil, &Refusal{Kind: WrongAlgorithm, Reason: "the key with this kid is not a shared secret"}
 		}
 		return i.Secret, nil
 	case !slices.Contains(i.Algorithms, head.Algorithm):
@@ -171,9 +169,8 @@ func (i *issuer) key(ctx context.Context, head header) (any, *Refusal) {
 	return i.keys.find(ctx, head)
 }
 
-// check is everything the claims must say (RFC 7519, section 4.1), and the role
-// they give.
-func (i *issuer) check(body claims, now time.Time) (role string, refusal *Refusal) {
+// checkClaims checks the claims (RFC 7519, section 4.1) and returns the role to write as.
+func (i *issuer) checkClaims(body claims, now time.Time) (role string, refusal *Refusal) {
 	switch {
 	case body.Expires == nil || body.IssuedAt == nil:
 		return "", &Refusal{Kind: NotAToken, Reason: "exp and iat are required"}
@@ -189,7 +186,7 @@ func (i *issuer) check(body claims, now time.Time) (role string, refusal *Refusa
 		return "", &Refusal{Kind: NoSubject}
 	case body.anonymous() && !i.Anonymous:
 		return "", &Refusal{Kind: Anonymous}
-	case says(body.Banned):
+	case isSet(body.Banned):
 		return "", &Refusal{Kind: Revoked, Reason: "the issuer says that the user is banned"}
 	}
 	role = i.Role
@@ -202,7 +199,7 @@ func (i *issuer) check(body claims, now time.Time) (role string, refusal *Refusa
 	return role, nil
 }
 
-// identity is what a token that holds says of its user.
+// identity returns the user of a verified token.
 func (t token) identity(role string) Identity {
 	who := Identity{
 		Issuer:    t.body.Issuer,
@@ -216,7 +213,7 @@ func (t token) identity(role string) Identity {
 		Claims:    t.raw,
 	}
 	if t.body.SessionID.Kind() == '"' {
-		_ = json.Unmarshal(t.body.SessionID, &who.SessionID) // a string, as just seen
+		_ = json.Unmarshal(t.body.SessionID, &who.SessionID) // it is a string, so this cannot fail
 	}
 	return who
 }

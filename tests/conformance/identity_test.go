@@ -153,7 +153,7 @@ func TestPowerSyncCredentials(t *testing.T) {
 		want        []string // the mismatch, and where it is settled
 	}{
 		{"Lifetime", living(25 * time.Hour), []string{"25h0m0s", "24 hours at most", "Access token expiry time"}},
-		{"Audience", p.sign(t, "ES256", p.supabase(nil)), []string{`audience ["authenticated"]`, "client_auth.audience", "POWERSYNC_AUDIENCE"}},
+		{"Audience", p.sign(t, "ES256", p.supabase(nil)), []string{`audience is ["authenticated"]`, "client_auth.audience", "POWERSYNC_AUDIENCE"}},
 		{"SharedSecret", p.sign(t, "HS256", p.supabase(nil)), []string{"HS256", "rotate to an ES256 signing key"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -184,7 +184,7 @@ func TestKeyServerOutage(t *testing.T) {
 	s := rig.ServeCommand(t, rig.NewDatabase(t), "SUPABASE_URL="+p.URL)
 	token := p.sign(t, "ES256", p.supabase(nil))
 	unavailable(t, s, token, upload)
-	notReady(t, s, "no key set yet from "+p.URL+"/auth/v1")
+	notReady(t, s, "the key set of "+p.URL+"/auth/v1 has not been fetched yet")
 	refused(t, s, p.sign(t, "ES256", p.supabase(jwt.MapClaims{"iss": "https://other.example.com"})), identity.UnknownIssuer, upload)
 
 	p.down.Store(false)
@@ -371,7 +371,7 @@ func TestDiscovery(t *testing.T) {
 		t.Parallel()
 		s := rig.ServeCommand(t, rig.NewDatabase(t), "POSTERN_ISSUER="+p.URL+"/", "POSTERN_AUDIENCE=the-app")
 		unavailable(t, s, p.sign(t, "ES256", p.other(jwt.MapClaims{"iss": p.URL + "/"})), upload)
-		notReady(t, s, "no key set yet from "+p.URL+"/")
+		notReady(t, s, "the key set of "+p.URL+"/ has not been fetched yet")
 		require.Contains(t, s.Logs.String(), "configure the issuer exactly as it names itself")
 	})
 }
