@@ -13,6 +13,12 @@ import (
 // Roles are the database roles that Neon Auth's tokens may ask for.
 var Roles = []string{"authenticated"}
 
+// RoleHint is for a database that lacks the role that users write as.
+const RoleHint = "On Neon, the Data API creates it when you turn it on."
+
+// Schemas are those of Neon itself, whose tables are not the app's.
+var Schemas = []string{"auth", "neon_auth"}
+
 // Issuer describes Neon Auth (managed Better Auth) from its URL,
 // https://ep-….neonauth.<region>.aws.neon.tech/<database>/auth. Its iss and aud
 // claims are the URL's origin, without path or slash. Anonymous users are

@@ -121,7 +121,7 @@ func (s *Service) forPowerSync(c *fiber.Ctx) (who identity.Identity, token strin
 	if s.cfg.PowerSyncURL == "" {
 		return who, "", fiber.NewError(fiber.StatusNotImplemented, "the server does not know the PowerSync Service: set POWERSYNC_URL there")
 	}
-	if mismatch := identity.PowerSyncMismatch(who, s.cfg.PowerSyncAudience); mismatch != "" {
+	if mismatch := identity.PowerSyncMismatch(who, s.cfg.PowerSyncAudience, s.verifier.Hints(who.Issuer)); mismatch != "" {
 		return who, "", fiber.NewError(fiber.StatusUnprocessableEntity, mismatch)
 	}
 	return who, token, nil

@@ -13,6 +13,12 @@ import (
 // service_role are not among them: the one is nobody, the other everybody.
 var Roles = []string{"authenticated"}
 
+// RoleHint is for a database that lacks the role that users write as.
+const RoleHint = "Every Supabase project has it: check that DATABASE_URL is the project's."
+
+// Schemas are those of Supabase itself, whose tables are not the app's.
+var Schemas = []string{"auth", "storage", "realtime", "vault", "extensions", "graphql", "graphql_public", "net", "cron", "pgbouncer", "pgsodium", "pgmq", "supabase_functions", "supabase_migrations"}
+
 // ServiceRole is the role that row-level security does not bind. The team may replay a
 // rejected write as it.
 const ServiceRole = "service_role"
@@ -42,5 +48,9 @@ func Issuer(projectURL string) (identity.Issuer, error) {
 		Algorithms: []string{"ES256", "RS256"},
 		Roles:      Roles,
 		Anonymous:  true,
+		Hints: identity.Hints{
+			SigningKey: "Rotate to an ES256 signing key under JWT Keys in the Supabase dashboard",
+			Lifetime:   "Shorten the access token expiry time under Sessions in the Supabase dashboard",
+		},
 	}, nil
 }

@@ -7,7 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postern/neon"
 	"postern/service/ledger"
+	"postern/supabase"
 )
 
 func migrateCommand() *cobra.Command {
@@ -33,6 +35,10 @@ into their local databases, and, where DATABASE_URL is set, how far this one is.
 				return errors.New("DATABASE_URL is not set: give it the URL of the role that owns your tables (Supabase: postgres, Neon: neondb_owner)")
 			}
 			done, err := ledger.Migrate(cmd.Context(), ownerURL, userRoles)
+			var missing *ledger.NoRole
+			if errors.As(err, &missing) {
+				return fmt.Errorf("%w. %s %s", err, supabase.RoleHint, neon.RoleHint)
+			}
 			if err != nil {
 				return err
 			}

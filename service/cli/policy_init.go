@@ -13,9 +13,11 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
+	"postern/neon"
 	"postern/policies"
 	"postern/service/catalog"
 	"postern/service/policytest"
+	"postern/supabase"
 )
 
 func policyInitCommand() *cobra.Command {
@@ -88,8 +90,7 @@ func writeNew(path string, content []byte) error {
 // ofApp reports whether a table is one that the app may open: in schema public, or
 // granted to users, and not of Postern, the provider or an extension.
 func ofApp(t *catalog.Table) bool {
-	if slices.Contains([]string{"postern", "auth", "storage", "realtime", "vault", "extensions", "graphql", "graphql_public", "net", "cron",
-		"pgbouncer", "pgsodium", "pgmq", "supabase_functions", "supabase_migrations", "neon_auth"}, t.Schema) {
+	if t.Schema == "postern" || slices.Contains(slices.Concat(supabase.Schemas, neon.Schemas), t.Schema) {
 		return false
 	}
 	granted := false

@@ -31,6 +31,15 @@ type Issuer struct {
 	// CheckSessions calls Introspect for every token, so that users who signed out
 	// or were banned are refused within 30 s.
 	CheckSessions bool
+
+	Hints Hints // for people who have to change a setting at the issuer
+}
+
+// Hints say in a sentence how to change what the PowerSync Service refuses. If one is
+// empty, a general one takes its place.
+type Hints struct {
+	SigningKey string // to sign with an asymmetric key
+	Lifetime   string // to shorten the tokens' lifetime
 }
 
 // Introspect asks an issuer whether it accepts a token now, and returns the user's

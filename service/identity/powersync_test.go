@@ -20,7 +20,7 @@ func TestPowerSyncMismatch(t *testing.T) {
 		"one audience of several":  {func(i *Identity) { i.Audience = []string{"x", "authenticated"} }, []string{"authenticated"}, nil},
 		"EdDSA":                    {func(i *Identity) { i.Algorithm = "EdDSA" }, nil, nil},
 		"exactly 24 hours":         {func(i *Identity) { i.ExpiresAt = issued.Add(24 * time.Hour) }, nil, nil},
-		"a second more":            {func(i *Identity) { i.ExpiresAt = issued.Add(24*time.Hour + time.Second) }, nil, []string{"24h0m1s", "lifetime", "Access token expiry"}},
+		"a second more":            {func(i *Identity) { i.ExpiresAt = issued.Add(24*time.Hour + time.Second) }, nil, []string{"24h0m1s", "lifetime", "at your auth provider"}},
 		"shared secret":            {func(i *Identity) { i.Algorithm, i.KeyID = "HS256", "" }, nil, []string{"HS256", "ES256 signing key"}},
 		"shared secret with a kid": {func(i *Identity) { i.Algorithm = "HS256" }, nil, []string{"HS256", "ES256 signing key"}},
 		"no kid":                   {func(i *Identity) { i.KeyID = "" }, nil, []string{"kid"}},
@@ -34,7 +34,7 @@ func TestPowerSyncMismatch(t *testing.T) {
 				IssuedAt: issued, ExpiresAt: issued.Add(time.Hour),
 			}
 			c.change(&who)
-			message := PowerSyncMismatch(who, c.audiences)
+			message := PowerSyncMismatch(who, c.audiences, Hints{SigningKey: "Rotate to an ES256 signing key"})
 			require.Equal(t, c.want == nil, message == "", message)
 			for _, part := range c.want {
 				require.Contains(t, message, part)

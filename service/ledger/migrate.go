@@ -180,8 +180,7 @@ func ensureLogin(ctx context.Context, db *sql.DB, ownerURL string, roles []strin
 			return "", err
 		}
 		if !found {
-			return "", fmt.Errorf("the database has no role %q. Every Supabase project has it; on Neon, turn on the Data API or run: create role %s nologin",
-				role, pgx.Identifier{role}.Sanitize())
+			return "", &NoRole{role}
 		}
 		statements = append(statements, fmt.Sprintf(`grant %s to %s`, pgx.Identifier{role}.Sanitize(), login))
 	}
@@ -258,4 +257,11 @@ func withUser(databaseURL, user, password string) (string, error) {
 	}
 	u.User = url.UserPassword(user, password)
 	return u.String(), nil
+}
+
+// NoRole is the error of Migrate if the database lacks a role that users write as.
+type NoRole struct{ Role string }
+
+func (n *NoRole) Error() string {
+	return fmt.Sprintf("the database has no role %q, which users write as: create it with create role %s nologin", n.Role, pgx.Identifier{n.Role}.Sanitize())
 }

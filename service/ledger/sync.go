@@ -64,9 +64,9 @@ func Guide() string {
 }
 
 const guide = `
-1. Let the PowerSync Service replicate the table. Run this as the owner of your tables: postgres on Supabase,
-   neondb_owner on Neon. If the publication is FOR ALL TABLES, leave out the first statement. powersync_role is
-   the role that you made for the PowerSync Service.
+1. Let the PowerSync Service replicate the table. Run this as the owner of your tables. If the
+   publication is FOR ALL TABLES, leave out the first statement. powersync_role is the role that you made for the
+   PowerSync Service.
 
 alter publication powersync add table postern.rejected_writes;
 grant usage on schema postern to powersync_role;
@@ -80,7 +80,7 @@ streams:
     query: |
       SELECT %[1]s
       FROM "postern"."rejected_writes"
-      WHERE issuer = auth.parameter('iss') AND subject = auth.user_id() AND status IN ('open', 'held')
+      WHERE issuer = auth.parameter('iss') AND subject = auth.user_id() AND (status = 'open' OR status = 'held')
 
    If you still use sync rules:
 
@@ -91,7 +91,7 @@ bucket_definitions:
       - |
         SELECT %[1]s
         FROM "postern"."rejected_writes"
-        WHERE issuer = bucket.issuer AND subject = bucket.subject AND status IN ('open', 'held')
+        WHERE issuer = bucket.issuer AND subject = bucket.subject AND (status = 'open' OR status = 'held')
 
 3. Declare the table in the app, and query the local database. This works offline, too:
 

@@ -152,9 +152,9 @@ func TestPowerSyncCredentials(t *testing.T) {
 		name, token string
 		want        []string // the mismatch, and where it is settled
 	}{
-		{"Lifetime", living(25 * time.Hour), []string{"25h0m0s", "24 hours at most", "Access token expiry time"}},
+		{"Lifetime", living(25 * time.Hour), []string{"25h0m0s", "24 hours at most", "at your auth provider"}},
 		{"Audience", p.sign(t, "ES256", p.supabase(nil)), []string{`audience is ["authenticated"]`, "client_auth.audience", "POWERSYNC_AUDIENCE"}},
-		{"SharedSecret", p.sign(t, "HS256", p.supabase(nil)), []string{"HS256", "rotate to an ES256 signing key"}},
+		{"SharedSecret", p.sign(t, "HS256", p.supabase(nil)), []string{"HS256", "Rotate to an ES256 signing key"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
