@@ -78,7 +78,7 @@ func (d *drafter) sentByClient(column *catalog.Column) bool {
 	return column.Name != d.policy.Owner && !slices.ContainsFunc(d.policy.Assignments, func(a policies.Assignment) bool { return a.Column == column.Name })
 }
 
-func (b *builder) addConflictGuards() {
+func addConflictGuards(b *builder) {
 	switch c := b.w.policy.Conflict; c.Strategy {
 	case policies.Newest:
 		if at := b.w.indexOf(b.w.table.Column(c.Columns[0])); at >= 0 {
@@ -86,17 +86,17 @@ func (b *builder) addConflictGuards() {
 			b.addGuard(Dropped, "("+column+" is null or "+column+" <= "+b.param(b.w.values[at])+rounded(b.w.columns[at])+")")
 		}
 	case policies.Version:
-		b.guardVersion(b.w.table.Column(c.Columns[0]))
+		guardVersion(b, b.w.table.Column(c.Columns[0]))
 	case policies.Server:
-		b.guardUnchanged(Dropped)
+		guardUnchanged(b, Dropped)
 	case policies.Reject:
-		b.guardUnchanged(upload.Conflict)
+		guardUnchanged(b, upload.Conflict)
 	}
 }
 
 // guardVersion expects the count that the client has seen: its previous value, or
 // one less than it was counted up to.
-func (b *builder) guardVersion(column *catalog.Column) {
+func guardVersion(b *builder, column *catalog.Column) {
 	cast := "::" + column.Type.Name
 	counted := b.w.counted
 	if at := b.w.indexOf(column); at >= 0 {
@@ -109,18 +109,9 @@ func (b *builder) guardVersion(column *catalog.Column) {
 	}
 }
 
-// versionColumn is the column that each change of an existing row counts up; nil if
-// there is none.
-func (w *write) versionColumn() *catalog.Column {
-	if w.policy.Conflict.Strategy != policies.Version {
-		return nil
-	}
-	return w.table.Column(w.policy.Conflict.Columns[0])
-}
-
 // guardUnchanged expects every value that the client saw before its change. A PUT
 // has no previous values: if its row exists, it has changed.
-func (b *builder) guardUnchanged(code upload.Code) {
+func guardUnchanged(b *builder, code upload.Code) {
 	if b.w.sent.Op == upload.Put && b.w.previous == nil {
 		b.addGuard(code, "false")
 		return
@@ -128,13 +119,13 @@ func (b *builder) guardUnchanged(code upload.Code) {
 	for i := range b.w.table.Columns {
 		column := &b.w.table.Columns[i]
 		if previous, ok := b.w.previous[column]; ok {
-			b.addGuard(code, b.equals(column, previous))
+			b.addGuard(code, equals(b, column, previous))
 		}
 	}
 }
 
 // equals compares the stored value with another one, NULL being equal to NULL.
-func (b *builder) equals(column *catalog.Column, value []byte) string {
+func equals(b *builder, column *catalog.Column, value []byte) string {
 	switch column.Type.Name {
 	case "json", "xml", "point", "polygon": // these have no equality
 		return "t." + column.SQL() + "::text is not distinct from " + b.param(value) + "::" + column.Type.Name + "::text"
@@ -156,7 +147,7 @@ func rounded(column *catalog.Column) string {
 
 // newValue is the SQL of what an existing row's column is set to, given the SQL of
 // the value that was sent.
-func (b *builder) newValue(column *catalog.Column, sent string) string {
+func newValue(b *builder, column *catalog.Column, sent string) string {
 	c := b.w.policy.Conflict
 	previous, tracked := b.w.previous[column]
 	stored := "t." + column.SQL()
@@ -164,16 +155,16 @@ func (b *builder) newValue(column *catalog.Column, sent string) string {
 	case c.Strategy == policies.Version && column.Name == c.Columns[0]:
 		return stored + " + 1"
 	case c.Strategy == policies.Increment && slices.Contains(c.Columns, column.Name):
-		return b.incremented(column, sent)
+		return incremented(b, column, sent)
 	case c.Strategy == policies.Fields && tracked:
-		return "case when " + b.equals(column, previous) + " then " + sent + " else " + stored + " end"
+		return "case when " + equals(b, column, previous) + " then " + sent + " else " + stored + " end"
 	}
 	return sent
 }
 
 // incremented adds what the client has added. NULL counts as zero. A PUT of a row
 // that exists adds nothing, as it says nothing of the value before.
-func (b *builder) incremented(column *catalog.Column, sent string) string {
+func incremented(b *builder, column *catalog.Column, sent string) string {
 	previous, tracked := b.w.previous[column]
 	if !tracked {
 		return "t." + column.SQL()

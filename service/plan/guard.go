@@ -1,11 +1,8 @@
 package plan
 
 import (
-	"fmt"
-
 	"postern/policies"
 	"postern/service/upload"
-	"postern/service/value"
 )
 
 // guard is a condition on the stored row t. If it fails, the operation does not
@@ -23,13 +20,9 @@ const (
 	tryAgain upload.Code = "AGAIN"
 )
 
-func (b *builder) addGuard(code upload.Code, sql string) {
-	b.guards = append(b.guards, guard{sql, code})
-}
-
 // addGuards adds the conditions of ownership, of immutable columns, of the conflict
 // strategy, and that the row is the one that rules have seen.
-func (b *builder) addGuards() {
+func addGuards(b *builder) {
 	w := b.w
 	if w.sent.Op == upload.Put && w.policy.Put == policies.Insert {
 		return // it never touches a stored row
@@ -40,21 +33,12 @@ func (b *builder) addGuards() {
 	if w.sent.Op == upload.Put {
 		for _, name := range w.policy.Immutable {
 			if at := w.indexOf(w.table.Column(name)); at >= w.keys && !w.isAssigned(w.columns[at]) {
-				b.addGuard(upload.ImmutableColumn, b.equals(w.columns[at], w.values[at]))
+				b.addGuard(upload.ImmutableColumn, equals(b, w.columns[at], w.values[at]))
 			}
 		}
 	}
-	b.addConflictGuards()
+	addConflictGuards(b)
 	if w.judgesOld() {
 		b.addGuard(tryAgain, "current_setting('postern.seen', true) = "+b.param(w.seen()))
 	}
-}
-
-// seen is what the setting postern.seen holds once rules have read the row.
-func (w *write) seen() []byte {
-	columns := make([]string, w.keys)
-	for i, c := range w.key() {
-		columns[i] = c.Name
-	}
-	return fmt.Appendf(nil, "%d %s %s", w.table.OID, value.TextArray(columns), value.TextArray(texts(w.keyValues())))
 }

@@ -12,11 +12,11 @@ import (
 	"postern/service/upload"
 )
 
-// history writes a row for each column that the client changed to the history table
+// historyOf writes a row for each column that the client changed to the history table
 // of the policy, in the operation's own statement, if that touches the row. A column
 // that the conflict strategy may keep from being set has a row only if it was set:
 // returning says so for each of them.
-func (b *builder) history() (returning, sql string) {
+func historyOf(b *builder) (returning, sql string) {
 	w := b.w
 	if w.policy.History == nil || w.sent.Op == upload.Delete {
 		return "", ""
@@ -38,11 +38,11 @@ func (b *builder) history() (returning, sql string) {
 			continue // it is the row's id, or the policy sets it
 		}
 		var values []string
-		columns, values = b.historyRow(table, changed, m, previous[m.Name])
+		columns, values = historyRow(b, table, changed, m, previous[m.Name])
 		wasSet := "true"
-		if b.mayKeep(changed) {
+		if mayKeep(b, changed) {
 			wasSet = "set" + strconv.Itoa(at)
-			returning += ", " + b.equals(changed, w.values[at]) + " as " + wasSet
+			returning += ", " + equals(b, changed, w.values[at]) + " as " + wasSet
 		}
 		rows = append(rows, "("+strings.Join(append(values, wasSet), ", ")+")")
 	}
@@ -56,7 +56,7 @@ func (b *builder) history() (returning, sql string) {
 
 // mayKeep reports whether the conflict strategy may keep the stored value of a
 // column.
-func (b *builder) mayKeep(column *catalog.Column) bool {
+func mayKeep(b *builder, column *catalog.Column) bool {
 	conflict := b.w.policy.Conflict
 	_, tracked := b.w.previous[column]
 	return tracked && conflict.Strategy == policies.Fields ||
@@ -64,7 +64,7 @@ func (b *builder) mayKeep(column *catalog.Column) bool {
 }
 
 // historyRow are the columns and values of one change.
-func (b *builder) historyRow(table *catalog.Table, changed *catalog.Column, sent upload.Member, previous jsontext.Value) (columns []*catalog.Column, values []string) {
+func historyRow(b *builder, table *catalog.Table, changed *catalog.Column, sent upload.Member, previous jsontext.Value) (columns []*catalog.Column, values []string) {
 	add := func(name string, value []byte) {
 		if c := table.Column(name); c != nil {
 			columns, values = append(columns, c), append(values, b.param(value)+"::"+c.TypeName)

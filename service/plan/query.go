@@ -116,7 +116,7 @@ func (p *Planner) StoredRow(op upload.Operation) (*StoredRow, *upload.Rejection)
 			return nil, unfit(err)
 		}
 		row.Names = append(row.Names, column.Name)
-		row.SQL += ", (" + b.equals(column, text) + ")"
+		row.SQL += ", (" + equals(b, column, text) + ")"
 	}
 	row.SQL += " from " + d.table.SQL() + " as t where " + d.isRow()
 	row.Args = b.args

@@ -32,16 +32,10 @@ func (p *Planner) operation(w *write) *Operation {
 		o.Args = b.args
 		return o
 	}
-	b.addGuards()
+	addGuards(b)
 	o.SQL = b.withExplanation(b.change())
 	o.Args = b.args
 	return o
-}
-
-// alike reports whether two writes have the same SQL.
-func (w *write) alike(other *write) bool {
-	return w.policy == other.policy && w.sent.Op == other.sent.Op && slices.Equal(w.columns, other.columns) && slices.Equal(w.initial, other.initial) &&
-		w.policy.Plain() && !w.changesNothing() && len(w.rules) == 0 && len(other.rules) == 0
 }
 
 // repeat is the operation of a write that is like the one before.
@@ -59,6 +53,11 @@ func (p *Planner) repeat(w *write, before *Operation) *Operation {
 func (b *builder) param(value []byte) string {
 	b.args = append(b.args, value)
 	return parameter(len(b.args))
+}
+
+// addGuard adds a condition on the stored row.
+func (b *builder) addGuard(code upload.Code, sql string) {
+	b.guards = append(b.guards, guard{sql, code})
 }
 
 // change is the INSERT, UPDATE or DELETE.
@@ -91,7 +90,7 @@ func (b *builder) insert() string {
 	sql.WriteString(" on conflict (" + columnList(w.key(), (*catalog.Column).SQL) + ") do ")
 	switch merged := b.merged(); {
 	case len(merged) > 0:
-		sql.WriteString("update set " + columnList(merged, func(c *catalog.Column) string { return c.SQL() + " = " + b.newValue(c, "excluded."+c.SQL()) }))
+		sql.WriteString("update set " + columnList(merged, func(c *catalog.Column) string { return c.SQL() + " = " + newValue(b, c, "excluded."+c.SQL()) }))
 	case b.settable() != nil:
 		sql.WriteString("update set " + b.settable().SQL() + " = t." + b.settable().SQL())
 	default:
@@ -144,10 +143,10 @@ func (b *builder) update() string {
 	w := b.w
 	var sets []string
 	for i, c := range w.columns[w.keys:] {
-		sets = append(sets, c.SQL()+" = "+b.newValue(c, parameter(w.keys+i+1)))
+		sets = append(sets, c.SQL()+" = "+newValue(b, c, parameter(w.keys+i+1)))
 	}
 	if c := w.versionColumn(); c != nil {
-		sets = append(sets, c.SQL()+" = "+b.newValue(c, ""))
+		sets = append(sets, c.SQL()+" = "+newValue(b, c, ""))
 	}
 	return "update " + w.table.SQL() + " as t set " + strings.Join(sets, ", ") + b.where()
 }
@@ -164,7 +163,7 @@ func (b *builder) softDelete() string {
 	}
 	sql := "update " + b.w.table.SQL() + " as t set " + column.SQL() + " = " + value
 	if c := b.w.versionColumn(); c != nil {
-		sql += ", " + c.SQL() + " = " + b.newValue(c, "")
+		sql += ", " + c.SQL() + " = " + newValue(b, c, "")
 	}
 	return sql + b.where()
 }
@@ -180,21 +179,11 @@ func (b *builder) guarded(word string) (sql string) {
 	return sql
 }
 
-// isRow is the condition that t is the write's row. The key's values are the first
-// parameters.
-func (w *write) isRow() string {
-	conditions := make([]string, w.keys)
-	for i, c := range w.key() {
-		conditions[i] = "t." + c.SQL() + " = " + parameter(i+1)
-	}
-	return strings.Join(conditions, " and ")
-}
-
 // withExplanation adds the history of a touched row, and the explanation of a row
 // that was not touched, if somebody needs them.
 func (b *builder) withExplanation(sql string) string {
 	explains := len(b.guards) > 0 || b.w.sent.Op != upload.Put && (b.w.table.RowSecurity || b.w.rejectsMissing())
-	returning, history := b.history()
+	returning, history := historyOf(b)
 	if !explains && history == "" {
 		return sql
 	}

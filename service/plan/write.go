@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"postern/policies"
 	"postern/service/catalog"
@@ -134,4 +136,38 @@ func (w *write) known() policies.Row {
 		}
 	}
 	return row
+}
+
+// seen is what the setting postern.seen holds once rules have read the row.
+func (w *write) seen() []byte {
+	columns := make([]string, w.keys)
+	for i, c := range w.key() {
+		columns[i] = c.Name
+	}
+	return fmt.Appendf(nil, "%d %s %s", w.table.OID, value.TextArray(columns), value.TextArray(texts(w.keyValues())))
+}
+
+// versionColumn is the column that each change of an existing row counts up; nil if
+// there is none.
+func (w *write) versionColumn() *catalog.Column {
+	if w.policy.Conflict.Strategy != policies.Version {
+		return nil
+	}
+	return w.table.Column(w.policy.Conflict.Columns[0])
+}
+
+// alike reports whether two writes have the same SQL.
+func (w *write) alike(other *write) bool {
+	return w.policy == other.policy && w.sent.Op == other.sent.Op && slices.Equal(w.columns, other.columns) && slices.Equal(w.initial, other.initial) &&
+		w.policy.Plain() && !w.changesNothing() && len(w.rules) == 0 && len(other.rules) == 0
+}
+
+// isRow is the condition that t is the write's row. The key's values are the first
+// parameters.
+func (w *write) isRow() string {
+	conditions := make([]string, w.keys)
+	for i, c := range w.key() {
+		conditions[i] = "t." + c.SQL() + " = " + parameter(i+1)
+	}
+	return strings.Join(conditions, " and ")
 }
