@@ -21,41 +21,41 @@ import (
 	"postern/service/identity"
 )
 
-// ConfigFile is read where it exists; its keys are the environment's.
+// ConfigFile is read if it exists. It has the same keys as the environment.
 const ConfigFile = "postern.yaml"
 
-// Config is everything the service can be told. The zero value of a field means
-// that it was not said.
+// Config is the configuration of the service. A field that is not set has its zero
+// value.
 type Config struct {
 	DatabaseURL string `env:"DATABASE_URL" yaml:"DATABASE_URL"` // Postgres, as Postern's login role
 
 	SupabaseURL            string   `env:"SUPABASE_URL" yaml:"SUPABASE_URL"`                         // https://<ref>.supabase.co
 	SupabaseJWTSecret      string   `env:"SUPABASE_JWT_SECRET" yaml:"SUPABASE_JWT_SECRET"`           // accepts legacy HS256 tokens
-	SupabasePublishableKey string   `env:"SUPABASE_PUBLISHABLE_KEY" yaml:"SUPABASE_PUBLISHABLE_KEY"` // to ask Supabase Auth about tokens
-	SupabaseSessions       string   `env:"SUPABASE_SESSIONS" yaml:"SUPABASE_SESSIONS"`               // check: ask about each
+	SupabasePublishableKey string   `env:"SUPABASE_PUBLISHABLE_KEY" yaml:"SUPABASE_PUBLISHABLE_KEY"` // for asking Supabase Auth about tokens
+	SupabaseSessions       string   `env:"SUPABASE_SESSIONS" yaml:"SUPABASE_SESSIONS"`               // check: ask Supabase Auth about every token
 	NeonAuthURL            string   `env:"NEON_AUTH_URL" yaml:"NEON_AUTH_URL"`                       // https://….neonauth.….neon.tech/<db>/auth
 	Issuer                 string   `env:"POSTERN_ISSUER" yaml:"POSTERN_ISSUER"`                     // the iss claim of any other OIDC issuer
-	KeySetURL              string   `env:"POSTERN_JWKS_URL" yaml:"POSTERN_JWKS_URL"`                 // that issuer's JWK set; found by discovery where empty
+	KeySetURL              string   `env:"POSTERN_JWKS_URL" yaml:"POSTERN_JWKS_URL"`                 // that issuer's JWK set; if empty, found by OIDC discovery
 	Audience               []string `env:"POSTERN_AUDIENCE" yaml:"POSTERN_AUDIENCE"`                 // the aud values accepted from it
 	AnonymousUsers         string   `env:"POSTERN_ANONYMOUS_USERS" yaml:"POSTERN_ANONYMOUS_USERS"`   // allow or refuse
 
 	PowerSyncURL      string   `env:"POWERSYNC_URL" yaml:"POWERSYNC_URL"`           // the PowerSync Service, for GET /api/credentials
-	PowerSyncAudience []string `env:"POWERSYNC_AUDIENCE" yaml:"POWERSYNC_AUDIENCE"` // the aud values it accepts; empty: not checked
+	PowerSyncAudience []string `env:"POWERSYNC_AUDIENCE" yaml:"POWERSYNC_AUDIENCE"` // the aud values it accepts; if empty, aud is not checked
 
 	Policies       string   `env:"POSTERN_POLICIES" yaml:"POSTERN_POLICIES"`               // the folder of policies
 	Listen         string   `env:"POSTERN_LISTEN" yaml:"POSTERN_LISTEN"`                   // host:port
 	OnReject       string   `env:"POSTERN_ON_REJECT" yaml:"POSTERN_ON_REJECT"`             // skip or stop
-	AllowedOrigins []string `env:"POSTERN_ALLOWED_ORIGINS" yaml:"POSTERN_ALLOWED_ORIGINS"` // for browsers; * is all
+	AllowedOrigins []string `env:"POSTERN_ALLOWED_ORIGINS" yaml:"POSTERN_ALLOWED_ORIGINS"` // of web apps; * allows all
 	BodyLimit      int      `env:"POSTERN_BODY_LIMIT" yaml:"POSTERN_BODY_LIMIT"`           // bytes
 	Log            string   `env:"POSTERN_LOG" yaml:"POSTERN_LOG"`                         // debug, info, warn or error
 
 	MetricsListen     string `env:"POSTERN_METRICS_LISTEN" yaml:"POSTERN_METRICS_LISTEN"`         // host:port of GET /metrics
-	RejectedRetention string `env:"POSTERN_REJECTED_RETENTION" yaml:"POSTERN_REJECTED_RETENTION"` // how long closed rejected writes are kept: 90d
-	WebhookURL        string `env:"POSTERN_WEBHOOK_URL" yaml:"POSTERN_WEBHOOK_URL"`               // told of each rejected write; empty: nobody is
-	WebhookSecret     string `env:"POSTERN_WEBHOOK_SECRET" yaml:"POSTERN_WEBHOOK_SECRET"`         // signs what is sent there
+	RejectedRetention string `env:"POSTERN_REJECTED_RETENTION" yaml:"POSTERN_REJECTED_RETENTION"` // how long closed rejected writes are kept, such as 90d
+	WebhookURL        string `env:"POSTERN_WEBHOOK_URL" yaml:"POSTERN_WEBHOOK_URL"`               // receives each new rejected write; if empty, there is no webhook
+	WebhookSecret     string `env:"POSTERN_WEBHOOK_SECRET" yaml:"POSTERN_WEBHOOK_SECRET"`         // signs the webhook's requests
 }
 
-// Default is what holds where nothing else is said.
+// Default returns the default configuration.
 func Default() Config {
 	return Config{
 		Policies:       "policies",
@@ -71,36 +71,37 @@ func Default() Config {
 	}
 }
 
-// LoadConfig reads defaults, then the file where it exists, then the
-// environment. The result has not been validated: flags come last.
+// LoadConfig returns the defaults, overridden by the file if it exists, and then by the
+// environment. The result is not validated, because flags are applied after it.
 func LoadConfig(file string) (Config, error) {
 	cfg := Default()
 	content, err := os.ReadFile(file)
 	if err == nil {
 		if err := yaml.UnmarshalWithOptions(content, &cfg, yaml.Strict()); err != nil {
-			// Without the lines around it, which may hold secrets.
+			// The error leaves out the lines around it, because they may contain secrets.
 			return Config{}, fmt.Errorf("%s: %s", file, yaml.FormatError(err, false, false))
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return Config{}, fmt.Errorf("reading the configuration: %w", err)
 	}
-	wrong, err := cfg.readEnvironment()
+	mistyped, err := cfg.readEnvironment()
 	if err != nil {
 		return Config{}, err
 	}
 	for _, list := range [][]string{cfg.Audience, cfg.PowerSyncAudience, cfg.AllowedOrigins} {
 		for i, value := range list {
-			list[i] = strings.TrimSpace(value) // a, b as well as a,b
+			list[i] = strings.TrimSpace(value) // "a, b" is the same as "a,b"
 		}
 	}
-	if len(wrong) > 0 {
-		return Config{}, errors.Join(append(wrong, cfg.Validate())...)
+	if len(mistyped) > 0 {
+		return Config{}, errors.Join(append(mistyped, cfg.Validate())...)
 	}
 	return cfg, nil
 }
 
-// readEnvironment lists the variables whose value is not of the type it has to be.
-func (c *Config) readEnvironment() (wrong []error, err error) {
+// readEnvironment sets the fields that have a variable. mistyped has an error for each
+// variable whose value has a wrong type.
+func (c *Config) readEnvironment() (mistyped []error, err error) {
 	err = env.Parse(c)
 	var all env.AggregateError
 	if err == nil || !errors.As(err, &all) {
@@ -113,18 +114,18 @@ func (c *Config) readEnvironment() (wrong []error, err error) {
 		}
 		field, _ := reflect.TypeFor[Config]().FieldByName(parse.Name)
 		name := field.Tag.Get("env")
-		wrong = append(wrong, fmt.Errorf("%s=%q is not of type %s", name, os.Getenv(name), parse.Type))
+		mistyped = append(mistyped, fmt.Errorf("%s=%q is not of type %s: correct its value", name, os.Getenv(name), parse.Type))
 	}
-	return wrong, nil
+	return mistyped, nil
 }
 
-// Validate reports every problem at once, each with key, value and remedy.
-// Values that may hold a password are not repeated.
+// Validate reports all problems, each with the key, the value and what to do. Values
+// that may contain a password are left out.
 func (c Config) Validate() error {
 	var problems []error
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	if c.DatabaseURL == "" {
-		problem("DATABASE_URL is not set: give it the URL of Postern's login role, which `postern migrate` prints")
+		problem("DATABASE_URL is not set: set it to the URL of Postern's login role, which `postern migrate` prints")
 	} else if _, err := pgxpool.ParseConfig(c.DatabaseURL); err != nil {
 		problem("DATABASE_URL is not a Postgres URL: write postgres://user:password@host:5432/database")
 	}
@@ -136,43 +137,43 @@ func (c Config) Validate() error {
 		problem("POSTERN_LISTEN=%q is not host:port: write :6060 or 127.0.0.1:6060", c.Listen)
 	}
 	if on := apply.OnReject(c.OnReject); on != apply.Skip && on != apply.Stop {
-		problem("POSTERN_ON_REJECT=%q is neither skip nor stop", c.OnReject)
+		problem("POSTERN_ON_REJECT=%q is neither skip nor stop: skip goes on with the transactions after a rejected one, stop does not", c.OnReject)
 	}
 	c.validateOrigins(problem)
 	if c.BodyLimit < 1<<10 || c.BodyLimit > 1<<30 {
-		problem("POSTERN_BODY_LIMIT=%d is not between 1024 bytes and 1 GiB", c.BodyLimit)
+		problem("POSTERN_BODY_LIMIT=%d is out of range: write a number of bytes from 1024 to 1073741824, such as 8388608", c.BodyLimit)
 	}
 	c.validateRejected(problem)
 	if _, err := c.LogLevel(); err != nil {
-		problem("POSTERN_LOG=%q is not one of debug, info, warn, error", c.Log)
+		problem("POSTERN_LOG=%q is not a level: write debug, info, warn or error", c.Log)
 	}
 	return errors.Join(problems...)
 }
 
 func (c Config) validateIssuers(problem func(format string, args ...any)) {
 	if c.SupabaseURL == "" && c.NeonAuthURL == "" && c.Issuer == "" {
-		problem("no issuer of tokens: set SUPABASE_URL, NEON_AUTH_URL or POSTERN_ISSUER")
+		problem("no issuer of tokens is set: set SUPABASE_URL, NEON_AUTH_URL or POSTERN_ISSUER")
 	}
 	if c.SupabaseURL == "" && (c.SupabaseJWTSecret != "" || c.SupabasePublishableKey != "" || c.SupabaseSessions != "") {
-		problem("SUPABASE_JWT_SECRET, SUPABASE_PUBLISHABLE_KEY and SUPABASE_SESSIONS say nothing without SUPABASE_URL: set it to https://<ref>.supabase.co")
+		problem("SUPABASE_JWT_SECRET, SUPABASE_PUBLISHABLE_KEY and SUPABASE_SESSIONS have no effect without SUPABASE_URL: set it to https://<ref>.supabase.co")
 	}
 	if strings.HasPrefix(c.SupabasePublishableKey, "sb_secret_") {
-		problem("SUPABASE_PUBLISHABLE_KEY is a secret key, which opens everything and is not needed: use the one that begins with sb_publishable_")
+		problem("SUPABASE_PUBLISHABLE_KEY is a secret key, which gives access to everything: set it to the key that begins with sb_publishable_")
 	}
 	switch {
 	case c.SupabaseSessions != "" && c.SupabaseSessions != "check":
-		problem("SUPABASE_SESSIONS=%q is not check: leave it out, or set it to check to ask Supabase Auth whether each session still exists", c.SupabaseSessions)
+		problem("SUPABASE_SESSIONS=%q is not check: leave it out, or set it to check, which asks Supabase Auth whether each session still exists", c.SupabaseSessions)
 	case c.SupabaseSessions == "check" && c.SupabasePublishableKey == "":
-		problem("SUPABASE_SESSIONS=check needs SUPABASE_PUBLISHABLE_KEY, to ask Supabase Auth with")
+		problem("SUPABASE_SESSIONS=check needs SUPABASE_PUBLISHABLE_KEY: set it to the key that begins with sb_publishable_")
 	}
 	if c.Issuer != "" && len(c.Audience) == 0 {
-		problem("POSTERN_ISSUER=%q needs POSTERN_AUDIENCE, whom its tokens are for", c.Issuer)
+		problem("POSTERN_ISSUER=%q needs POSTERN_AUDIENCE: set it to the aud claim of its tokens", c.Issuer)
 	}
 	if c.Issuer == "" && (c.KeySetURL != "" || len(c.Audience) != 0) {
-		problem("POSTERN_JWKS_URL and POSTERN_AUDIENCE say nothing without POSTERN_ISSUER: set it to the iss claim of that issuer's tokens")
+		problem("POSTERN_JWKS_URL and POSTERN_AUDIENCE have no effect without POSTERN_ISSUER: set it to the iss claim of that issuer's tokens")
 	}
 	if c.AnonymousUsers != "allow" && c.AnonymousUsers != "refuse" {
-		problem("POSTERN_ANONYMOUS_USERS=%q is neither allow nor refuse", c.AnonymousUsers)
+		problem("POSTERN_ANONYMOUS_USERS=%q is neither allow nor refuse: write one of them", c.AnonymousUsers)
 	}
 }
 
@@ -190,7 +191,7 @@ func (c Config) validateOrigins(problem func(format string, args ...any)) {
 	}
 }
 
-// LogLevel is Log as slog knows it.
+// LogLevel is Log as a level of slog.
 func (c Config) LogLevel() (level slog.Level, err error) {
 	err = level.UnmarshalText([]byte(c.Log))
 	return level, err
@@ -201,13 +202,14 @@ func isHTTPURL(s string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
-// rejectedRetention is RejectedRetention, which has been validated.
+// rejectedRetention is RejectedRetention as a duration. It must have been validated.
 func (c Config) rejectedRetention() time.Duration {
 	d, _ := parseDays(c.RejectedRetention)
 	return d
 }
 
-// parseDays reads a duration as Go spells it, or a number of days: 90d.
+// parseDays parses a number of days, such as 90d, or a duration in Go's form of at least
+// an hour.
 func parseDays(text string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.Atoi(days)
@@ -225,7 +227,7 @@ func parseDays(text string) (time.Duration, error) {
 
 func (c Config) validateRejected(problem func(format string, args ...any)) {
 	if _, err := parseDays(c.RejectedRetention); err != nil {
-		problem("POSTERN_REJECTED_RETENTION=%q is neither a number of days, 90d, nor a duration of an hour or more, 36h", c.RejectedRetention)
+		problem("POSTERN_REJECTED_RETENTION=%q is neither a number of days nor a duration of at least an hour: write 90d or 36h", c.RejectedRetention)
 	}
 	if _, _, err := net.SplitHostPort(c.MetricsListen); err != nil {
 		problem("POSTERN_METRICS_LISTEN=%q is not host:port: write :9091 or 127.0.0.1:9091", c.MetricsListen)
@@ -234,17 +236,17 @@ func (c Config) validateRejected(problem func(format string, args ...any)) {
 		problem("POSTERN_WEBHOOK_URL and POSTERN_WEBHOOK_SECRET go together: set both, or neither")
 	}
 	if c.WebhookURL != "" && !isPrivateURL(c.WebhookURL) {
-		problem("POSTERN_WEBHOOK_URL is not an https URL (http is for loopback addresses alone)") // it may hold a secret
+		problem("POSTERN_WEBHOOK_URL is not an https URL: write https://…, or http://… for a loopback address") // its value may contain a secret
 	}
 	if n := len(c.WebhookSecret); n > 0 && n < minWebhookSecret {
-		problem("POSTERN_WEBHOOK_SECRET has %d bytes: give it %d or more, such as `openssl rand -hex 32` makes", n, minWebhookSecret)
+		problem("POSTERN_WEBHOOK_SECRET has %d bytes: set one of at least %d bytes, such as `openssl rand -hex 32` prints", n, minWebhookSecret)
 	}
 }
 
 // minWebhookSecret is the least length of a secret in bytes.
 const minWebhookSecret = 16
 
-// isPrivateURL reports whether nobody on the way can read what is sent there.
+// isPrivateURL reports whether requests to the URL are encrypted or stay on this machine.
 func isPrivateURL(text string) bool {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" {

@@ -30,7 +30,7 @@ func OpenAPI() []byte { return slices.Clone(openAPI) }
 // claims exceeds fiber's default of 4 kB.
 const readBufferSize = 32 << 10
 
-// routes is every address the service answers at.
+// routes sets up all routes and their middleware.
 func (s *Service) routes() *fiber.App {
 	app := fiber.New(fiber.Config{
 		AppName:                      "Postern",
@@ -64,7 +64,8 @@ func (s *Service) routes() *fiber.App {
 	return app
 }
 
-// data is the write API: https://docs.powersync.com/handling-writes/write-path.
+// data answers POST /api/data, the write API:
+// https://docs.powersync.com/handling-writes/write-path.
 func (s *Service) data(c *fiber.Ctx) error {
 	ctx, cancel := requestContext()
 	defer cancel()
@@ -80,15 +81,15 @@ func (s *Service) data(c *fiber.Ctx) error {
 		return err
 	}
 	if s.policies.Refused() {
-		s.catalog.Renew(retryAfter) // the migration that they wait for may have come
+		s.catalog.Renew(retryAfter) // the schema may fit the new policies by now
 	}
 	results := s.applier.Apply(ctx, requestLogger(c), who, batch)
-	s.counted(batch, results)
+	s.countResults(batch, results)
 	return c.JSON(fiber.Map{"results": results})
 }
 
-// credentials hands back the very token that was presented, for the PowerSync
-// Service, once it is known that the PowerSync Service can accept it.
+// credentials returns the request's own token for the PowerSync Service, if the PowerSync
+// Service can accept it.
 func (s *Service) credentials(c *fiber.Ctx) error {
 	who, token, err := s.forPowerSync(c)
 	if err != nil {
@@ -102,7 +103,7 @@ func (s *Service) credentials(c *fiber.Ctx) error {
 	})
 }
 
-// olderCredentials is the same in the spelling of PowerSync's older demos.
+// olderCredentials is credentials in the form of PowerSync's older demos.
 func (s *Service) olderCredentials(c *fiber.Ctx) error {
 	_, token, err := s.forPowerSync(c)
 	if err != nil {
@@ -119,7 +120,7 @@ func (s *Service) forPowerSync(c *fiber.Ctx) (who identity.Identity, token strin
 		return who, "", err
 	}
 	if s.cfg.PowerSyncURL == "" {
-		return who, "", fiber.NewError(fiber.StatusNotImplemented, "the server does not know the PowerSync Service: set POWERSYNC_URL there")
+		return who, "", fiber.NewError(fiber.StatusNotImplemented, "the server has no POWERSYNC_URL: set it to the URL of your PowerSync instance")
 	}
 	if mismatch := identity.PowerSyncMismatch(who, s.cfg.PowerSyncAudience, s.verifier.Hints(who.Issuer)); mismatch != "" {
 		return who, "", fiber.NewError(fiber.StatusUnprocessableEntity, mismatch)
@@ -127,34 +128,35 @@ func (s *Service) forPowerSync(c *fiber.Ctx) (who identity.Identity, token strin
 	return who, token, nil
 }
 
-// powerSyncURL has no slash at the end, which the JavaScript SDK refuses.
+// powerSyncURL is POWERSYNC_URL without a slash at the end, which the JavaScript SDK
+// refuses.
 func (s *Service) powerSyncURL() string { return strings.TrimRight(s.cfg.PowerSyncURL, "/") }
 
 func (s *Service) readyz(c *fiber.Ctx) error {
 	if err := s.ready(); err != nil {
-		s.catalog.Renew(time.Second) // somebody may have mended it, and no upload comes here to find out
+		s.catalog.Renew(time.Second) // the cause may be gone, and no upload arrives that would notice
 		return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"message": err.Error()})
 	}
 	return c.JSON(fiber.Map{"status": "ready", "policies_sha256": s.policies.SHA256()})
 }
 
-// authenticate judges the bearer token. The token it returns is the caller's own
-// copy: fiber's strings are overwritten by the next request.
+// authenticate verifies the bearer token. The token it returns is a copy, because the
+// next request overwrites fiber's strings.
 func (s *Service) authenticate(ctx context.Context, c *fiber.Ctx) (identity.Identity, string, error) {
 	token := strings.Clone(identity.BearerToken(c.Get(fiber.HeaderAuthorization)))
 	who, err := s.verifier.Verify(ctx, token)
 	return who, token, err
 }
 
-// requestContext is not fiber's: that one ends when a shutdown begins, and would
-// cut off writes that are being drained.
+// requestContext returns the context of a request. fiber's own ends when a shutdown
+// begins, and would end writes that are running.
 func requestContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), requestTimeout)
 }
 
-// fail is the one place where an error becomes a status and a {message}.
+// fail answers an error with a status and {message}. All errors are answered here.
 func (s *Service) fail(c *fiber.Ctx, err error) error {
-	status, message := fiber.StatusInternalServerError, "internal error; the log has it under the request id"
+	status, message := fiber.StatusInternalServerError, "internal error: try again; the server's log has the cause under this request's X-Request-Id"
 	var (
 		refusal   *identity.Refusal
 		malformed *upload.Malformed
@@ -162,7 +164,7 @@ func (s *Service) fail(c *fiber.Ctx, err error) error {
 	)
 	switch {
 	case errors.As(err, &refusal):
-		status, message = s.refuse(c, refusal)
+		status, message = s.refuseToken(c, refusal)
 	case errors.As(err, &malformed):
 		status, message = fiber.StatusBadRequest, malformed.Error()
 	case errors.As(err, &known):
@@ -171,17 +173,18 @@ func (s *Service) fail(c *fiber.Ctx, err error) error {
 		requestLogger(c).Error("request failed", "error", err)
 	}
 	if status == fiber.StatusRequestEntityTooLarge {
-		message = "the body is longer than " + strconv.Itoa(s.cfg.BodyLimit) + " bytes; send fewer transactions a request"
-		s.refuseBody(c)
+		message = "the body is longer than " + strconv.Itoa(s.cfg.BodyLimit) + " bytes: send fewer transactions in one request"
+		s.drainBody(c)
 	}
 	return c.Status(status).JSON(fiber.Map{"message": message})
 }
 
-// refuseBody prepares the answer to a body that was not read, which comes before
-// any middleware: the app in the browser must be allowed to read it, and the
-// client must have sent everything before the connection is closed, or its
-// system throws the answer away with the connection.
-func (s *Service) refuseBody(c *fiber.Ctx) {
+// drainBody prepares the answer to a request whose body is too long. fiber answers it
+// before any middleware runs and then closes the connection. So drainBody sets the CORS
+// header, without which a browser hides the answer. It also reads the rest of the body:
+// if the connection closes while the client still sends, the client's system drops the
+// answer.
+func (s *Service) drainBody(c *fiber.Ctx) {
 	origin := c.Get(fiber.HeaderOrigin)
 	switch {
 	case slices.Contains(s.cfg.AllowedOrigins, "*"):
@@ -190,14 +193,14 @@ func (s *Service) refuseBody(c *fiber.Ctx) {
 		c.Set(fiber.HeaderAccessControlAllowOrigin, origin)
 	}
 	const (
-		most     = 256 << 20
-		patience = 5 * time.Second
-		idle     = 200 * time.Millisecond // near the end, since how much of it was read already is not known
+		maxBytes = 256 << 20
+		maxTime  = 5 * time.Second
+		idle     = 200 * time.Millisecond // near the end, because it is unknown how much fiber has read
 	)
 	conn, length := c.Context().Conn(), c.Request().Header.ContentLength()
-	deadline, total, buffer := time.Now().Add(patience), 0, make([]byte, 64<<10)
-	for total < most && time.Now().Before(deadline) {
-		wait := patience
+	deadline, total, buffer := time.Now().Add(maxTime), 0, make([]byte, 64<<10)
+	for total < maxBytes && time.Now().Before(deadline) {
+		wait := maxTime
 		if total+readBufferSize >= length {
 			wait = idle
 		}
@@ -209,19 +212,19 @@ func (s *Service) refuseBody(c *fiber.Ctx) {
 	}
 }
 
-// refuse words a refused token for the client (RFC 6750, section 3), and the
-// whole reason for the log.
-func (s *Service) refuse(c *fiber.Ctx, refusal *identity.Refusal) (status int, message string) {
+// refuseToken returns the answer to a refused token (RFC 6750, section 3). The log gets
+// the whole reason.
+func (s *Service) refuseToken(c *fiber.Ctx, refusal *identity.Refusal) (status int, message string) {
 	logger := requestLogger(c).With("reason", refusal.Error(), "issuer", refusal.Issuer, "kid", refusal.KeyID)
 	if refusal.Kind == identity.Unavailable {
-		logger.Error("token not verified")
+		logger.Error("cannot verify a token; the client is told to try again")
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(max(1, int(refusal.RetryAfter.Seconds()))))
-		return fiber.StatusServiceUnavailable, "the token cannot be verified now, try again"
+		return fiber.StatusServiceUnavailable, "the token cannot be verified now: try again"
 	}
 	logger.Warn("token refused")
 	if refusal.Kind == identity.Missing {
 		c.Set(fiber.HeaderWWWAuthenticate, `Bearer`)
-		return fiber.StatusUnauthorized, "send an Authorization header: Bearer and the user's token"
+		return fiber.StatusUnauthorized, "send an Authorization header with Bearer and the user's token"
 	}
 	c.Set(fiber.HeaderWWWAuthenticate, `Bearer error="invalid_token", error_description="`+string(refusal.Kind)+`"`)
 	return fiber.StatusUnauthorized, string(refusal.Kind)
@@ -231,8 +234,8 @@ const loggerKey = "logger"
 
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// trace gives each request an id, a logger that says it, and one line in the
-// log; a panic becomes an error.
+// trace gives each request an id and a logger with that id, and logs the request. It
+// turns a panic into an error.
 func (s *Service) trace(c *fiber.Ctx) (err error) {
 	started := time.Now()
 	id := strings.Clone(c.Get("X-Request-Id"))
@@ -259,8 +262,8 @@ func (s *Service) trace(c *fiber.Ctx) (err error) {
 	return err
 }
 
-// requestLogger is the logger of trace; where a request failed before it got
-// there, the default one.
+// requestLogger returns the logger that trace has set. If the request failed before
+// trace, it returns the default one.
 func requestLogger(c *fiber.Ctx) *slog.Logger {
 	if logger, ok := c.Locals(loggerKey).(*slog.Logger); ok {
 		return logger

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// silentFor is how long a new connection may take to send something once the
-// service shuts down.
+// silentFor is how long a connection that has sent nothing stays open after the shutdown
+// begins.
 const silentFor = time.Second
 
-// listener closes the connections that have never sent anything soon after it is
-// closed itself. Proxies and browsers open some in advance. fasthttp takes them for
-// active (v1.51 to v1.78), and its Shutdown waits for them until ReadTimeout.
+// listener closes connections that have never sent anything, soon after it is closed
+// itself. Proxies and browsers open such connections in advance. fasthttp v1.51 to v1.78
+// counts them as active, and its Shutdown waits for them until ReadTimeout.
 type listener struct {
 	net.Listener
 	mu     sync.Mutex

@@ -13,7 +13,7 @@ import (
 	"postern/service/upload"
 )
 
-// metrics are this instance's numbers since its start.
+// metrics are the metrics of this instance since its start.
 type metrics struct {
 	registry   *prometheus.Registry
 	results    *prometheus.CounterVec
@@ -27,7 +27,7 @@ func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
 			Name: "postern_results_total", Help: "Transactions answered, by the status of the write API.",
 		}, []string{"status"}),
 		rejections: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "postern_rejections_total", Help: "Transactions answered as rejected, by code and by the table of the operation at fault; again where the client comes again.",
+			Name: "postern_rejections_total", Help: "Transactions answered as rejected, by code and by the table of the operation that caused it. A repeated transaction counts again.",
 		}, []string{"code", "table"}),
 	}
 	m.registry.MustRegister(m.results, m.rejections, stuckQueues{applier}, policiesInForce{live}, collectors.NewGoCollector(),
@@ -38,23 +38,23 @@ func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
 	return m
 }
 
-// Metrics serves GET /metrics in Prometheus' format. It belongs on a listener
-// that users do not reach. It does not touch the database.
+// Metrics returns a server of GET /metrics in Prometheus' format. It belongs on a listener
+// that users cannot reach. It does not use the database.
 func (s *Service) Metrics() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 }
 
-// counted adds a request's results to the numbers.
-func (s *Service) counted(batch upload.Batch, results []upload.Result) {
+// countResults adds a request's results to the metrics.
+func (s *Service) countResults(batch upload.Batch, results []upload.Result) {
 	for i, result := range results {
 		s.metrics.results.WithLabelValues(string(result.Status)).Inc()
 		failed := result.FailedOperation
 		if failed == nil {
 			continue
 		}
-		table := "" // of the transaction as a whole
+		table := "" // no single operation caused it
 		if failed.OperationIndex != nil {
 			table = s.tableLabel(batch.Transactions[i].Operations[*failed.OperationIndex].Table)
 		}
@@ -62,27 +62,27 @@ func (s *Service) counted(batch upload.Batch, results []upload.Result) {
 	}
 }
 
-// tableLabel is a client's table name where the policies and the database know
-// it: a label must not take any text that a client may send.
+// tableLabel returns a client's table name if the policies and the database have it, or
+// else (unknown). Otherwise clients could create any number of labels.
 func (s *Service) tableLabel(name string) string {
-	const other = "(unknown)"
+	const unknown = "(unknown)"
 	snapshot := s.catalog.Snapshot()
 	if snapshot == nil {
-		return other
+		return unknown
 	}
 	set, err := s.policies.For(snapshot)
 	if err != nil {
-		return other
+		return unknown
 	}
 	for _, op := range []upload.Op{upload.Put, upload.Patch, upload.Delete} {
 		if table, _ := set.Decide(upload.Operation{Op: op, Table: name}); table != nil && snapshot.Table(table.Schema, table.Name) != nil {
 			return name
 		}
 	}
-	return other
+	return unknown
 }
 
-// policiesInForce says by its label which policies are in force.
+// policiesInForce is a metric whose label is the SHA-256 of the policies in force.
 type policiesInForce struct{ live *policies.Live }
 
 var policiesDesc = prometheus.NewDesc("postern_policies_info", "The policies in force, by the SHA-256 of their files; always 1.", []string{"sha256"}, nil)
@@ -93,10 +93,10 @@ func (p policiesInForce) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(policiesDesc, prometheus.GaugeValue, 1, p.live.SHA256())
 }
 
-// stuckQueues asks when it is scraped.
+// stuckQueues is a metric that is computed when it is scraped.
 type stuckQueues struct{ applier *apply.Applier }
 
-var stuckDesc = prometheus.NewDesc("postern_stuck_queues", "Devices that have been sending the same transaction for 10 minutes or more, by what keeps it: an SQLSTATE, a rule that fails, or no answer.",
+var stuckDesc = prometheus.NewDesc("postern_stuck_queues", "Devices that have been sending the same transaction for 10 minutes or more, by the reason: an SQLSTATE, a rule that fails to evaluate, or no answer from the database.",
 	[]string{"reason"}, nil)
 
 func (stuckQueues) Describe(descs chan<- *prometheus.Desc) { descs <- stuckDesc }

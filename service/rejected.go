@@ -15,8 +15,8 @@ import (
 
 const maxRejectedPage = 100
 
-// rejectedWrite is a record as its author may see it: not the policy that turned
-// it down, nor what the team wrote about it.
+// rejectedWrite is a record as its author sees it: without the policy that rejected it
+// and without the team's notes.
 type rejectedWrite struct {
 	ID            string         `json:"id"`
 	Status        ledger.Status  `json:"status"`
@@ -49,7 +49,7 @@ func (s *Service) rejected(c *fiber.Ctx) error {
 	filter.Issuer, filter.Subject = who.Issuer, who.Subject
 	page, next, more, err := s.ledger.Records(ctx, filter, after, limit)
 	if err != nil {
-		return s.databaseAway(c, err)
+		return s.answerUnavailable(c, err)
 	}
 	body := struct {
 		Rejected []rejectedWrite `json:"rejected"`
@@ -74,7 +74,7 @@ func rejectedQuery(c *fiber.Ctx) (f ledger.Filter, after ledger.Cursor, limit in
 	}
 	if text := strings.Clone(c.Query("after")); text != "" {
 		if after, err = ledger.ParseCursor(text); err != nil {
-			return f, after, 0, fiber.NewError(fiber.StatusBadRequest, "after: "+err.Error()+": send the next of the page before")
+			return f, after, 0, fiber.NewError(fiber.StatusBadRequest, "after "+err.Error()+": send the value of next from that page, or leave it out")
 		}
 	}
 	switch status := strings.Clone(c.Query("status")); status {
@@ -88,13 +88,14 @@ func rejectedQuery(c *fiber.Ctx) (f ledger.Filter, after ledger.Cursor, limit in
 			}
 		}
 		if f.Statuses == nil {
-			return f, after, 0, fiber.NewError(fiber.StatusBadRequest, "status must be waiting (open or held), or one of open, held, replayed, dismissed, expired, resolved, released")
+			return f, after, 0, fiber.NewError(fiber.StatusBadRequest, "status must be waiting, open, held, replayed, dismissed, expired, resolved or released; waiting means open or held")
 		}
 	}
 	return f, after, limit, nil
 }
 
-// dismiss closes one of the caller's own. What is somebody else's does not exist.
+// dismiss closes one of the caller's own rejected writes. For other users' it answers that
+// they do not exist.
 func (s *Service) dismiss(c *fiber.Ctx) error {
 	ctx, cancel := requestContext()
 	defer cancel()
@@ -106,16 +107,16 @@ func (s *Service) dismiss(c *fiber.Ctx) error {
 	status, err := s.ledger.Dismiss(ctx, id, ledger.Own{Issuer: who.Issuer, Subject: who.Subject})
 	switch {
 	case errors.Is(err, ledger.ErrNoRecord):
-		return fiber.NewError(fiber.StatusNotFound, "you have no rejected write of this id")
+		return fiber.NewError(fiber.StatusNotFound, "you have no rejected write with this id")
 	case err != nil:
-		return s.databaseAway(c, err)
+		return s.answerUnavailable(c, err)
 	}
 	return c.JSON(fiber.Map{"id": id, "status": status})
 }
 
-// databaseAway answers what the database could not.
-func (s *Service) databaseAway(c *fiber.Ctx, err error) error {
-	requestLogger(c).Error("rejected writes out of reach", "error", err)
+// answerUnavailable answers a request for which the database failed.
+func (s *Service) answerUnavailable(c *fiber.Ctx, err error) error {
+	requestLogger(c).Error("cannot read or close rejected writes; the client is told to try again", "error", err)
 	c.Set(fiber.HeaderRetryAfter, "5")
-	return fiber.NewError(fiber.StatusServiceUnavailable, "the database is out of reach now, try again")
+	return fiber.NewError(fiber.StatusServiceUnavailable, "the database cannot be reached now: try again")
 }

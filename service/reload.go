@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	settle     = 200 * time.Millisecond // how long a folder of policies must be quiet before it is read: an editor writes in several steps
-	look       = time.Second            // how often it is looked whether the folder is still the one that is watched
-	retryAfter = 5 * time.Second        // how old the catalogue may be, while requests come in, where policies do not fit it
+	settleTime  = 200 * time.Millisecond // how long the policies' folder must not change before it is read: an editor writes in several steps
+	followEvery = time.Second            // how often to check that the watched folder is still the one at its path
+	retryAfter  = 5 * time.Second        // how old the catalogue may be when a request arrives, if the newest policies do not fit it
 )
 
-// watchPolicies reads the policies again when their folder changes or SIGHUP
-// comes, until ctx ends.
+// watchPolicies reloads the policies when their folder changes and on SIGHUP, until ctx
+// ends.
 func (s *Service) watchPolicies(ctx context.Context) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -32,30 +32,30 @@ func (s *Service) watchPolicies(ctx context.Context) {
 	var (
 		watched = &folder{path: filepath.Clean(s.policies.Dir())}
 		changes <-chan fsnotify.Event
-		looks   <-chan time.Time
+		follow  <-chan time.Time
 	)
 	if s.policies.Dir() != "" {
 		watcher, err := fsnotify.NewWatcher()
 		if err == nil {
 			defer watcher.Close()
 			watched.watcher, changes = watcher, watcher.Events
-			ticker := time.NewTicker(look)
+			ticker := time.NewTicker(followEvery)
 			defer ticker.Stop()
-			looks = ticker.C
+			follow = ticker.C
 			_, err = watched.follow()
 		}
 		if err != nil {
-			s.logger.Warn("cannot watch the policies, which are read again on SIGHUP alone", "error", err)
+			s.logger.Warn("cannot watch the policies' folder: after a change, send SIGHUP to reload them", "error", err)
 		}
 	}
-	quiet := time.NewTimer(settle) // once from the start: they may have changed since they were loaded
+	quiet := time.NewTimer(settleTime) // the first reload: the policies may have changed since they were loaded
 	for {
 		select {
 		case <-changes:
-			quiet.Reset(settle)
-		case <-looks:
+			quiet.Reset(settleTime)
+		case <-follow:
 			if moved, _ := watched.follow(); moved {
-				quiet.Reset(settle)
+				quiet.Reset(settleTime)
 			}
 		case <-quiet.C:
 			s.reloadPolicies(ctx)
@@ -67,17 +67,17 @@ func (s *Service) watchPolicies(ctx context.Context) {
 	}
 }
 
-// folder is what a path leads to, watched. The system watches a folder and not its
-// path: when one is deleted and made anew, or a link is made to lead elsewhere,
-// nothing more comes from there.
+// folder is the watched folder at a path. The operating system watches a folder, not a
+// path. If the folder is replaced by another one, or a symbolic link on the path changes,
+// it reports nothing.
 type folder struct {
 	path    string
 	watcher *fsnotify.Watcher
-	is      os.FileInfo // what is watched; nil where nothing is
+	is      os.FileInfo // the watched folder; nil if none is watched
 }
 
-// follow watches what the path leads to now, and reports whether that is another
-// folder than before.
+// follow watches the folder that is at the path now, and reports whether it is another
+// one than before.
 func (f *folder) follow() (moved bool, err error) {
 	is, err := os.Stat(f.path)
 	if err == nil && f.is != nil && os.SameFile(is, f.is) && slices.Contains(f.watcher.WatchList(), f.path) {
@@ -85,7 +85,7 @@ func (f *folder) follow() (moved bool, err error) {
 	}
 	before := f.is
 	f.is = nil
-	_ = f.watcher.Remove(f.path) // which is not watched where it was deleted
+	_ = f.watcher.Remove(f.path) // fails if the folder was deleted, because it is not watched any more
 	if err == nil {
 		err = f.watcher.Add(f.path)
 	}
@@ -99,62 +99,63 @@ func (f *folder) follow() (moved bool, err error) {
 func (s *Service) reloadPolicies(ctx context.Context) {
 	changed, err := s.policies.Reload(s.catalog.Snapshot(), s.checkLookups)
 	if err != nil && s.policies.Refused() && s.catalog.Refresh(ctx) == nil {
-		// They may have come together with a migration.
+		// They may fit the schema after a migration.
 		changed, err = s.policies.Retry(s.catalog.Snapshot(), s.checkLookups)
 	}
 	switch {
 	case changed:
-		s.policiesTaken()
-		s.catalog.Renew(0) // which looks at what else they need of the database
+		s.logReload()
+		s.catalog.Renew(0) // then catalogRead checks their grants and lookups
 	case err != nil:
-		s.logger.Error("the new policies are not taken, those in force stay", "sha256", s.policies.SHA256(), "error", err)
+		s.logger.Error("the new policies are not taken: correct them; the policies in force stay", "sha256", s.policies.SHA256(), "error", err)
 	}
 }
 
-func (s *Service) policiesTaken() {
+func (s *Service) logReload() {
 	s.logger.Info("policies reloaded", "sha256", s.policies.SHA256())
 }
 
-// lookups is what Postgres said of a set's lookups.
+// lookups is the result of preparing the lookups of a set.
 type lookups struct {
 	set      *policies.Set
 	problems error
 }
 
-// checkLookups has Postgres read the lookups of a set before it comes into force.
+// checkLookups prepares the lookups of a set before it comes into force.
 func (s *Service) checkLookups(set *policies.Set) error {
-	problems, err := s.readLookups(set)
+	problems, err := s.prepareLookups(set)
 	if err == nil && problems == nil {
 		s.lookups.Store(&lookups{set, nil})
 	}
 	return errors.Join(problems, err)
 }
 
-// prepareLookups has Postgres read the lookups of the set in force, where it has
-// not seen them or found something wrong: a view or a function that they need may
-// be there now.
-func (s *Service) prepareLookups(set *policies.Set) {
-	if seen := s.lookups.Load(); seen != nil && seen.set == set && seen.problems == nil {
+// recheckLookups prepares the lookups of the set in force if that has not succeeded yet. A
+// view or a function that they need may exist by now.
+func (s *Service) recheckLookups(set *policies.Set) {
+	if last := s.lookups.Load(); last != nil && last.set == set && last.problems == nil {
 		return
 	}
-	problems, err := s.readLookups(set)
+	problems, err := s.prepareLookups(set)
 	if err != nil {
-		s.logger.Warn("will try again", "error", err)
+		s.logger.Warn("cannot check the policies' lookups; the next attempt follows when the catalogue is read", "error", err)
 		return
 	}
 	if problems != nil {
-		s.logger.Error("the policies' lookups do not fit the database", "error", problems)
+		s.logger.Error("the policies' lookups do not fit the database: correct them, or create what they need", "error", problems)
 	}
 	s.lookups.Store(&lookups{set, problems})
 }
 
-func (s *Service) readLookups(set *policies.Set) (problems, err error) {
+// prepareLookups has Postgres parse the lookups of a set as each role. problems are errors
+// in the lookups; err means that they could not be checked.
+func (s *Service) prepareLookups(set *policies.Set) (problems, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	for _, role := range s.roles {
 		found, err := apply.PrepareLookups(ctx, s.db, role, s.catalog.Snapshot().Settings(role), set)
 		if err != nil {
-			return nil, fmt.Errorf("cannot check the policies' lookups: %w", err)
+			return nil, fmt.Errorf("checking the policies' lookups: %w", err)
 		}
 		problems = errors.Join(problems, found)
 	}

@@ -1,9 +1,9 @@
 // Package service is the running service: HTTP in, results out.
 //
-// A request passes through four rooms: identity judges the token, upload reads
-// the body, apply plans and writes with the policies and the catalogue, ledger
-// remembers. What is here is their order and the HTTP around them; it knows no
-// provider by name.
+// A request passes through four packages. identity verifies the token, upload decodes the
+// body, apply plans and writes with the policies and the catalogue, and ledger stores
+// what became of it. This package has their order, the HTTP around them and the
+// configuration. It knows no provider by name.
 package service
 
 import (
@@ -33,9 +33,9 @@ import (
 
 const (
 	requestTimeout  = 25 * time.Second // reference connectors give up after 30
-	shutdownTimeout = 28 * time.Second // Fly kills after kill_timeout, 30
-	maxConns        = 20               // of this instance; pool_max_conns in DATABASE_URL says otherwise
-	pingAfter       = time.Minute      // a connection idle for longer may have gone with a database that fell asleep
+	shutdownTimeout = 28 * time.Second // Fly kills the process after kill_timeout, 30 s
+	maxConns        = 20               // of this instance; pool_max_conns in DATABASE_URL overrides it
+	pingAfter       = time.Minute      // a connection that was idle for longer may be closed, if the database went to sleep
 )
 
 // Service answers requests until it is closed.
@@ -51,18 +51,18 @@ type Service struct {
 	metrics  *metrics
 	app      *fiber.App
 
-	roles         []string // that users write as
-	missingGrants []string // as last logged; only catalogRead uses it
+	roles         []string // the database roles that users write as
+	missingGrants []string // as last logged; only catalogRead uses them
 	lookups       atomic.Pointer[lookups]
-	outdated      atomic.Bool // schema postern is
+	outdated      atomic.Bool // whether schema postern lacks migrations
 
 	end     context.CancelFunc
-	running sync.WaitGroup // what works in the background
+	running sync.WaitGroup // the background goroutines
 }
 
-// Open makes the service from a valid configuration. Neither the database nor
-// the issuers need be reachable yet: until they are, /readyz says what is
-// missing and uploads are answered as retryable. Close it in the end.
+// Open returns a service with a valid configuration. The database and the issuers need
+// not be reachable yet. Until they are, /readyz says what is missing, and uploads are
+// answered with retryable errors. The caller must call Close.
 func Open(cfg Config, issuers []identity.Issuer, live *policies.Live, logger *slog.Logger) (*Service, error) {
 	db, err := Connect(cfg.DatabaseURL)
 	if err != nil {
@@ -92,13 +92,13 @@ func Open(cfg Config, issuers []identity.Issuer, live *policies.Live, logger *sl
 	if receipts.Announce {
 		s.running.Go(func() { s.announce(ctx) })
 	}
-	logger.Info("policies read", "sha256", live.SHA256())
+	logger.Info("policies loaded", "sha256", live.SHA256())
 	return s, nil
 }
 
-// Connect makes a pool that works through PgBouncer and Supavisor in transaction
-// mode: no prepared statements, no session state. Nothing is sent while no
-// request comes, which would keep a serverless database awake.
+// Connect returns a pool that works through PgBouncer and Supavisor in transaction mode:
+// without prepared statements and session state. An idle pool sends nothing, because
+// that would keep a serverless database awake.
 func Connect(databaseURL string) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
@@ -121,47 +121,47 @@ func Connect(databaseURL string) (*pgxpool.Pool, error) {
 	return pgxpool.NewWithConfig(context.Background(), config)
 }
 
-// catalogRead reports what a new snapshot means for the policies.
+// catalogRead checks the policies against a new snapshot of the catalogue.
 func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
 	if err != nil {
-		s.logger.Error("cannot read the catalogue, will try again", "error", err)
+		s.logger.Error("cannot read the catalogue; the next attempt follows in some seconds", "error", err)
 		return
 	}
 	s.checkSchema(snapshot)
 	if changed, _ := s.policies.Retry(snapshot, s.checkLookups); changed {
-		s.policiesTaken()
+		s.logReload()
 	}
 	set, err := s.policies.For(snapshot)
 	if problem := s.policies.Problem(); problem != nil {
-		s.logger.Error("something is wrong with the policies", "error", problem)
+		s.logger.Error("the policies have a problem: correct them", "error", problem)
 	}
 	if err != nil {
 		return
 	}
-	s.prepareLookups(set)
+	s.recheckLookups(set)
 	var missing []string
 	for _, role := range s.roles {
 		missing = append(missing, set.MissingGrants(snapshot, role)...)
 	}
 	if !slices.Equal(missing, s.missingGrants) {
 		s.missingGrants = missing
-		s.logger.Warn("the policies open what the database keeps from the role users write as; writes to it will be rejected until somebody runs", "sql", missing)
+		s.logger.Warn("the policies allow writes for which the role lacks grants; they are rejected until you run this SQL", "sql", missing)
 	}
 }
 
-// checkSchema looks whether schema postern is what this program expects.
+// checkSchema checks whether schema postern has all migrations.
 func (s *Service) checkSchema(snapshot *catalog.Snapshot) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	outdated, err := ledger.Outdated(ctx, s.db)
 	if err != nil {
-		s.logger.Warn("cannot read the version of schema postern, will try again", "error", err)
+		s.logger.Warn("cannot read the version of schema postern; the next attempt follows when the catalogue is read", "error", err)
 		return
 	}
 	s.outdated.Store(outdated || snapshot.Table("postern", "river_job") == nil)
 }
 
-// rolesOf are the roles that users write as.
+// rolesOf returns the roles of the issuers' users, each once.
 func rolesOf(issuers []identity.Issuer) (roles []string) {
 	for _, i := range issuers {
 		roles = append(roles, i.Roles...)
@@ -170,13 +170,13 @@ func rolesOf(issuers []identity.Issuer) (roles []string) {
 	return slices.Compact(roles)
 }
 
-// Mount adds a handler for everything below a path, like /dev.
+// Mount adds a handler for all paths below path, such as /dev.
 func (s *Service) Mount(path string, handler http.Handler) {
 	s.app.Use(path, adaptor.HTTPHandler(handler))
 }
 
-// Serve answers on the listener until ctx ends, and then until the requests
-// under way are answered.
+// Serve answers requests on the listener until ctx ends. It returns when the running
+// requests are answered, or after shutdownTimeout.
 func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.app.Listener(newListener(listener)) }()
@@ -191,21 +191,21 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 	return <-failed
 }
 
-// Close ends what runs in the background and closes the database connections.
+// Close ends the background goroutines and closes the database connections.
 func (s *Service) Close() {
 	s.end()
 	s.running.Wait()
 	s.db.Close()
 }
 
-// ready says what keeps the service from answering uploads; nil when nothing.
+// ready returns an error if the service cannot apply uploads.
 func (s *Service) ready() error {
 	if err := s.verifier.Ready(); err != nil {
 		return err
 	}
 	snapshot := s.catalog.Snapshot()
 	if snapshot == nil {
-		return errors.New("the database's catalogue has not been read")
+		return errors.New("the database's catalogue has not been read yet")
 	}
 	if snapshot.Table("postern", "receipts") == nil {
 		return errors.New("the database has no schema postern: run `postern migrate` as the owner of the tables")
@@ -217,8 +217,8 @@ func (s *Service) ready() error {
 	if err != nil {
 		return err
 	}
-	if seen := s.lookups.Load(); seen != nil && seen.set == set {
-		return seen.problems
+	if last := s.lookups.Load(); last != nil && last.set == set {
+		return last.problems
 	}
 	return nil
 }

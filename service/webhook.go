@@ -25,8 +25,8 @@ import (
 
 // The headers of a webhook's request.
 const (
-	webhookTimestamp = "Postern-Timestamp" // seconds since 1970, when it was sent
-	webhookSignature = "Postern-Signature" // sha256= and the HMAC-SHA256 of timestamp, a dot and the body, in hexadecimal
+	webhookTimestamp = "Postern-Timestamp" // the time of sending, in seconds since 1970
+	webhookSignature = "Postern-Signature" // sha256= and the HMAC-SHA256 of the timestamp, a dot and the body, in hexadecimal
 )
 
 const (
@@ -36,7 +36,7 @@ const (
 	webhookWorkers = 2 // of this instance
 )
 
-// announcement is a job: a rejected write that is to be told of.
+// announcement is the job of sending one rejected write to the webhook.
 type announcement struct {
 	ID string `json:"id"`
 }
@@ -44,8 +44,8 @@ type announcement struct {
 // Kind is the job's name in the queue.
 func (announcement) Kind() string { return ledger.JobKind }
 
-// announcer tells the webhook of rejected writes, each at least once: the queue
-// repeats what fails, with longer and longer pauses.
+// announcer sends rejected writes to the webhook, each at least once. The queue repeats
+// failed jobs after growing pauses.
 type announcer struct {
 	river.WorkerDefaults[announcement]
 
@@ -62,12 +62,12 @@ func (*announcer) Timeout(*river.Job[announcement]) time.Duration { return webho
 func (a *announcer) Work(ctx context.Context, job *river.Job[announcement]) error {
 	r, err := a.ledger.Record(ctx, job.Args.ID)
 	if errors.Is(err, ledger.ErrNoRecord) {
-		return nil // its retention has ended
+		return nil // it was deleted after its retention
 	}
 	if err != nil {
 		return err
 	}
-	// Nothing of the rows themselves: the message and the details may quote them.
+	// Nothing from the rows is sent. The message and the details may quote them.
 	r.Message, r.Details, r.Transaction = "", nil, nil
 	body, err := json.Marshal(struct {
 		Type     string        `json:"type"`
@@ -82,7 +82,7 @@ func (a *announcer) Work(ctx context.Context, job *river.Job[announcement]) erro
 func (a *announcer) post(ctx context.Context, body []byte, now time.Time) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.address, bytes.NewReader(body))
 	if err != nil {
-		return errors.New("POSTERN_WEBHOOK_URL is not a URL")
+		return errors.New("POSTERN_WEBHOOK_URL is not a URL: write https://…")
 	}
 	timestamp := strconv.FormatInt(now.Unix(), 10)
 	mac := hmac.New(sha256.New, a.secret)
@@ -95,7 +95,7 @@ func (a *announcer) post(ctx context.Context, body []byte, now time.Time) error 
 	if err != nil {
 		var where *url.Error
 		if errors.As(err, &where) {
-			err = where.Err // without the URL, which may hold a secret
+			err = where.Err // without the URL, because it may contain a secret
 		}
 		return fmt.Errorf("the webhook did not answer: %w", err)
 	}
@@ -107,8 +107,8 @@ func (a *announcer) post(ctx context.Context, body []byte, now time.Time) error 
 	return nil
 }
 
-// announce works the queue of the webhook until ctx ends. It asks the database
-// every few seconds, which keeps a serverless one awake.
+// announce works on the webhook's queue until ctx ends. It queries the database every few
+// seconds, which keeps a serverless database awake.
 func (s *Service) announce(ctx context.Context) {
 	const pause = 10 * time.Second
 	for ctx.Err() == nil {
@@ -117,11 +117,11 @@ func (s *Service) announce(ctx context.Context) {
 			err = client.Start(ctx)
 		}
 		if err == nil {
-			<-client.Stopped() // as ctx ends
+			<-client.Stopped() // when ctx ends
 			return
 		}
 		if ctx.Err() == nil {
-			s.logger.Error("the webhook's queue cannot start, will try again", "error", err)
+			s.logger.Error("cannot start the webhook's queue; the next attempt follows in 10 seconds", "error", err)
 		}
 		select {
 		case <-time.After(pause):
@@ -146,14 +146,14 @@ func (s *Service) queue() (*river.Client[pgx.Tx], error) {
 		PollOnly:          true, // a pooler in transaction mode has no LISTEN
 		FetchPollInterval: webhookPoll,
 		JobTimeout:        webhookTimeout,
-		// What an instance that was killed had begun is begun again by another.
+		// If an instance is killed, another one takes over its jobs.
 		RescueStuckJobsAfter: webhookRescue,
 		ReindexerSchedule:    river.NeverSchedule(), // the login role does not own the tables
 		Logger:               slog.New(quiet{s.logger.Handler()}),
 	})
 }
 
-// quiet is a handler of warnings and errors alone.
+// quiet is a log handler that passes on only warnings and errors.
 type quiet struct{ slog.Handler }
 
 func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {

@@ -117,7 +117,7 @@ func (k *keySet) refresh(ctx context.Context) error {
 func (k *keySet) replace(ctx context.Context) error {
 	fetched, leftOut, err := k.source.fetch(ctx)
 	if err != nil {
-		k.logger.WarnContext(ctx, "cannot fetch the key set; the last good one stays in use, and the next attempt follows in some seconds", "issuer", k.source.issuer, "error", err)
+		k.logger.WarnContext(ctx, "cannot fetch the key set; the last good one, if any, stays in use, and the next attempt follows in 10 seconds", "issuer", k.source.issuer, "error", err)
 		return err
 	}
 	storage := jwkset.NewMemoryStorage()

@@ -68,9 +68,9 @@ func TestConfigurationRefused(t *testing.T) {
 		for _, want := range []string{
 			"DATABASE_URL is not set",
 			`issuer "http://abcdefghijklmnopqrst.supabase.co/auth/v1": key set URL: "http://abcdefghijklmnopqrst.supabase.co/auth/v1/.well-known/jwks.json" must be https`,
-			"the shared secret has 7 bytes: HS256 needs 32 or more, so copy the whole of it",
+			"the shared secret has 7 bytes, and HS256 needs 32 or more: copy all of it",
 			"NEON_AUTH_URL has credentials, a query or a fragment: copy the Auth URL from the project's Auth page",
-			`issuer "https://id.example.com": key set URL: "https://app:xxxxx@id.example.com/keys" has credentials: a key set is public`,
+			`issuer "https://id.example.com": key set URL: "https://app:xxxxx@id.example.com/keys" has credentials: leave them out, a key set is public`,
 			`POSTERN_LOG="verbose"`,
 		} {
 			require.Contains(t, said, want)

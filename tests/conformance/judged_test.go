@@ -67,7 +67,7 @@ func unavailable(t *testing.T, s *rig.Service, token string, to route) {
 	require.NoError(t, err)
 	require.Positive(t, seconds)
 	require.Empty(t, answer.Header.Get("WWW-Authenticate"))
-	require.True(t, strings.HasPrefix(logLine(t, s, "token not verified", requestID).Reason, string(identity.Unavailable)))
+	require.True(t, strings.HasPrefix(logLine(t, s, "cannot verify a token; the client is told to try again", requestID).Reason, string(identity.Unavailable)))
 	requireSilent(t, s, token)
 }
 
