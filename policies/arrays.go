@@ -14,12 +14,6 @@ import (
 
 var errNoArray = errors.New("this is not the text form of an array")
 
-// convert returns a value of a type in Postgres' text form.
-func convert(t *catalog.Type, sent jsontext.Value) (string, error) {
-	text, err := value.Convert(new(catalog.Table), &catalog.Column{Name: t.Name, TypeName: t.Name, Type: t}, sent)
-	return string(text), err
-}
-
 // fromArray reads an array in Postgres' text form. Its elements are as to_jsonb
 // prints them. It fails on what only some versions of Postgres read: otherwise a rule
 // might pass by a list that is not the stored one.
@@ -152,7 +146,7 @@ func fromElement(of *catalog.Type, text string) (ref.Val, error) {
 	if of.Name == "json" || of.Name == "jsonb" {
 		return fromJSON([]byte(text))
 	}
-	if text, err = convert(of, quoted); err != nil {
+	if text, err = value.Text(of, quoted); err != nil {
 		return nil, err
 	}
 	switch t := valueType(of); t.Kind() {

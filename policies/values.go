@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"postern/service/catalog"
+	"postern/service/value"
 )
 
 // columnType returns the CEL type of a column. An expression must compare a nullable
@@ -108,18 +109,18 @@ func parseFloat(text string) (float64, error) {
 // FromSent returns the CEL value of what a client sent, for the types that FromText
 // does not read: JSON, JSON in a string, or Postgres' text form. Of the text forms it
 // reads an array's; the others stay text.
-func FromSent(t *catalog.Type, value jsontext.Value) (ref.Val, error) {
+func FromSent(t *catalog.Type, sent jsontext.Value) (ref.Val, error) {
 	switch {
-	case t.Kind == catalog.Array && value.Kind() != 'n':
-		text, err := convert(t, value)
+	case t.Kind == catalog.Array && sent.Kind() != 'n':
+		text, err := value.Text(t, sent)
 		if err != nil {
 			return nil, err
 		}
 		return fromArray(t.Of, text)
-	case t.Kind == catalog.Base, t.Kind == catalog.Enum, value.Kind() != '"':
-		return FromJSON(t, value)
+	case t.Kind == catalog.Base, t.Kind == catalog.Enum, sent.Kind() != '"':
+		return FromJSON(t, sent)
 	}
-	text, err := jsontext.AppendUnquote(nil, value)
+	text, err := jsontext.AppendUnquote(nil, sent)
 	if err != nil {
 		return nil, err
 	}

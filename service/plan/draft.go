@@ -144,7 +144,7 @@ func (d *drafter) countEpoch(column *catalog.Column, sent jsontext.Value) (jsont
 	if !ok {
 		return sent, nil
 	}
-	moment, err := unit.Moment(sent)
+	moment, err := unit.Timestamp(sent)
 	if err != nil {
 		return nil, unfit(value.NewUnfit(d.table, column, sent, err.Error()))
 	}

@@ -3,6 +3,8 @@ package value
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -11,9 +13,8 @@ import (
 	"postern/service/catalog"
 )
 
-// Arrays, composites and ranges arrive as JSON, in the form that PowerSync sends
-// them down when custom types are on, or in Postgres' own text form, which is
-// what it sends otherwise:
+// Arrays, composites and ranges arrive as JSON or in Postgres' own text form.
+// PowerSync sends down the JSON if custom types are on, else the text form.
 //
 //	array       ["a", "b"]                                        {a,b}
 //	composite   {"street": "High St", "number": 7}                ("High St",7)
@@ -21,9 +22,15 @@ import (
 //	             "upper_exclusive": 1}, or "empty"
 //	multirange  an array of ranges                                {[1,5),[7,9)}
 
-func arrayText(t *catalog.Type, kind jsontext.Kind, text string) (string, error) {
+// maxDimensions is the most dimensions that Postgres lets an array have (MAXDIM).
+const maxDimensions = 6
+
+func arrayText(t *catalog.Type, kind jsontext.Kind, text string, dimension int) (string, error) {
+	if dimension > maxDimensions {
+		return "", fmt.Errorf("send an array of at most %d dimensions", maxDimensions)
+	}
 	trimmed := strings.TrimSpace(text)
-	if kind == '"' && (strings.HasPrefix(trimmed, "{") || dimensions(trimmed)) {
+	if kind == '"' && (strings.HasPrefix(trimmed, "{") || hasBounds(trimmed)) {
 		return text, nil
 	}
 	var elements []jsontext.Value
@@ -36,7 +43,7 @@ func arrayText(t *catalog.Type, kind jsontext.Kind, text string) (string, error)
 		if i > 0 {
 			out.WriteByte(delimiter(t))
 		}
-		text, err := elementText(t, element)
+		text, err := elementText(t, element, dimension)
 		if err != nil {
 			return "", fmt.Errorf("element %d: %w", i+1, err)
 		}
@@ -46,13 +53,14 @@ func arrayText(t *catalog.Type, kind jsontext.Kind, text string) (string, error)
 	return out.String(), nil
 }
 
-// dimensions recognises the form [1:3]={…}, which no JSON array has.
-func dimensions(text string) bool {
+// hasBounds recognises Postgres' form [1:3]={…}, which is no JSON array.
+func hasBounds(text string) bool {
 	bounds, _, ok := strings.Cut(text, "={")
 	return ok && strings.HasPrefix(bounds, "[") && strings.Trim(bounds, "[]:-0123456789") == ""
 }
 
-// delimiter separates the elements of an array: box alone has its own.
+// delimiter separates the elements of an array. box is the only type with another
+// one than a comma.
 func delimiter(t *catalog.Type) byte {
 	if t.Of.Name == "box" {
 		return ';'
@@ -60,71 +68,67 @@ func delimiter(t *catalog.Type) byte {
 	return ','
 }
 
-func elementText(t *catalog.Type, element jsontext.Value) (string, error) {
-	json := t.Of.Name == "json" || t.Of.Name == "jsonb"
+func elementText(t *catalog.Type, element jsontext.Value, dimension int) (string, error) {
+	isJSON := t.Of.Name == "json" || t.Of.Name == "jsonb"
 	switch {
 	case element.Kind() == 'n':
 		return "NULL", nil
-	case element.Kind() == '[' && !json && t.Of.Kind != catalog.Multirange:
-		return arrayText(t, element.Kind(), string(element))
+	case element.Kind() == '[' && !isJSON && t.Of.Kind != catalog.Multirange:
+		return arrayText(t, element.Kind(), string(element), dimension+1)
+	case element.Kind() == '"' && isJSON:
+		return quote(string(element)), nil // inside JSON, a string is a JSON string and not JSON as text
 	}
-	text, err := typeText(t.Of, element)
-	if json && element.Kind() == '"' {
-		text, err = string(element), nil // an array of JSON sent as JSON: a string in it is a JSON string
-	}
+	text, err := Text(t.Of, element)
 	if err != nil {
 		return "", err
 	}
-	return `"` + escaper.Replace(text) + `"`, nil
+	return quote(text), nil
 }
 
-// escaper is for what stands between double quotes in the text form of an array,
-// a composite or a range.
+// escaper is for text between double quotes in an array, a composite or a range.
 var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// TextArray is the text form of an array of texts without nulls.
+func quote(text string) string { return `"` + escaper.Replace(text) + `"` }
+
+// TextArray returns the text form of an array of texts without nulls.
 func TextArray(elements []string) []byte {
 	out := []byte{'{'}
 	for i, element := range elements {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		out = appendQuoted(out, element)
+		out = append(out, '"')
+		out = append(out, escaper.Replace(element)...)
+		out = append(out, '"')
 	}
 	return append(out, '}')
-}
-
-func appendQuoted(out []byte, element string) []byte {
-	return append(append(append(out, '"'), escaper.Replace(element)...), '"')
 }
 
 func compositeText(t *catalog.Type, kind jsontext.Kind, text string) (string, error) {
 	if kind == '"' && strings.HasPrefix(strings.TrimSpace(text), "(") {
 		return text, nil
 	}
-	var fields map[string]jsontext.Value
-	if !decodeJSON(text, &fields) || fields == nil {
+	var sent map[string]jsontext.Value
+	if !decodeJSON(text, &sent) || sent == nil {
 		return "", errors.New("send a JSON object")
 	}
-	var out strings.Builder
+	fields := make([]string, len(t.Fields)) // an empty one is NULL
 	for i, field := range t.Fields {
-		out.WriteByte("(,"[min(i, 1)])
-		value, ok := fields[field.Name]
-		delete(fields, field.Name)
+		value, ok := sent[field.Name]
+		delete(sent, field.Name)
 		if !ok || value.Kind() == 'n' {
 			continue
 		}
-		text, err := typeText(field.Type, value)
+		text, err := Text(field.Type, value)
 		if err != nil {
 			return "", fmt.Errorf("field %s: %w", field.Name, err)
 		}
-		out.WriteString(`"` + escaper.Replace(text) + `"`)
+		fields[i] = quote(text)
 	}
-	for name := range fields {
-		return "", fmt.Errorf("the type has no field %q", name)
+	if unknown := slices.Sorted(maps.Keys(sent)); len(unknown) > 0 {
+		return "", fmt.Errorf("the type has no field %q: remove it", unknown[0])
 	}
-	out.WriteByte(')')
-	return out.String(), nil
+	return "(" + strings.Join(fields, ",") + ")", nil
 }
 
 func rangeText(t *catalog.Type, kind jsontext.Kind, text string) (string, error) {
@@ -141,7 +145,7 @@ func rangeText(t *catalog.Type, kind jsontext.Kind, text string) (string, error)
 		UpperExclusive jsontext.Value `json:"upper_exclusive"`
 	}
 	if !decodeJSON(text, &r) {
-		return "", errors.New(`send a JSON object of lower, upper, lower_exclusive and upper_exclusive, or "empty"`)
+		return "", errors.New(`send a JSON object with lower, upper, lower_exclusive and upper_exclusive, or "empty"`)
 	}
 	lower, err := boundText(t, r.Lower)
 	if err != nil {
@@ -151,29 +155,29 @@ func rangeText(t *catalog.Type, kind jsontext.Kind, text string) (string, error)
 	if err != nil {
 		return "", fmt.Errorf("upper: %w", err)
 	}
-	open, closing := "[", "]"
-	if truth(r.LowerExclusive) {
-		open = "("
+	opening, closing := "[", "]"
+	if isTrue(r.LowerExclusive) {
+		opening = "("
 	}
-	if truth(r.UpperExclusive) {
+	if isTrue(r.UpperExclusive) {
 		closing = ")"
 	}
-	return open + lower + "," + upper + closing, nil
+	return opening + lower + "," + upper + closing, nil
 }
 
-// boundText is empty for a range without that bound.
+// boundText returns a range's bound. It is empty if the range has no such bound.
 func boundText(t *catalog.Type, value jsontext.Value) (string, error) {
 	if value == nil || value.Kind() == 'n' {
 		return "", nil
 	}
-	text, err := typeText(t.Of, value)
+	text, err := Text(t.Of, value)
 	if err != nil {
 		return "", err
 	}
-	return `"` + escaper.Replace(text) + `"`, nil
+	return quote(text), nil
 }
 
-func truth(value jsontext.Value) bool { return string(value) == "true" || string(value) == "1" }
+func isTrue(value jsontext.Value) bool { return string(value) == "true" || string(value) == "1" }
 
 func multirangeText(t *catalog.Type, kind jsontext.Kind, text string) (string, error) {
 	if kind == '"' && strings.HasPrefix(strings.TrimSpace(text), "{") {
@@ -183,13 +187,13 @@ func multirangeText(t *catalog.Type, kind jsontext.Kind, text string) (string, e
 	if !decodeJSON(text, &ranges) || ranges == nil {
 		return "", errors.New("send a JSON array of ranges")
 	}
-	parts := make([]string, 0, len(ranges))
+	parts := make([]string, len(ranges))
 	for i, r := range ranges {
-		part, err := typeText(t.Of, r)
+		part, err := Text(t.Of, r)
 		if err != nil {
 			return "", fmt.Errorf("range %d: %w", i+1, err)
 		}
-		parts = append(parts, part)
+		parts[i] = part
 	}
 	return "{" + strings.Join(parts, ",") + "}", nil
 }

@@ -102,7 +102,7 @@ func TestValues(t *testing.T) {
 
 // TestValuesComeBack stores values that PowerSync has sent down, and expects
 // Postgres to hold what it held: the identity, or the normal form that the doc
-// comment of catalog.Table.Convert names.
+// comment of value.Convert names.
 func TestValuesComeBack(t *testing.T) {
 	t.Parallel()
 	b := setupValues(t)
