@@ -1,5 +1,5 @@
-// Package neon knows what Neon Auth's tokens look like and as which roles their
-// users write.
+// Package neon holds everything that is specific to Neon: what Neon Auth's tokens look
+// like, and the roles, schemas and functions of a project. It takes no part in writes.
 package neon
 
 import (
@@ -10,7 +10,7 @@ import (
 	"postern/service/identity"
 )
 
-// Roles are the database roles that Neon Auth's tokens may ask for.
+// Roles are the database roles that Neon Auth's tokens may name.
 var Roles = []string{"authenticated"}
 
 // RoleHint is for a database that lacks the role that users write as.
@@ -21,8 +21,8 @@ var Schemas = []string{"auth", "neon_auth"}
 
 // Issuer describes Neon Auth (managed Better Auth) from its URL,
 // https://ep-….neonauth.<region>.aws.neon.tech/<database>/auth. Its iss and aud
-// claims are the URL's origin, without path or slash. Anonymous users are
-// accepted: they have a sub of their own.
+// claims are the URL's origin, without path or slash. It accepts anonymous users,
+// each of which has a sub of its own.
 //
 // See https://neon.com/docs/neon-auth/overview.
 func Issuer(authURL string) (identity.Issuer, error) {

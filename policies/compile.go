@@ -266,7 +266,7 @@ func (c *compiler) key(t *Table, table *catalog.Table, at place) {
 	}
 	key := t.Key(table)
 	if t.Put == Insert || !slices.Contains(t.allow, upload.Put) || len(key) == 0 ||
-		slices.ContainsFunc(key, func(name string) bool { return table.Column(name) == nil }) || table.Arbiter(key) {
+		slices.ContainsFunc(key, func(name string) bool { return table.Column(name) == nil }) || table.HasUniqueIndex(key) {
 		return
 	}
 	c.add(at.problem("%s has no unique index on exactly %s that is checked at once: a PUT needs it to find out whether the row exists. Create it, make the key not deferrable, or write put: insert",

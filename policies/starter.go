@@ -88,7 +88,7 @@ func newStarter(t *catalog.Table, security []RowPolicy, role string) starter {
 		return slices.Contains(t.Grants[role], privilege) && covers(strings.ToUpper(privilege))
 	}
 	if may("insert") {
-		s.allow, s.insert = append(s.allow, "put"), !may("update") || !may("select") || !t.Arbiter(t.PrimaryKey)
+		s.allow, s.insert = append(s.allow, "put"), !may("update") || !may("select") || !t.HasUniqueIndex(t.PrimaryKey)
 	}
 	if may("update") && may("select") {
 		s.allow = append(s.allow, "patch")

@@ -81,7 +81,7 @@ func (s *Service) data(c *fiber.Ctx) error {
 		return err
 	}
 	if s.policies.Refused() {
-		s.catalog.Renew(retryAfter) // the schema may fit the new policies by now
+		s.catalog.RefreshIfOlderThan(retryAfter) // the schema may fit the new policies by now
 	}
 	results := s.applier.Apply(ctx, requestLogger(c), who, batch)
 	s.countResults(batch, results)
@@ -134,7 +134,7 @@ func (s *Service) powerSyncURL() string { return strings.TrimRight(s.cfg.PowerSy
 
 func (s *Service) readyz(c *fiber.Ctx) error {
 	if err := s.ready(); err != nil {
-		s.catalog.Renew(time.Second) // the cause may be gone, and no upload arrives that would notice
+		s.catalog.RefreshIfOlderThan(time.Second) // the cause may be gone, and no upload arrives that would notice
 		return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"message": err.Error()})
 	}
 	return c.JSON(fiber.Map{"status": "ready", "policies_sha256": s.policies.SHA256()})

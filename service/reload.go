@@ -105,7 +105,7 @@ func (s *Service) reloadPolicies(ctx context.Context) {
 	switch {
 	case changed:
 		s.logReload()
-		s.catalog.Renew(0) // then catalogRead checks their grants and lookups
+		s.catalog.RefreshIfOlderThan(0) // then catalogRead checks their grants and lookups
 	case err != nil:
 		s.logger.Error("the new policies are not taken: correct them; the policies in force stay", "sha256", s.policies.SHA256(), "error", err)
 	}

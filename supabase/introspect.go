@@ -22,14 +22,14 @@ const (
 	maxAnswerBytes = 1 << 20
 )
 
-// Introspect asks the Auth server of issuer, as Issuer names it, about a token:
-// GET /auth/v1/user, the only place that sees that a user has signed out or was
-// banned. It answers within 5 s. The publishable key (or the legacy anon key)
-// only opens the API's door.
+// Introspect asks Supabase Auth about a token, by GET /auth/v1/user. No other check
+// sees that a user has signed out or was banned. issuer is the one that Issuer
+// returns. The publishable key, or the legacy anon key, gives access to the API and
+// no rights beyond that. A question takes at most 5 s.
 //
-// A token is refused where Supabase Auth itself says so. The gateway before it
-// has the same statuses for a wrong key or a blocked address, which say nothing
-// about the token and are errors here.
+// The result is identity.ErrRefused if Supabase Auth itself refuses the token. The
+// gateway in front of it uses the same statuses for a wrong key or a blocked
+// address; they say nothing about the token, so they are other errors.
 //
 // See https://supabase.com/docs/guides/auth/sessions.
 func Introspect(issuer, publishableKey string) identity.Introspect {
@@ -37,8 +37,8 @@ func Introspect(issuer, publishableKey string) identity.Introspect {
 	return func(ctx context.Context, token string) (subject string, err error) {
 		ctx, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
-		// A client of its own for each question: the library's cannot be shared
-		// between users, and takes no context.
+		// Each question has its own client, because the library's client cannot be
+		// shared between users and takes no context.
 		client, err := supabase.NewClient(project, publishableKey, &supabase.ClientOptions{
 			Headers: map[string]string{"Authorization": "Bearer " + token},
 		})
@@ -48,18 +48,18 @@ func Introspect(issuer, publishableKey string) identity.Introspect {
 		question := &exchange{ctx: ctx}
 		user, err := client.Auth.WithToken(token).WithClient(http.Client{
 			Transport: question,
-			// A redirect would take the token elsewhere.
+			// A redirect would send the token to another address.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}).GetUser()
 		switch {
 		case question.status == 0:
-			return "", err // which names the address, and no header
+			return "", err // it names the address, and no header
 		case question.status == http.StatusUnauthorized, question.status == http.StatusForbidden:
 			return "", question.refusal()
 		case question.status != http.StatusOK:
 			return "", fmt.Errorf("Supabase Auth answered with status %d", question.status)
 		case err != nil || user.ID == uuid.Nil:
-			return "", errors.New("Supabase Auth answered with something else than a user")
+			return "", errors.New("Supabase Auth answered with something other than a user")
 		case user.BannedUntil != nil && user.BannedUntil.After(time.Now()):
 			return "", identity.ErrRefused
 		}
@@ -67,8 +67,8 @@ func Introspect(issuer, publishableKey string) identity.Introspect {
 	}
 }
 
-// exchange is the one request of a client, bound to a context and in size. It
-// keeps the answer, of which the library gives only a text.
+// exchange is the one request of a client, with a context and a limit on the size of
+// the answer. It keeps the answer, because the library returns only an error text.
 type exchange struct {
 	ctx    context.Context
 	status int // 0 until there is an answer
@@ -90,7 +90,7 @@ func (e *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// refusal tells Supabase Auth's no from the gateway's: only the former has msg.
+// refusal tells Supabase Auth's answer from the gateway's: only the first has msg.
 func (e *exchange) refusal() error {
 	var answer struct {
 		Msg     string `json:"msg"`     // Supabase Auth
@@ -100,7 +100,7 @@ func (e *exchange) refusal() error {
 		return identity.ErrRefused
 	}
 	if strings.Contains(strings.ToLower(answer.Message), "api key") {
-		return errors.New("Supabase does not take the API key: copy SUPABASE_PUBLISHABLE_KEY again from the project's API Keys page")
+		return errors.New("Supabase does not accept the API key: copy SUPABASE_PUBLISHABLE_KEY again from the project's API Keys page")
 	}
 	return fmt.Errorf("Supabase's gateway answered with status %d", e.status)
 }

@@ -108,10 +108,10 @@ func TestIntrospectCannotTell(t *testing.T) {
 		"a firewall":            {answer(403, `<html>Attention Required!</html>`), "403"},
 		"an empty 403":          {answer(403, ``), "403"},
 		"a redirect":            {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, "302"},
-		"no user":               {answer(200, `{}`), "something else"},
-		"a user without an id":  {answer(200, `{"id":"00000000-0000-0000-0000-000000000000"}`), "something else"},
-		"a page for people":     {answer(200, `<html>`), "something else"},
-		"a body without an end": {answer(200, `{"id":"`+alice+`","x":"`+string(make([]byte, 2<<20))), "something else"},
+		"no user":               {answer(200, `{}`), "something other"},
+		"a user without an id":  {answer(200, `{"id":"00000000-0000-0000-0000-000000000000"}`), "something other"},
+		"a page for people":     {answer(200, `<html>`), "something other"},
+		"a body without an end": {answer(200, `{"id":"`+alice+`","x":"`+string(make([]byte, 2<<20))), "something other"},
 		"no content":            {answer(204, ``), "204"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,6 @@
-// Package supabase knows what Supabase Auth's tokens look like, as which roles
-// their users write, and how Supabase Auth is asked about a token. It is not on
-// the path of writes.
+// Package supabase holds everything that is specific to Supabase: what Supabase Auth's
+// tokens look like, how to ask Supabase Auth about a token, and the roles, schemas and
+// functions of a project. It takes no part in writes.
 package supabase
 
 import (
@@ -9,8 +9,9 @@ import (
 	"postern/service/identity"
 )
 
-// Roles are the database roles that Supabase Auth's tokens may ask for. anon and
-// service_role are not among them: the one is nobody, the other everybody.
+// Roles are the database roles that Supabase Auth's tokens may name. anon is not
+// among them because it is no user, nor service_role because row-level security does
+// not bind it.
 var Roles = []string{"authenticated"}
 
 // RoleHint is for a database that lacks the role that users write as.
@@ -23,14 +24,14 @@ var Schemas = []string{"auth", "storage", "realtime", "vault", "extensions", "gr
 // rejected write as it.
 const ServiceRole = "service_role"
 
-// authPath is where a project has Supabase Auth.
+// authPath is the path of Supabase Auth below a project's URL.
 const authPath = "/auth/v1"
 
 // Issuer describes the Auth server of a project from its URL,
-// https://<ref>.supabase.co. Anonymous sign-ins are accepted: they are users
-// with a sub of their own, and row-level security can tell them apart. The
-// audience keeps out the ID tokens of OAuth clients, which have the same issuer
-// and keys. HS256 is off until Secret or Introspect is set.
+// https://<ref>.supabase.co. It accepts anonymous sign-ins: each is a user with a
+// sub of its own, which row-level security can tell from others. The audience
+// excludes the ID tokens of OAuth clients, which have the same issuer and keys.
+// HS256 is off until Secret or Introspect is set.
 //
 // See https://supabase.com/docs/guides/auth/jwts.
 func Issuer(projectURL string) (identity.Issuer, error) {

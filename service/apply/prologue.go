@@ -94,7 +94,7 @@ func setup(ctx context.Context, r *request) step {
 		name string
 		most time.Duration
 	}{{"lock_timeout", min(lockTimeout, left)}, {"statement_timeout", left}} {
-		if !r.snapshot.Bounds(r.who.Role, timeout.name, timeout.most) {
+		if !r.snapshot.HasTimeoutWithin(r.who.Role, timeout.name, timeout.most) {
 			set(timeout.name, milliseconds(timeout.most))
 		}
 	}

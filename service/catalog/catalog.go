@@ -1,8 +1,8 @@
-// Package catalog knows what Postgres says its tables are, and turns a client's
-// JSON values into values of their columns.
+// Package catalog reads from Postgres which tables, columns, types, keys and grants
+// a database has.
 //
-// It reads system catalogues only, never a row of the application's, and it
-// decides nothing about who may write where.
+// It reads system catalogues only, and no row of the app's tables. It does not
+// convert values, which package value does, and it does not decide who may write.
 package catalog
 
 import (
@@ -14,16 +14,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// maxAge is how old a snapshot may grow while requests come in. Without requests
-// nothing is read: a serverless database must be able to sleep.
+// maxAge is the age at which a request has the snapshot replaced. Without requests
+// nothing is read, so that a serverless database can suspend.
 const maxAge = time.Minute
 
-// Querier is a connection or pool.
+// Querier is a connection or a pool.
 type Querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// Catalog is the latest snapshot, shared by all requests.
+// Catalog holds the latest snapshot for all requests.
 type Catalog struct {
 	db      Querier
 	roles   []string
@@ -32,15 +32,15 @@ type Catalog struct {
 	stale   chan struct{}
 }
 
-// New makes a catalogue that has not been read yet. roles are those whose grants
-// matter.
+// New returns a catalogue that has not been read yet. It will read the grants of
+// the roles.
 func New(db Querier, roles []string) *Catalog {
 	return &Catalog{db: db, roles: roles, stale: make(chan struct{}, 1)}
 }
 
-// Run reads the catalogue, as soon as the database answers, and again whenever a
-// request finds it old, until ctx ends. Each snapshot and each failure is
-// reported, one at a time.
+// Run reads the catalogue when the database answers, and again when a request
+// finds it old, until ctx ends. It calls report for each snapshot and each failure,
+// one at a time. After a failure it waits 250 ms, and up to 15 s after more of them.
 func (c *Catalog) Run(ctx context.Context, report func(*Snapshot, error)) {
 	const first, most = 250 * time.Millisecond, 15 * time.Second
 	wait := first
@@ -68,8 +68,8 @@ func (c *Catalog) Run(ctx context.Context, report func(*Snapshot, error)) {
 	}
 }
 
-// Refresh reads a new snapshot. When it fails the old one stays. Callers at the
-// same moment wait for each other.
+// Refresh reads a new snapshot within 10 seconds. If it fails, the old snapshot
+// stays. Concurrent calls wait for each other.
 func (c *Catalog) Refresh(ctx context.Context) error {
 	c.reading.Lock()
 	defer c.reading.Unlock()
@@ -87,24 +87,25 @@ func (c *Catalog) read(ctx context.Context) error {
 	return nil
 }
 
-// Snapshot is the latest one; nil before the catalogue was read for the first
-// time.
+// Snapshot returns the latest snapshot. It is nil until the catalogue has been read
+// once.
 func (c *Catalog) Snapshot() *Snapshot { return c.current.Load() }
 
-// Current is a snapshot for a request: the latest one, which is replaced behind
-// the request's back where it is old. Only the first requests after a start wait
-// for the database.
+// Current returns the latest snapshot for a request. If it is over a minute old, Run
+// replaces it in the background. Only requests before the first snapshot wait for
+// the database.
 func (c *Catalog) Current(ctx context.Context) (*Snapshot, error) {
 	s := c.current.Load()
 	if s == nil {
 		return c.first(ctx)
 	}
-	c.Renew(maxAge)
+	c.RefreshIfOlderThan(maxAge)
 	return s, nil
 }
 
-// Renew has Run read the catalogue again where the latest snapshot is older than age.
-func (c *Catalog) Renew(age time.Duration) {
+// RefreshIfOlderThan has Run read the catalogue again in the background if the latest
+// snapshot is older than age.
+func (c *Catalog) RefreshIfOlderThan(age time.Duration) {
 	if s := c.current.Load(); s == nil || time.Since(s.ReadAt) <= age {
 		return
 	}
@@ -114,6 +115,7 @@ func (c *Catalog) Renew(age time.Duration) {
 	}
 }
 
+// first reads the first snapshot, unless a concurrent request has just done so.
 func (c *Catalog) first(ctx context.Context) (*Snapshot, error) {
 	c.reading.Lock()
 	defer c.reading.Unlock()

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Read takes a snapshot, with the grants of some roles.
+// Read reads a snapshot, with the grants of some roles.
 func Read(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
 	s := &Snapshot{ReadAt: time.Now(), sum: sha256.New(), tables: map[[2]string]*Table{}, byOID: map[uint32]*Table{}, settings: map[string][]Setting{}}
 	types, err := readTypes(ctx, q)
@@ -38,8 +38,8 @@ func Read(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
 	return s, nil
 }
 
-// columnsSQL leaves partitions out: who writes them by their own names passes by
-// what is said of their table.
+// columnsSQL leaves partitions out. A client that could write a partition by its own
+// name would bypass the policy of its table.
 const columnsSQL = `
 select c.oid, n.nspname, c.relname, c.relrowsecurity, a.attname,
        format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod,
@@ -124,8 +124,8 @@ func (s *Snapshot) readConstraints(ctx context.Context, q Querier) error {
 	return err
 }
 
-// uniquesSQL reads the indexes that ON CONFLICT can use: over plain columns, of
-// all rows, checked at once.
+// uniquesSQL reads the unique indexes that ON CONFLICT can infer: on plain columns,
+// not partial, not deferrable.
 const uniquesSQL = `
 select i.indrelid, array(select a.attname::text from unnest(i.indkey[0:i.indnkeyatts-1]) as key(attnum)
                            join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = key.attnum)
@@ -185,10 +185,9 @@ func (s *Snapshot) readGrants(ctx context.Context, q Querier, roles []string) er
 	return err
 }
 
-// triggersSQL reads the triggers of users that come before a row's operation, by
-// the bits of https://www.postgresql.org/docs/current/catalog-pg-trigger.html:
-// 1 is for each row, 2 before, 4 insert, 8 delete, 16 update. One of a partition
-// counts as its table's.
+// triggersSQL reads for which events a table has a BEFORE … FOR EACH ROW trigger. The
+// bits of tgtype are 1 for each row, 2 before, 4 insert, 8 delete and 16 update
+// (TRIGGER_TYPE_… in pg_trigger.h). A partition's trigger counts as its table's.
 const triggersSQL = `
 select coalesce(pg_partition_root(t.tgrelid), t.tgrelid)::oid, array_remove(array[case when bool_or(t.tgtype & 4 <> 0) then 'INSERT' end, case when bool_or(t.tgtype & 16 <> 0) then 'UPDATE' end,
                                      case when bool_or(t.tgtype & 8 <> 0) then 'DELETE' end], null)
@@ -214,7 +213,7 @@ func (s *Snapshot) readTriggers(ctx context.Context, q Querier) error {
 	return err
 }
 
-// viewsAndFunctionsSQL sums up what lookups may name besides tables: the columns of
+// viewsAndFunctionsSQL hashes what lookups may name besides tables: the columns of
 // views and the signatures of functions.
 const viewsAndFunctionsSQL = `
 select md5(coalesce(string_agg(named, ' ' order by named), ''))
@@ -239,9 +238,9 @@ func (s *Snapshot) readViewsAndFunctions(ctx context.Context, q Querier) error {
 	return err
 }
 
-// settingsSQL reads what roles carry in this database, as far as anyone may set
-// it; what is set for the database as a whole came with the connection. The more
-// particular comes last.
+// settingsSQL reads the settings of roles that any user may set. Settings of the
+// database itself came with the connection. A role's settings for this database come
+// after its settings for all databases, which they override.
 const settingsSQL = `
 select r.rolname, carried.setting
   from pg_catalog.pg_db_role_setting d
@@ -251,7 +250,7 @@ select r.rolname, carried.setting
    and not exists (select from pg_catalog.pg_settings s where s.name = split_part(carried.setting, '=', 1) and s.context <> 'user')
  order by d.setdatabase`
 
-// PostgREST reads its configuration from its own login role, see
+// PostgREST reads its configuration from the settings of its own login role, see
 // https://docs.postgrest.org/en/stable/references/configuration.html#in-database-configuration.
 const (
 	restRole   = "authenticator"
@@ -290,7 +289,7 @@ select current_setting('server_version_num')::int >= 170000,
 	err = rows.Scan(&s.TransactionTimeout, &s.PreRequest)
 	rows.Close()
 	if err == nil && function != "" && s.PreRequest == "" {
-		err = fmt.Errorf("%s names a function that is not there: %q", preRequest, function)
+		err = fmt.Errorf("role %s has %s = %q, but there is no such function: create it or reset the setting", restRole, preRequest, function)
 	}
 	return err
 }

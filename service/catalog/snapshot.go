@@ -11,42 +11,45 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Snapshot is what Postgres had at one moment. It is not changed after it was
-// read, so it may be shared.
+// Snapshot is what Postgres had when it was read. It does not change afterwards,
+// so goroutines may share it.
 type Snapshot struct {
 	ReadAt time.Time
-	Schema string // the same for two snapshots whose tables, views, columns and functions are the same
-	// Deferred says that some constraint or constraint trigger of the database is
-	// deferrable, so that an error may wait for the commit.
+	// Schema is a hash of the tables, views, columns and functions. It is equal for
+	// two snapshots if these are equal.
+	Schema string
+	// Deferred reports whether the database has a deferrable constraint or
+	// constraint trigger. Its error may come as late as the commit.
 	Deferred bool
-	// TransactionTimeout says that the setting of this name exists (Postgres 17).
+	// TransactionTimeout reports whether Postgres has the setting
+	// transaction_timeout, which came with version 17.
 	TransactionTimeout bool
-	// PreRequest is the quoted name of PostgREST's db-pre-request function; empty
-	// where none is configured in the database.
+	// PreRequest is the quoted name of PostgREST's db-pre-request function. It is
+	// empty if the database configures none.
 	PreRequest string
 
 	tables   map[[2]string]*Table
 	byOID    map[uint32]*Table
 	settings map[string][]Setting // by role
-	sum      hash.Hash            // of what Schema is made of
+	sum      hash.Hash            // becomes Schema
 }
 
-// Setting is one that a role carries (ALTER ROLE … SET), which SET ROLE does not
-// load.
+// Setting is a setting that a role has by ALTER ROLE … SET. SET ROLE does not
+// apply it.
 type Setting struct{ Name, Value string }
 
-// Table is an ordinary or partitioned table, and no partition of another.
+// Table is an ordinary or partitioned table. It is not a partition.
 type Table struct {
 	OID         uint32
 	Schema      string
 	Name        string
 	Columns     []Column   // in the table's order
-	PrimaryKey  []string   // column names in the key's order; empty when there is none
-	Uniques     [][]string // the columns of each unique index that ON CONFLICT can use
+	PrimaryKey  []string   // column names in the key's order; empty if there is no key
+	Uniques     [][]string // the columns of each unique index that ON CONFLICT can infer
 	ForeignKeys []ForeignKey
 	RowSecurity bool                // row-level security is on
-	Grants      map[string][]string // by role: those of select, insert, update and delete it has, on the table or on some of its columns
-	Triggers    []string            // the events that have a BEFORE trigger for each row, which may cancel them: INSERT, UPDATE, DELETE
+	Grants      map[string][]string // by role: which of select, insert, update and delete it has, on the table or on some columns
+	Triggers    []string            // the events with a BEFORE … FOR EACH ROW trigger: INSERT, UPDATE, DELETE
 
 	byName map[string]*Column
 	sql    string
@@ -56,24 +59,24 @@ type Table struct {
 type Column struct {
 	Name       string
 	TypeName   string // as format_type prints it, like character varying(40)
-	Type       *Type  // below any domain
-	Modifier   int32  // pg_attribute.atttypmod, or that of the domain; -1 where there is none
+	Type       *Type  // if the column's type is a domain, the type that the domain is over
+	Modifier   int32  // pg_attribute.atttypmod, or the domain's pg_type.typtypmod; -1 if there is none
 	NotNull    bool
 	HasDefault bool // a default, an identity or a generated expression
-	Generated  bool // generated always as an expression: nobody may write it
-	Identity   bool // generated always as identity: written only with overriding system value
+	Generated  bool // GENERATED ALWAYS AS (expression): statements cannot write it
+	Identity   bool // GENERATED ALWAYS AS IDENTITY: only OVERRIDING SYSTEM VALUE writes it
 
 	sql string
 }
 
-// ForeignKey is a reference from a table to another, or to itself.
+// ForeignKey is a foreign key of a table. It may refer to the table itself.
 type ForeignKey struct {
 	Name       string
-	References uint32   // the OID of the table referred to
-	Columns    []string // the referring columns
-	Targets    []string // the columns referred to, in the same order
+	References uint32   // the OID of the referenced table
+	Columns    []string // the referencing columns
+	Targets    []string // the referenced columns, in the same order
 	Deferrable bool
-	Restricts  bool // a row that is referred to cannot be deleted
+	Restricts  bool // ON DELETE NO ACTION or RESTRICT: a referenced row cannot be deleted
 }
 
 // NewSnapshot is a snapshot of tables that were not read from a database.
@@ -114,19 +117,21 @@ func (s *Snapshot) Tables() []*Table {
 	return tables
 }
 
-// Table finds a table by schema and name; nil when there is none.
+// Table finds a table by schema and name. It returns nil if there is none.
 func (s *Snapshot) Table(schema, name string) *Table { return s.tables[[2]string{schema, name}] }
 
-// TableByOID finds the table a foreign key refers to; nil when there is none.
+// TableByOID finds a table by ForeignKey.References. It returns nil if there is none.
 func (s *Snapshot) TableByOID(oid uint32) *Table { return s.byOID[oid] }
 
-// Settings are those that a role carries in this database.
+// Settings returns the settings that a role has in this database. If a name comes
+// twice, the later one applies.
 func (s *Snapshot) Settings(role string) []Setting { return s.settings[role] }
 
-// Bounds reports whether a role carries a timeout of this name that is no longer
-// than most.
-func (s *Snapshot) Bounds(role, timeout string, most time.Duration) bool {
-	for _, setting := range s.settings[role] {
+// HasTimeoutWithin reports whether a role has a timeout of this name, such as
+// statement_timeout, of at most some duration. A timeout of 0 is off, which is not
+// within any.
+func (s *Snapshot) HasTimeoutWithin(role, timeout string, most time.Duration) bool {
+	for _, setting := range slices.Backward(s.settings[role]) {
 		if setting.Name == timeout {
 			own := duration(setting.Value)
 			return own > 0 && own <= most
@@ -135,8 +140,8 @@ func (s *Snapshot) Bounds(role, timeout string, most time.Duration) bool {
 	return false
 }
 
-// duration reads a time setting as Postgres prints it in a role's settings: a
-// number of milliseconds, or one with a unit. What cannot be read is 0.
+// duration reads a time setting of a role: a number of milliseconds, or a number
+// with a unit. It returns 0 for other text.
 func duration(value string) time.Duration {
 	digits := strings.TrimRight(value, "abcdefghijklmnopqrstuvwxyz ")
 	n, err := strconv.ParseFloat(digits, 64)
@@ -149,27 +154,28 @@ func duration(value string) time.Duration {
 	return time.Duration(n * float64(unit))
 }
 
-// Arbiter reports whether ON CONFLICT can tell by these columns that a row exists.
-func (t *Table) Arbiter(columns []string) bool {
+// HasUniqueIndex reports whether ON CONFLICT can use these columns, in any order.
+func (t *Table) HasUniqueIndex(columns []string) bool {
 	return slices.ContainsFunc(t.Uniques, func(unique []string) bool {
 		return len(unique) == len(columns) && !slices.ContainsFunc(unique, func(c string) bool { return !slices.Contains(columns, c) })
 	})
 }
 
-// Intercepts reports whether a trigger may cancel an UPDATE or a DELETE.
-func (t *Table) Intercepts(event string) bool { return slices.Contains(t.Triggers, event) }
+// HasBeforeTrigger reports whether a BEFORE … FOR EACH ROW trigger runs for an
+// event: INSERT, UPDATE or DELETE. Such a trigger may change or cancel the write.
+func (t *Table) HasBeforeTrigger(event string) bool { return slices.Contains(t.Triggers, event) }
 
-// Column finds a column by name; nil when there is none.
+// Column finds a column by name. It returns nil if there is none.
 func (t *Table) Column(name string) *Column { return t.byName[name] }
 
-// String is the table's schema and name, for messages; SQL says SQL.
+// String is the table's schema and name for messages. Use SQL in statements.
 func (t *Table) String() string { return t.Schema + "." + t.Name }
 
 // SQL is the table's quoted, qualified name.
 func (t *Table) SQL() string { return t.sql }
 
-// Null is null of a column's type. It does without the type's name, which may stand
-// for another type, or none, on a role's search path.
+// Null is an SQL expression for a null of a column's type. It does not use the
+// type's name, which may mean another type on the role's search path.
 func (t *Table) Null(c *Column) string { return "(null::" + t.sql + ")." + c.sql }
 
 // SQL is the column's quoted name.

@@ -6,10 +6,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Kind is what a type is made of.
+// Kind says how a type is built.
 type Kind byte
 
-// Domains are not among them: a column of a domain has the type below it.
+// The kinds of types. A domain is none of them: its columns have the type that it is
+// over.
 const (
 	Base       Kind = 'b'
 	Enum       Kind = 'e'
@@ -23,19 +24,19 @@ const (
 type Type struct {
 	Name   string // pg_type.typname, like int4
 	Kind   Kind
-	Of     *Type    // an array's element, a range's bound, a multirange's range
-	Labels []string // of an enum
-	Fields []Field  // of a composite
+	Of     *Type    // the type of an array's elements, a range's bounds or a multirange's ranges
+	Labels []string // an enum's labels in their order
+	Fields []Field  // a composite's fields in their order
 }
 
-// Field is one of a composite's.
+// Field is a field of a composite type.
 type Field struct {
 	Name string
 	Type *Type
 }
 
-// A composite lists its fields; types that are rows of a table are left to
-// Postgres' own text form.
+// typesSQL reads all types, but not the row types of tables. A column of such a type
+// is sent in Postgres' own text form.
 const typesSQL = `
 select t.oid, t.typname, case when t.typcategory = 'A' and t.typelem <> 0 then 'a' else t.typtype::text end,
        case t.typtype when 'd' then t.typbasetype
@@ -50,14 +51,14 @@ select t.oid, t.typname, case when t.typcategory = 'A' and t.typelem <> 0 then '
   left join pg_catalog.pg_class c on c.oid = t.typrelid
  where t.typtype in ('b', 'd', 'e', 'r', 'm') or (t.typtype = 'c' and c.relkind = 'c')`
 
-// typeTable is all types while a snapshot is read.
+// typeTable has all types while a snapshot is read.
 type typeTable struct {
 	byOID   map[uint32]*Type
 	domains map[uint32]domain
 }
 
 type domain struct {
-	below    uint32
+	base     uint32 // the OID of the type that it is over, which may be a domain too
 	modifier int32
 }
 
@@ -75,7 +76,7 @@ func readTypes(ctx context.Context, q Querier) (*typeTable, error) {
 		fieldTypes []uint32
 	)
 	types := &typeTable{map[uint32]*Type{}, map[uint32]domain{}}
-	parts := map[uint32][]uint32{} // what each type is made of, which may come later
+	parts := map[uint32][]uint32{} // the OIDs for Of or Fields, whose types may come later
 	_, err = pgx.ForEachRow(rows, []any{&oid, &name, &kind, &of, &modifier, &labels, &names, &fieldTypes}, func() error {
 		if kind == "d" {
 			types.domains[oid] = domain{of, modifier}
@@ -94,9 +95,9 @@ func readTypes(ctx context.Context, q Querier) (*typeTable, error) {
 		}
 		return nil
 	})
-	for oid, made := range parts {
+	for oid, ofs := range parts {
 		t := types.byOID[oid]
-		for i, part := range made {
+		for i, part := range ofs {
 			resolved, _ := types.resolve(part, -1)
 			if t.Kind == Composite {
 				t.Fields[i].Type = resolved
@@ -108,17 +109,18 @@ func readTypes(ctx context.Context, q Querier) (*typeTable, error) {
 	return types, err
 }
 
-// unknown stands for types that were not read: Postgres judges their text.
+// unknown replaces types that were not read. Postgres reads their text.
 var unknown = &Type{Name: "unknown", Kind: Base}
 
-// resolve finds the type below any domains, and the modifier that holds there.
+// resolve finds the type that a domain is over, and its modifier there. Another type
+// resolves to itself.
 func (t *typeTable) resolve(oid uint32, modifier int32) (*Type, int32) {
 	for {
 		d, ok := t.domains[oid]
 		if !ok {
 			break
 		}
-		oid, modifier = d.below, d.modifier
+		oid, modifier = d.base, d.modifier
 	}
 	if found := t.byOID[oid]; found != nil {
 		return found, modifier

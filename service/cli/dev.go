@@ -24,11 +24,11 @@ import (
 
 const (
 	defaultData   = ".postern"
-	devPostgres   = 25432                   // below the ephemeral range, so that the URL stays the same
-	devPowerSync  = "http://127.0.0.1:8080" // where a self-hosted PowerSync Service listens unless told otherwise
+	devPostgres   = 25432                   // below the ports of outgoing connections, so that the URL stays the same
+	devPowerSync  = "http://127.0.0.1:8080" // where a self-hosted PowerSync Service listens by default
 	devListen     = "127.0.0.1:6060"
 	devDatabase   = "postgres"
-	postgresStart = 6 * time.Minute // a download included
+	postgresStart = 6 * time.Minute // including a download of Postgres
 )
 
 type devOptions struct {
@@ -46,9 +46,9 @@ func devCommand() *cobra.Command {
 			return dev(cmd, o)
 		},
 	}
-	cmd.Flags().StringVar(&o.listen, "listen", devListen, "address to listen on; :6060 lets phones and containers in")
+	cmd.Flags().StringVar(&o.listen, "listen", devListen, "address to listen on; with :6060, phones and containers can connect")
 	cmd.Flags().StringVar(&o.data, "data", defaultData, "folder for the database and the issuer's key")
-	cmd.Flags().StringVar(&o.policies, "policies", "", "folder of policies (default: the demo's)")
+	cmd.Flags().StringVar(&o.policies, "policies", "", "folder of policies (default: those of the demo)")
 	cmd.Flags().BoolVar(&o.reset, "reset", false, "start over: delete the database and the key first")
 	return cmd
 }
@@ -110,7 +110,7 @@ func devDatabaseServer(ctx context.Context, out io.Writer, o devOptions) (*local
 		return nil, err
 	}
 	if reachable := local.ReachableDir(dir); reachable != dir {
-		fmt.Fprintf(out, "Postgres does not run as root, and the user it runs as cannot reach %s: its data is in %s instead.\n", dir, reachable)
+		fmt.Fprintf(out, "Postgres does not run as root, and the user it runs as has no access to %s: its data is in %s instead.\n", dir, reachable)
 		dir = reachable
 	}
 	ctx, cancel := context.WithTimeout(ctx, postgresStart)
@@ -118,7 +118,8 @@ func devDatabaseServer(ctx context.Context, out io.Writer, o devOptions) (*local
 	return local.StartPostgres(ctx, local.PostgresOptions{Dir: dir, PreferPort: devPostgres, Reset: o.reset})
 }
 
-// devIssuer expects Supabase's tokens from the development issuer.
+// devIssuer describes the development issuer, whose tokens have the shape of
+// Supabase's.
 func devIssuer(keysAddress string) identity.Issuer {
 	return identity.Issuer{
 		Issuer:     local.IssuerName,
@@ -130,8 +131,8 @@ func devIssuer(keysAddress string) identity.Issuer {
 	}
 }
 
-// serveKeys serves the issuer on a loopback address of its own, because the
-// service's may be one that keys must not be fetched from without TLS.
+// serveKeys serves the issuer on a loopback address of its own. Key sets are fetched
+// without TLS from loopback addresses only, and the service's may be another one.
 func serveKeys(issuer *local.Issuer) (*http.Server, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -153,16 +154,16 @@ func printDev(out io.Writer, address net.Addr, ownerURL string, issuer *local.Is
 	}
 	url := "http://" + strings.Replace(address.String(), "[::]", "127.0.0.1", 1)
 	_, err = fmt.Fprintf(out, `
-Postern is running, for development only: anyone who reaches it may be any user.
+Postern is running, for development only: anyone who can connect to it can be any user.
 
   write API     %[1]s/api/data
   credentials   %[1]s/api/credentials
   contract      %[1]s/openapi.yaml
   tokens        %[1]s/dev/token?user=alice
   key set       %[1]s/dev/jwks.json
-  Postgres      %[2]s   (the owner; look around with psql)
+  Postgres      %[2]s   (the owner's URL, for psql)
 
-Make a list as alice (her token is good for an hour):
+Make a list as alice (her token is valid for an hour):
 
 curl -s %[1]s/api/data -H 'Content-Type: application/json' -H 'Authorization: Bearer %[3]s' -d '{"transactions":[{"transaction_id":1,"crud":[{"op_id":1,"op":"PUT","table":"lists","id":"%[4]s","op_data":{"name":"Groceries"}}]}]}'
 

@@ -19,12 +19,12 @@ func migrateCommand() *cobra.Command {
 		Short: "Install or update schema postern, as the owner of the tables",
 		Long: `Install or update schema postern and the login role the service connects as.
 
-DATABASE_URL is the owner's: on Supabase the role postgres, on Neon neondb_owner,
-over a direct connection or a session pooler. The first run prints the login
-role's URL, with its password, for the service's own DATABASE_URL.
+DATABASE_URL names the owner of your tables: on Supabase the role postgres, on Neon
+neondb_owner, over a direct connection or a session pooler. The first run prints
+the login role's URL with its password: it is the DATABASE_URL of the service.
 
---print changes nothing: it prints how apps get their users' rejected writes
-into their local databases, and, where DATABASE_URL is set, how far this one is.`,
+--print changes nothing. It prints how apps sync their users' rejected writes into
+their local databases and, if DATABASE_URL is set, which migrations it has.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ownerURL := os.Getenv("DATABASE_URL")
@@ -32,7 +32,7 @@ into their local databases, and, where DATABASE_URL is set, how far this one is.
 				return printGuide(cmd, ownerURL)
 			}
 			if ownerURL == "" {
-				return errors.New("DATABASE_URL is not set: give it the URL of the role that owns your tables (Supabase: postgres, Neon: neondb_owner)")
+				return errors.New("DATABASE_URL is not set: set it to the URL of the role that owns your tables (Supabase: postgres, Neon: neondb_owner)")
 			}
 			done, err := ledger.Migrate(cmd.Context(), ownerURL, userRoles)
 			var missing *ledger.NoRole
@@ -47,10 +47,10 @@ into their local databases, and, where DATABASE_URL is set, how far this one is.
 				fmt.Fprintln(out, "applied", name)
 			}
 			if done.LoginURL == "" {
-				fmt.Fprintf(out, "Schema postern is up to date. The service connects as role %s, which exists; to give it another password:\n  alter role %s password '…';\n", ledger.Login, ledger.Login)
+				fmt.Fprintf(out, "Schema postern is up to date. The service connects as role %s, which exists. To change its password, run:\n  alter role %s password '…';\n", ledger.Login, ledger.Login)
 				return nil
 			}
-			fmt.Fprintf(out, "Created role %s. Its password is shown this once; this is the service's DATABASE_URL:\n  %s\n", ledger.Login, done.LoginURL)
+			fmt.Fprintf(out, "Created role %s. Its password is shown only now. This is the DATABASE_URL of the service:\n  %s\n", ledger.Login, done.LoginURL)
 			return nil
 		},
 	}

@@ -18,18 +18,18 @@ import (
 func rejectedCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rejected",
-		Short: "See rejected writes and put them right",
-		Long: `See rejected writes and put them right.
+		Short: "List rejected writes, and replay or dismiss them",
+		Long: `List rejected writes, and replay or dismiss them.
 
-DATABASE_URL is the service's own, of the login role postern: that is enough for
-all but showing the rows as they are now and replaying as the service, which need
-the owner's (Supabase: postgres, Neon: neondb_owner).`,
+DATABASE_URL may be the service's own, of the login role postern. Two commands need
+the owner's (Supabase: postgres, Neon: neondb_owner): show, to read the rows as they
+are now, and replay --as service.`,
 	}
 	cmd.AddCommand(rejectedListCommand(), rejectedShowCommand(), rejectedReplayCommand(), rejectedDismissCommand(), rejectedExportCommand())
 	return cmd
 }
 
-// records is the ledger of the command's database.
+// records is the ledger in DATABASE_URL's database.
 type records struct {
 	*ledger.Ledger
 	db *pgxpool.Pool
@@ -38,7 +38,7 @@ type records struct {
 func openRecords() (*records, error) {
 	url := os.Getenv("DATABASE_URL")
 	if url == "" {
-		return nil, errors.New("DATABASE_URL is not set: give it the service's, or the owner's")
+		return nil, errors.New("DATABASE_URL is not set: set it to the service's URL, or the owner's")
 	}
 	db, err := service.Connect(url)
 	if err != nil {
@@ -47,7 +47,7 @@ func openRecords() (*records, error) {
 	return &records{ledger.New(db), db}, nil
 }
 
-// withRecords runs a subcommand on them.
+// withRecords opens the records for a subcommand, and closes them after it.
 func withRecords(run func(cmd *cobra.Command, r *records, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		r, err := openRecords()
@@ -59,7 +59,7 @@ func withRecords(run func(cmd *cobra.Command, r *records, args []string) error) 
 	}
 }
 
-// filterFlags are the flags that say which rejected writes are meant.
+// filterFlags are the flags that choose rejected writes.
 type filterFlags struct {
 	user, table, code, since, olderThan string
 	status                              []string
@@ -67,12 +67,12 @@ type filterFlags struct {
 
 func (f *filterFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.user, "user", "", "only those of the user of this id (the token's sub)")
-	flags.StringVar(&f.table, "table", "", "only those that write to this table, by the client's name")
-	flags.StringVar(&f.code, "code", "", "only those with this code, such as CHECK_VIOLATION")
-	flags.StringVar(&f.since, "since", "", "only those that first came since then: 36h, 7d, or 2026-11-24T15:04:05Z")
-	flags.StringVar(&f.olderThan, "older-than", "", "only those that first came before then, likewise")
-	flags.StringSliceVar(&f.status, "status", nil, "only those of these statuses (default open,held): "+strings.Join(statusNames(), ", ")+", or all")
+	flags.StringVar(&f.user, "user", "", "only writes of the user with this id (sub of the token)")
+	flags.StringVar(&f.table, "table", "", "only writes to this table, by the name that clients use")
+	flags.StringVar(&f.code, "code", "", "only writes with this code, such as CHECK_VIOLATION")
+	flags.StringVar(&f.since, "since", "", "only writes first received since then: 36h, 7d, or 2026-11-24T15:04:05Z")
+	flags.StringVar(&f.olderThan, "older-than", "", "only writes first received before then: 36h, 7d, or 2026-11-24T15:04:05Z")
+	flags.StringSliceVar(&f.status, "status", nil, "only writes with these statuses (default open,held): "+strings.Join(statusNames(), ", ")+", or all")
 }
 
 func statusNames() (names []string) {
@@ -114,7 +114,7 @@ func (f *filterFlags) filter() (ledger.Filter, error) {
 	return out, errors.Join(problems...)
 }
 
-// parseMoment reads how long ago, or when.
+// parseMoment reads a duration, which counts back from now, or a time.
 func parseMoment(text string, now time.Time) (time.Time, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		var n int
@@ -130,17 +130,17 @@ func parseMoment(text string, now time.Time) (time.Time, error) {
 			return at, nil
 		}
 	}
-	return time.Time{}, errors.New("write how long ago, 36h or 7d, or when, 2026-11-24 or 2026-11-24T15:04:05Z")
+	return time.Time{}, errors.New("write how long ago (36h, 7d) or a time (2026-11-24, 2026-11-24T15:04:05Z)")
 }
 
-const commandPage = 500 // records read at a time
+const pageSize = 500 // records
 
-// each calls do for every record that matches, the oldest first, and keeps a
-// page of them at a time.
+// each calls do for every record that matches, the oldest first. It holds one page
+// of them in memory.
 func (r *records) each(cmd *cobra.Command, f ledger.Filter, do func(ledger.Record) error) error {
 	var after ledger.Cursor
 	for {
-		page, next, more, err := r.Records(cmd.Context(), f, after, commandPage)
+		page, next, more, err := r.Records(cmd.Context(), f, after, pageSize)
 		if err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func (r *records) each(cmd *cobra.Command, f ledger.Filter, do func(ledger.Recor
 	}
 }
 
-// byFlags say who does it.
+// byFlags are the flags for who closes or replays a record, and why.
 type byFlags struct{ by, note string }
 
 func (b *byFlags) add(cmd *cobra.Command) {
@@ -164,24 +164,24 @@ func (b *byFlags) add(cmd *cobra.Command) {
 	if who, err := user.Current(); err == nil {
 		name = who.Username
 	}
-	cmd.Flags().StringVar(&b.by, "by", name, "who does it, for the record")
-	cmd.Flags().StringVar(&b.note, "note", "", "why, for the record")
+	cmd.Flags().StringVar(&b.by, "by", name, "who does it; stored with the write")
+	cmd.Flags().StringVar(&b.note, "note", "", "why; stored with the write")
 }
 
 func (b *byFlags) parse() (ledger.By, error) {
 	if b.by == "" {
-		return ledger.By{}, errors.New("--by: say who does it, for the record")
+		return ledger.By{}, errors.New("--by: say who does it; the name is stored with the write")
 	}
 	return ledger.By{Who: b.by, Note: b.note}, nil
 }
 
-// idsOr checks that a command was told either ids or to take all that match.
-func idsOr(allMatching bool, ids []string) error {
+// checkSelection checks that a command has either ids or --all-matching.
+func checkSelection(allMatching bool, ids []string) error {
 	switch {
 	case allMatching && len(ids) > 0:
 		return errors.New("give ids, or --all-matching, not both")
 	case !allMatching && len(ids) == 0:
-		return errors.New("give the ids, which `postern rejected list` shows, or --all-matching")
+		return errors.New("give the ids that `postern rejected list` shows, or --all-matching")
 	}
 	return nil
 }

@@ -17,58 +17,58 @@ func rejectedDismissCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "dismiss [ID...]",
-		Short: "Close rejected writes that are not wanted",
-		Long: `Close rejected writes that are not wanted. A device that still holds one is told,
-when it sends it again, that it may drop it.`,
+		Short: "Close rejected writes without applying them",
+		Long: `Close rejected writes without applying them. If a device still holds such a write
+and uploads it again, it receives an answer that lets it drop the write.`,
 		RunE: withRecords(func(cmd *cobra.Command, r *records, ids []string) error {
 			who, err := by.parse()
 			if err != nil {
 				return err
 			}
-			if err := idsOr(allMatching, ids); err != nil {
+			if err := checkSelection(allMatching, ids); err != nil {
 				return err
 			}
-			as := ledger.Dismissed
+			status := ledger.Dismissed
 			if expire {
-				as = ledger.Expired
+				status = ledger.Expired
 			}
 			if !allMatching {
-				return r.dismissNamed(cmd, ids, as, who)
+				return r.dismissNamed(cmd, ids, status, who)
 			}
 			f, err := filter.filter()
 			if err != nil {
 				return err
 			}
-			return r.dismissAll(cmd, f, as, who)
+			return r.dismissAll(cmd, f, status, who)
 		}),
 	}
 	filter.add(cmd)
 	by.add(cmd)
-	cmd.Flags().BoolVar(&allMatching, "all-matching", false, "all that the filters leave")
-	cmd.Flags().BoolVar(&expire, "expire", false, "close them as expired: not judged, only old")
+	cmd.Flags().BoolVar(&allMatching, "all-matching", false, "every write that matches the filters")
+	cmd.Flags().BoolVar(&expire, "expire", false, "close them with the status expired instead of dismissed")
 	return cmd
 }
 
-func (r *records) dismissNamed(cmd *cobra.Command, ids []string, as ledger.Status, by ledger.By) error {
+func (r *records) dismissNamed(cmd *cobra.Command, ids []string, status ledger.Status, by ledger.By) error {
 	for _, id := range ids {
 		record, err := r.Record(cmd.Context(), id)
 		if err != nil {
 			return err
 		}
-		closed, err := r.Close(cmd.Context(), []string{record.ID}, as, by, ledger.Own{})
+		closed, err := r.Close(cmd.Context(), []string{record.ID}, status, by, ledger.Own{})
 		switch {
 		case err != nil:
 			return err
 		case len(closed) == 0:
 			return fmt.Errorf("%s is closed already: it is %s", record.ID, record.Status)
 		}
-		fmt.Fprintln(cmd.OutOrStdout(), record.ID, as)
+		fmt.Fprintln(cmd.OutOrStdout(), record.ID, status)
 	}
 	return nil
 }
 
-// dismissAll closes a page at a time, each in a database transaction.
-func (r *records) dismissAll(cmd *cobra.Command, f ledger.Filter, as ledger.Status, by ledger.By) error {
+// dismissAll closes the records that match, a page in each database transaction.
+func (r *records) dismissAll(cmd *cobra.Command, f ledger.Filter, status ledger.Status, by ledger.By) error {
 	total, err := r.Count(cmd.Context(), f)
 	if err != nil {
 		return err
@@ -78,16 +78,16 @@ func (r *records) dismissAll(cmd *cobra.Command, f ledger.Filter, as ledger.Stat
 		ids  []string
 	)
 	flush := func() error {
-		closed, err := r.Close(cmd.Context(), ids, as, by, ledger.Own{})
+		closed, err := r.Close(cmd.Context(), ids, status, by, ledger.Own{})
 		if err != nil {
 			return err
 		}
 		done, ids = done+len(closed), ids[:0]
-		fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d %s\n", done, total, as)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d %s\n", done, total, status)
 		return nil
 	}
 	err = r.each(cmd, f, func(record ledger.Record) error {
-		if ids = append(ids, record.ID); len(ids) < commandPage {
+		if ids = append(ids, record.ID); len(ids) < pageSize {
 			return nil
 		}
 		return flush()

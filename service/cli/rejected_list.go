@@ -34,7 +34,7 @@ func rejectedListCommand() *cobra.Command {
 		}),
 	}
 	filter.add(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line, with everything that is known")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per line, with every field")
 	return cmd
 }
 
@@ -42,7 +42,7 @@ func rejectedExportCommand() *cobra.Command {
 	var filter filterFlags
 	cmd := &cobra.Command{
 		Use:   "export",
-		Short: "Print rejected writes with their transactions and what was done about them, one JSON object a line",
+		Short: "Print rejected writes with their transactions and the actions taken, one JSON object per line",
 		Args:  cobra.NoArgs,
 		RunE: withRecords(func(cmd *cobra.Command, r *records, _ []string) error {
 			f, err := filter.filter()
@@ -82,8 +82,8 @@ func (r *records) printJSON(cmd *cobra.Command, f ledger.Filter) error {
 	return r.each(cmd, f, func(record ledger.Record) error { return printLine(out, record) })
 }
 
-// printTable has columns of fixed widths, so that the first lines need not wait
-// for the last ones.
+// printTable prints columns of fixed widths, so that it prints the first line before
+// it reads the last record.
 func (r *records) printTable(cmd *cobra.Command, f ledger.Filter) error {
 	const line = "%-36s  %-16s  %-9s  %-24s  %-20s  %-36s  %5v  %s\n"
 	out, count := cmd.OutOrStdout(), 0
@@ -104,17 +104,17 @@ func (r *records) printTable(cmd *cobra.Command, f ledger.Filter) error {
 	return nil
 }
 
-// printable cuts a text, which may be a client's, and takes out what a terminal
-// would obey.
-func printable(text string, most int) string {
+// printable cuts a text to a number of runes and replaces control characters, which
+// a client may have sent and a terminal would obey.
+func printable(text string, limit int) string {
 	runes := []rune(strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return '\uFFFD'
 	}, text))
-	if len(runes) > most {
-		return string(runes[:most-1]) + "…"
+	if len(runes) > limit {
+		return string(runes[:limit-1]) + "…"
 	}
 	return string(runes)
 }

@@ -33,21 +33,22 @@ func rejectedReplayCommand() *cobra.Command {
 	var f replayFlags
 	cmd := &cobra.Command{
 		Use:   "replay [ID...]",
-		Short: "Apply rejected writes after all, each once",
-		Long: `Apply rejected writes after all, each once: its operations, its new status and the
-note of who did it are one database transaction.
+		Short: "Apply rejected writes after all, each exactly once",
+		Long: `Apply rejected writes after all, each exactly once: the operations, the write's new
+status and the note of who did it are one database transaction.
 
-A write is applied as the user who made it, with the claims they had then, through
-the policies as they are now. --as service takes Supabase's role service_role
-instead, in the user's name still (auth.uid() is theirs), and needs the owner's
-DATABASE_URL. --no-policies keeps of the policies only where tables and columns are.
+A write is applied as the user who made it, with the claims they had then, under
+the policies as they are now. --as service applies it as Supabase's role
+service_role, which row-level security does not bind; auth.uid() is still the
+user's. It needs the owner's DATABASE_URL. --no-policies uses the policies only to
+map tables and columns.
 
---dry-run does all of it and undoes it, each write by itself: one that needs
-another one first fails, and will not when both are replayed in their order.
+--dry-run applies each write by itself and rolls it back. A write that needs an
+earlier one fails in a dry run, and succeeds if both are replayed in order.
 
-Run it again after an interruption: what is done stays done, and is not done twice.`,
+After an interruption, run it again: no write is applied twice.`,
 		RunE: withRecords(func(cmd *cobra.Command, r *records, ids []string) error {
-			if err := idsOr(f.allMatching, ids); err != nil {
+			if err := checkSelection(f.allMatching, ids); err != nil {
 				return err
 			}
 			return r.replay(cmd, f, ids)
@@ -56,15 +57,15 @@ Run it again after an interruption: what is done stays done, and is not done twi
 	f.filterFlags.add(cmd)
 	f.byFlags.add(cmd)
 	flags := cmd.Flags()
-	flags.BoolVar(&f.allMatching, "all-matching", false, "all that the filters leave, the oldest of each user first")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "undo it, and say what would have become of each")
-	flags.StringVar(&f.as, "as", "user", "user: as who made it; service: as role "+supabase.ServiceRole)
-	flags.BoolVar(&f.noPolicies, "no-policies", false, "whatever the policies say; row-level security and constraints still hold")
+	flags.BoolVar(&f.allMatching, "all-matching", false, "every write that matches the filters, the oldest of each user first")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "roll each write back, and print what would become of it")
+	flags.StringVar(&f.as, "as", "user", "user: as the user who made the write; service: as role "+supabase.ServiceRole)
+	flags.BoolVar(&f.noPolicies, "no-policies", false, "skip the policies' rules; row-level security and constraints still apply")
 	flags.StringVar(&f.policies, "policies", "", policiesUsage)
 	return cmd
 }
 
-// replayer replays, and keeps the score.
+// replayer replays records and counts the outcomes. Its methods may run concurrently.
 type replayer struct {
 	*records
 	replayFlags
@@ -77,7 +78,7 @@ type replayer struct {
 	mu             sync.Mutex
 	done, rejected int
 	closed         int
-	said           time.Time // when progress was last printed
+	progressAt     time.Time // when progress was last printed
 }
 
 func (r *records) newReplayer(cmd *cobra.Command, f replayFlags) (*replayer, error) {
@@ -93,24 +94,24 @@ func (r *records) newReplayer(cmd *cobra.Command, f replayFlags) (*replayer, err
 	default:
 		return nil, fmt.Errorf("--as=%q is neither user nor service", f.as)
 	}
-	set, err := program{cmd}.policies(f.policies)
+	live, err := program{cmd}.policies(f.policies)
 	if err != nil {
 		return nil, err
 	}
 	if f.noPolicies {
-		set.WithoutRules()
+		live.WithoutRules()
 	}
 	tables := catalog.New(r.db, roles)
 	snapshot, err := tables.Current(cmd.Context())
 	if err != nil {
 		return nil, fmt.Errorf("reading the database's catalogue: %w", err)
 	}
-	if _, err := set.For(snapshot); err != nil {
+	if _, err := live.For(snapshot); err != nil {
 		return nil, fmt.Errorf("the policies do not match the database:\n%w", err)
 	}
 	return &replayer{
-		records: r, replayFlags: f, by: by, applier: apply.New(r.db, tables, set, r.Ledger, apply.Stop),
-		out: cmd.OutOrStdout(), status: cmd.ErrOrStderr(), said: time.Now(),
+		records: r, replayFlags: f, by: by, applier: apply.New(r.db, tables, live, r.Ledger, apply.Stop),
+		out: cmd.OutOrStdout(), status: cmd.ErrOrStderr(), progressAt: time.Now(),
 	}, nil
 }
 
@@ -121,7 +122,7 @@ func (r *records) replay(cmd *cobra.Command, f replayFlags, ids []string) error 
 	}
 	ctx := cmd.Context()
 	if f.allMatching {
-		err = p.all(cmd)
+		err = p.replayAll(cmd)
 	} else {
 		p.total = len(ids)
 		for _, id := range ids {
@@ -130,7 +131,7 @@ func (r *records) replay(cmd *cobra.Command, f replayFlags, ids []string) error 
 				err = recordErr
 				break
 			}
-			if err = p.one(ctx, record); err != nil {
+			if err = p.replayOne(ctx, record); err != nil {
 				break
 			}
 		}
@@ -140,9 +141,9 @@ func (r *records) replay(cmd *cobra.Command, f replayFlags, ids []string) error 
 
 const replayWorkers = 4
 
-// all replays what matches. Those of one user stay in their order; different
-// users' go side by side.
-func (p *replayer) all(cmd *cobra.Command) error {
+// replayAll replays the records that match: those of one user in their order, those
+// of different users concurrently.
+func (p *replayer) replayAll(cmd *cobra.Command) error {
 	filter, err := p.filter()
 	if err != nil {
 		return err
@@ -156,7 +157,7 @@ func (p *replayer) all(cmd *cobra.Command) error {
 		queues[i] = make(chan ledger.Record)
 		group.Go(func() error {
 			for record := range queues[i] {
-				if err := p.one(ctx, record); err != nil {
+				if err := p.replayOne(ctx, record); err != nil {
 					return err
 				}
 			}
@@ -182,12 +183,12 @@ func (p *replayer) all(cmd *cobra.Command) error {
 	return group.Wait()
 }
 
-// one replays a record. An error ends the run, because the next record would fail the
-// same way.
-func (p *replayer) one(ctx context.Context, record ledger.Record) error {
+// replayOne replays a record. An error ends the run, because the next record would
+// fail the same way.
+func (p *replayer) replayOne(ctx context.Context, record ledger.Record) error {
 	who, err := p.Author(ctx, record)
 	if errors.Is(err, ledger.ErrNoIdentity) {
-		p.count(record, err)
+		p.report(record, err)
 		return nil
 	}
 	if err != nil {
@@ -202,13 +203,13 @@ func (p *replayer) one(ctx context.Context, record ledger.Record) error {
 	}
 	err = do(ctx, p.applier, slog.New(slog.DiscardHandler), who, record, p.by)
 	var (
-		again *upload.Rejection
-		pg    *pgconn.PgError
+		rejection *upload.Rejection
+		pg        *pgconn.PgError
 	)
 	switch {
-	case errors.As(err, &again):
+	case errors.As(err, &rejection):
 		if !p.dryRun {
-			note := ledger.By{Who: p.by.Who, Note: string(again.Code)}
+			note := ledger.By{Who: p.by.Who, Note: string(rejection.Code)}
 			if err := p.Note(ctx, record.ID, "replay failed", note); err != nil {
 				return err
 			}
@@ -219,13 +220,13 @@ func (p *replayer) one(ctx context.Context, record ledger.Record) error {
 	case pg == nil:
 		return fmt.Errorf("%s was not replayed: %w", record.ID, err)
 	}
-	p.count(record, err)
+	p.report(record, err)
 	return nil
 }
 
-// count prints what became of a record that was named, or was not replayed, and
-// from time to time how far it is.
-func (p *replayer) count(record ledger.Record, err error) {
+// report counts a record's outcome and prints it, unless it is one success of many.
+// Every 2 s it prints progress.
+func (p *replayer) report(record ledger.Record, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	verb := "replayed"
@@ -245,13 +246,13 @@ func (p *replayer) count(record ledger.Record, err error) {
 		p.rejected++
 		fmt.Fprintf(p.out, "%s not replayed: %s\n", record.ID, printable(err.Error(), 200))
 	}
-	if time.Since(p.said) > 2*time.Second {
-		p.said = time.Now()
+	if time.Since(p.progressAt) > 2*time.Second {
+		p.progressAt = time.Now()
 		fmt.Fprintf(p.status, "%d of %d\n", p.done+p.rejected+p.closed, p.total)
 	}
 }
 
-// summary is an error where some were not replayed.
+// summary prints the totals. It returns an error if some records were not replayed.
 func (p *replayer) summary() error {
 	verb := "replayed"
 	if p.dryRun {

@@ -17,8 +17,8 @@ import (
 	"postern/service/upload"
 )
 
-// shown is a rejected write beside what is in the database now.
-type shown struct {
+// shownWrite is a rejected write beside the rows as they are now.
+type shownWrite struct {
 	ledger.Record
 	Operations []shownOperation `json:"operations"`
 	Actions    []ledger.Action  `json:"actions"`
@@ -28,10 +28,10 @@ type shownOperation struct {
 	Op       upload.Op      `json:"op"`
 	Table    string         `json:"table"`
 	ID       string         `json:"id"`
-	Failed   bool           `json:"failed,omitzero"` // this is the one that was at fault
+	Failed   bool           `json:"failed,omitzero"` // it caused the rejection
 	Metadata string         `json:"metadata,omitzero"`
 	Wanted   []shownValue   `json:"wanted,omitzero"`
-	Now      jsontext.Value `json:"now,omitzero"` // the whole row; null where there is none, absent where Unread says why
+	Now      jsontext.Value `json:"now,omitzero"` // the whole row; null if there is none, absent if Unread says why
 	Unread   string         `json:"unread,omitzero"`
 }
 
@@ -48,10 +48,10 @@ func rejectedShowCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "show ID",
-		Short: "Show a rejected write: its operations, the rule, and the rows as they are now beside what was wanted",
+		Short: "Show a rejected write: its operations, the rule, and the rows as they are now beside the values that were sent",
 		Long: `Show a rejected write: its operations, the rule, and the rows as they are now
-beside what was wanted. Rows are read with the rights of DATABASE_URL's role: the
-owner's shows them, the service's own may not read the application's tables.`,
+beside the values that were sent. DATABASE_URL's role must be allowed to read the
+rows: use the owner's URL, because the service's own role may not.`,
 		Args: cobra.ExactArgs(1),
 		RunE: withRecords(func(cmd *cobra.Command, r *records, args []string) error {
 			s, err := r.show(cmd, args[0], policyDir)
@@ -70,7 +70,7 @@ owner's shows them, the service's own may not read the application's tables.`,
 	return cmd
 }
 
-func (r *records) show(cmd *cobra.Command, id, policyDir string) (s shown, err error) {
+func (r *records) show(cmd *cobra.Command, id, policyDir string) (s shownWrite, err error) {
 	ctx := cmd.Context()
 	if s.Record, err = r.Record(ctx, id); err != nil {
 		return s, err
@@ -88,14 +88,14 @@ func (r *records) show(cmd *cobra.Command, id, policyDir string) (s shown, err e
 	}
 	live, err := program{cmd}.policies(policyDir)
 	if err != nil {
-		return s, fmt.Errorf("the policies say which tables are meant: %w", err)
+		return s, fmt.Errorf("loading the policies, which map tables and columns: %w", err)
 	}
 	set, err := live.For(tables)
 	if err != nil {
-		return s, fmt.Errorf("the policies do not fit the database:\n%w", err)
+		return s, fmt.Errorf("the policies do not match the database:\n%w", err)
 	}
 	for i, op := range transaction.Operations {
-		operation, err := r.beside(ctx, set.WithoutRules(), tables, op)
+		operation, err := r.compare(ctx, set.WithoutRules(), tables, op)
 		if err != nil {
 			return s, err
 		}
@@ -105,8 +105,8 @@ func (r *records) show(cmd *cobra.Command, id, policyDir string) (s shown, err e
 	return s, nil
 }
 
-// beside puts an operation beside the row it means.
-func (r *records) beside(ctx context.Context, set *policies.Set, tables *catalog.Snapshot, op upload.Operation) (shownOperation, error) {
+// compare reads the row that an operation writes, beside the values that were sent.
+func (r *records) compare(ctx context.Context, set *policies.Set, tables *catalog.Snapshot, op upload.Operation) (shownOperation, error) {
 	out := shownOperation{Op: op.Op, Table: op.Table, ID: op.ID, Metadata: op.Metadata}
 	now := map[string]jsontext.Value{}
 	table, row, err := replay.StoredRow(ctx, r.db, set, tables, op)
@@ -123,7 +123,7 @@ func (r *records) beside(ctx context.Context, set *policies.Set, tables *catalog
 	default:
 		out.Now = row
 		if err := json.Unmarshal(row, &now); err != nil {
-			return out, fmt.Errorf("the row as it is now: %w", err)
+			return out, fmt.Errorf("decoding the row as it is now: %w", err)
 		}
 	}
 	policy, _ := set.Decide(op)
@@ -140,7 +140,7 @@ func (r *records) beside(ctx context.Context, set *policies.Set, tables *catalog
 	return out, nil
 }
 
-func (s shown) print(out io.Writer) {
+func (s shownWrite) print(out io.Writer) {
 	fmt.Fprintf(out, "%s  %s\n\n", s.ID, s.Status)
 	line := func(name, value string) {
 		if value != "" {
@@ -159,12 +159,12 @@ func (s shown) print(out io.Writer) {
 		line("transaction", fmt.Sprint(*s.TransactionID))
 	}
 	line("first", when(s.FirstAt))
-	line("last", fmt.Sprintf("%s, %d times in all", when(s.LastAt), s.Attempts))
+	line("last", fmt.Sprintf("%s, received %d times", when(s.LastAt), s.Attempts))
 	for i, op := range s.Operations {
 		op.print(out, i)
 	}
 	if len(s.Actions) > 0 {
-		fmt.Fprintln(out, "\nWhat was done about it")
+		fmt.Fprintln(out, "\nActions")
 	}
 	for _, a := range s.Actions {
 		fmt.Fprintf(out, "  %s  %s by %s  %s\n", when(a.At), a.Action, printable(a.Who, 64), printable(a.Note, 200))
@@ -180,14 +180,14 @@ func (o shownOperation) print(out io.Writer, index int) {
 	fmt.Fprintf(out, "\n%d  %s %s %s%s\n", index, o.Op, printable(o.Table, 64), printable(o.ID, 64), mark)
 	switch {
 	case o.Unread != "":
-		fmt.Fprintln(out, "  as it is now: not known:", printable(o.Unread, 200))
+		fmt.Fprintln(out, "  now: unknown:", printable(o.Unread, 200))
 	case string(o.Now) == "null":
-		fmt.Fprintln(out, "  as it is now: there is no such row")
+		fmt.Fprintln(out, "  now: there is no such row")
 	}
 	if len(o.Wanted) > 0 {
 		fmt.Fprintf(out, line, "COLUMN", "WANTED", "NOW")
 	} else if o.Unread == "" && string(o.Now) != "null" {
-		fmt.Fprintln(out, "  as it is now:", printable(string(o.Now), 400))
+		fmt.Fprintln(out, "  now:", printable(string(o.Now), 400))
 	}
 	for _, v := range o.Wanted {
 		fmt.Fprintf(out, line, printable(v.Column, 64), printable(string(v.Wanted), 60), printable(string(v.Now), 60))

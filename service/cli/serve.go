@@ -72,7 +72,7 @@ func serve(cmd *cobra.Command, cfg service.Config) error {
 func listenOn(address, setting string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s: %w: stop what uses it, or choose another address with %s", address, err, setting)
+		return nil, fmt.Errorf("cannot listen on %s: %w: stop the process that uses it, or choose another address with %s", address, err, setting)
 	}
 	return listener, nil
 }

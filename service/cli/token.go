@@ -21,7 +21,7 @@ func tokenCommand() *cobra.Command {
 				return fmt.Errorf("--user: %w", err)
 			}
 			if _, err := os.Stat(data); err != nil {
-				return fmt.Errorf("%s: postern dev has not run here: start it first, or give its folder with --data", data)
+				return fmt.Errorf("%s: postern dev has not run here: start it first, or name its folder with --data", data)
 			}
 			issuer, err := local.OpenIssuer(data)
 			if err != nil {
@@ -35,7 +35,7 @@ func tokenCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&user, "user", "alice", "the user's name; the same name has the same id everywhere")
+	cmd.Flags().StringVar(&user, "user", "alice", "the user's name; a name has the same id on every machine")
 	cmd.Flags().StringVar(&data, "data", defaultData, "the data folder of postern dev")
 	return cmd
 }

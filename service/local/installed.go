@@ -23,8 +23,9 @@ type installed struct {
 	major int
 }
 
-// choosePostgres picks an installed Postgres, the newest one that can read the
-// data where there is some; else the folder and version of a download.
+// choosePostgres returns the folder and version of an installed Postgres: the newest,
+// or if the folder has data, the one of the version that wrote it. If none is
+// installed, it returns the folder and version of a download.
 func (j job) choosePostgres(data string) (binaries string, version embeddedpostgres.PostgresVersion, err error) {
 	wanted, err := dataVersion(data)
 	if err != nil {
@@ -51,14 +52,14 @@ func (j job) choosePostgres(data string) (binaries string, version embeddedpostg
 	return "", "", fmt.Errorf("the data in %s was written by Postgres %d, which is not installed: install it, or start over with --reset", j.Dir, wanted)
 }
 
-// dataVersion is the major version that wrote the data; 0 where there is none.
+// dataVersion is the major version that wrote the data, or 0 if there is no data.
 func dataVersion(data string) (int, error) {
 	content, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		entries, err := os.ReadDir(data)
 		if err == nil && len(entries) > 0 {
-			return 0, fmt.Errorf("%s has files in it and is no Postgres data folder", data)
+			return 0, fmt.Errorf("%s holds files, and is no Postgres data folder", data)
 		}
 		return 0, nil
 	case err != nil:
@@ -66,13 +67,13 @@ func dataVersion(data string) (int, error) {
 	}
 	major, err := strconv.Atoi(strings.TrimSpace(string(content)))
 	if err != nil {
-		return 0, fmt.Errorf("%s/PG_VERSION is broken", data)
+		return 0, fmt.Errorf("%s/PG_VERSION is not a version number", data)
 	}
 	return major, nil
 }
 
-// findInstalled looks on the PATH and where Debian, Red Hat, Homebrew and
-// Postgres.app put a server; the newest first.
+// findInstalled looks for servers on the PATH and in the folders that Debian, Red
+// Hat, Homebrew and Postgres.app install to, and sorts them newest first.
 func findInstalled() []installed {
 	var dirs []string
 	if path, err := exec.LookPath("initdb"); err == nil {
@@ -88,7 +89,7 @@ func findInstalled() []installed {
 		"/home/linuxbrew/.linuxbrew/opt/postgresql*",
 		"/Applications/Postgres.app/Contents/Versions/*",
 	} {
-		matches, _ := filepath.Glob(pattern) // its one error is a malformed pattern
+		matches, _ := filepath.Glob(pattern) // it fails only for a malformed pattern
 		dirs = append(dirs, matches...)
 	}
 	var found []installed
@@ -103,7 +104,7 @@ func findInstalled() []installed {
 
 var versionLine = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
-// majorVersion is 0 where the folder holds no whole server.
+// majorVersion is 0 if the folder does not hold a complete server.
 func majorVersion(dir string) int {
 	for _, program := range []string{"initdb", "pg_ctl", "postgres"} {
 		if _, err := os.Stat(filepath.Join(dir, "bin", program)); err != nil {
@@ -118,6 +119,6 @@ func majorVersion(dir string) int {
 	if match == nil {
 		return 0
 	}
-	major, _ := strconv.Atoi(string(match[1])) // only digits
+	major, _ := strconv.Atoi(string(match[1])) // the pattern matches only digits
 	return major
 }

@@ -20,10 +20,11 @@ import (
 )
 
 const (
-	// IssuerName is the iss claim of the development issuer. It does not follow
-	// the address dev mode listens on, so that tokens and receipts outlive it.
+	// IssuerName is the iss claim of the development issuer. It does not contain
+	// the address that dev mode listens on, so that tokens and receipts stay valid
+	// if the address changes.
 	IssuerName = "http://postern.localhost/auth/v1"
-	// Audience is the aud claim, as Supabase has it.
+	// Audience is the aud claim, the same as in Supabase's tokens.
 	Audience = "authenticated"
 
 	tokenLifetime = time.Hour // Supabase's default
@@ -32,19 +33,19 @@ const (
 // users is the namespace of users' ids (RFC 9562, version 5).
 var users = uuid.MustParse("5b0c3a0e-3c58-4f0c-9d55-6f6a3d6d2b0f")
 
-// UserID is the sub of the development user of that name: the same name, the
-// same id, on every machine.
+// UserID is the sub of the development user with that name. A name has the same id
+// on every machine.
 func UserID(name string) string { return uuid.NewSHA1(users, []byte(name)).String() }
 
-// Issuer gives out tokens shaped like Supabase's, to anyone, for any user. It is
-// for development and tests.
+// Issuer issues tokens shaped like Supabase's, to anyone, for any user. It is for
+// development and tests.
 type Issuer struct {
 	key    *ecdsa.PrivateKey
 	keyID  string
 	keySet []byte
 }
 
-// OpenIssuer reads the signing key in a folder, or makes one there.
+// OpenIssuer reads the signing key in a folder. If there is none, it creates one.
 func OpenIssuer(dir string) (*Issuer, error) {
 	path := filepath.Join(dir, "issuer.pem")
 	content, err := os.ReadFile(path)
@@ -56,11 +57,11 @@ func OpenIssuer(dir string) (*Issuer, error) {
 	}
 	block, _ := pem.Decode(content)
 	if block == nil {
-		return nil, fmt.Errorf("%s holds no key: delete it and a new one is made; tokens of the old one are then refused", path)
+		return nil, fmt.Errorf("%s holds no key: delete it, and a new key is created; tokens signed with the old key become invalid", path)
 	}
 	key, err := x509.ParseECPrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: delete it and a new one is made", path, err)
+		return nil, fmt.Errorf("%s: %w: delete it, and a new key is created", path, err)
 	}
 	return newIssuer(key)
 }
@@ -100,7 +101,7 @@ func newIssuer(key *ecdsa.PrivateKey) (*Issuer, error) {
 	return &Issuer{key, keyID, keySet}, nil
 }
 
-// Token is a bearer token for the user of that name, good for an hour from now.
+// Token is a bearer token for the user with that name, valid for an hour from now.
 func (i *Issuer) Token(name string, now time.Time) (string, error) {
 	id := UserID(name)
 	token := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
@@ -127,14 +128,14 @@ func (i *Issuer) Token(name string, now time.Time) (string, error) {
 func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method != http.MethodGet:
-		reply(w, http.StatusMethodNotAllowed, map[string]string{"message": "only GET"})
+		reply(w, http.StatusMethodNotAllowed, map[string]string{"message": "use GET"})
 	case r.URL.Path == "/dev/jwks.json":
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(i.keySet)
 	case r.URL.Path == "/dev/token":
 		i.serveToken(w, r)
 	default:
-		reply(w, http.StatusNotFound, map[string]string{"message": "there are /dev/jwks.json and /dev/token?user=NAME"})
+		reply(w, http.StatusNotFound, map[string]string{"message": "use /dev/jwks.json or /dev/token?user=NAME"})
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 	"strconv"
 )
 
-// The owner of every database, a superuser. The server listens on the loopback
-// address alone, so the password keeps nobody out who is on this machine.
+// The owner of every database is a superuser. The password is no secret: the server
+// listens on the loopback address alone.
 const (
 	owner         = "postgres"
 	ownerPassword = "postgres"
@@ -24,10 +24,10 @@ const (
 
 // PostgresOptions says which Postgres to run.
 type PostgresOptions struct {
-	Dir            string // absolute; for the data, and for a downloaded Postgres
-	PreferPort     int    // taken where it is free, else any free one
+	Dir            string // absolute; it holds the data, and a downloaded Postgres
+	PreferPort     int    // used if it is free, else any free port
 	Reset          bool   // delete the data first
-	Throwaway      bool   // faster, and a crash of the machine may lose the data
+	Throwaway      bool   // do not wait for the disk: a crash of the machine may lose the data
 	MaxConnections int    // 0 is Postgres' default, 100
 }
 
@@ -58,10 +58,10 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 // Stop ends the server and returns when it has ended.
 func (p *Postgres) Stop() { p.keeper.stop() }
 
-// OwnerURL is where the owner connects to a database.
+// OwnerURL is the URL by which the owner connects to a database.
 func (p *Postgres) OwnerURL(database string) string { return p.URL(owner, ownerPassword, database) }
 
-// URL is where a user connects to a database.
+// URL is the URL by which a user connects to a database.
 func (p *Postgres) URL(user, password, database string) string {
 	u := url.URL{
 		Scheme:   "postgres",
@@ -96,8 +96,8 @@ func prepare(o PostgresOptions) (job, error) {
 	}, nil
 }
 
-// serverUser is who the server runs as: this process's user, or the one root
-// steps down to.
+// serverUser is the user that the server runs as: that of this process, or if that
+// is root, postgres or nobody.
 func serverUser() (uid, gid int, err error) {
 	if os.Geteuid() != 0 {
 		return os.Geteuid(), os.Getegid(), nil
@@ -117,8 +117,8 @@ func serverUser() (uid, gid int, err error) {
 	return 0, 0, errors.New("Postgres refuses to run as root, and there is no user postgres or nobody to run it as: run as an ordinary user, or create the user postgres")
 }
 
-// choosePort keeps below the range of ports that outgoing connections are given
-// (from 32768 on Linux), where a port free now may be taken a moment later.
+// choosePort stays below the ports that the system gives to outgoing connections
+// (from 32768 on Linux), because one of those may be taken a moment later.
 func choosePort(preferred int) (int, error) {
 	const first, last = 26000, 32767
 	if preferred != 0 && portFree(preferred) {
@@ -142,9 +142,8 @@ func portFree(port int) bool {
 	return true
 }
 
-// ReachableDir is dir, or where the user that the server runs as cannot pass
-// through the folders above it (root's home, often) a folder of the same purpose
-// that it can reach.
+// ReachableDir is a data folder that the server's user can reach: dir, or if a folder
+// above dir is closed to that user (often root's home), one in /var/lib/postern.
 func ReachableDir(dir string) string {
 	if os.Geteuid() != 0 {
 		return dir

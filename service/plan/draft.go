@@ -84,7 +84,7 @@ func (d *drafter) readKey() *upload.Rejection {
 		}
 		return mismatch("table %s must have a primary key of one column, or a policy with id: [columns]", d.table)
 	}
-	if d.sent.Op == upload.Put && d.policy.Put != policies.Insert && !d.table.Arbiter(names) {
+	if d.sent.Op == upload.Put && d.policy.Put != policies.Insert && !d.table.HasUniqueIndex(names) {
 		return mismatch("table %s has no unique index that tells whether a row exists: make its key not deferrable", d.table)
 	}
 	for i, name := range names {

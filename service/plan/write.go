@@ -124,7 +124,7 @@ func (w *write) known() policies.Row {
 		return nil
 	}
 	row := make(policies.Row, len(w.columns))
-	if w.sent.Op == upload.Patch && w.table.Intercepts("UPDATE") || w.sent.Op == upload.Put && (w.table.Intercepts("INSERT") || w.table.Intercepts("UPDATE")) {
+	if w.sent.Op == upload.Patch && w.table.HasBeforeTrigger("UPDATE") || w.sent.Op == upload.Put && (w.table.HasBeforeTrigger("INSERT") || w.table.HasBeforeTrigger("UPDATE")) {
 		return row // a BEFORE trigger may change any column
 	}
 	for i, column := range w.columns {

@@ -1,0 +1,83 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+)
+
+// unreachable is a database that does not answer.
+type unreachable struct{}
+
+var errUnreachable = errors.New("unreachable")
+
+func (unreachable) Query(context.Context, string, ...any) (pgx.Rows, error) {
+	return nil, errUnreachable
+}
+
+// TestRunRetries has Run wait twice as long after each failure, up to 15 seconds.
+func TestRunRetries(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var waits []time.Duration
+		last := time.Now()
+		New(unreachable{}, nil).Run(ctx, func(s *Snapshot, err error) {
+			require.Nil(t, s)
+			require.ErrorIs(t, err, errUnreachable)
+			waits, last = append(waits, time.Since(last)), time.Now()
+			if len(waits) == 9 {
+				cancel()
+			}
+		})
+		require.Equal(t, []time.Duration{
+			0, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second, 15 * time.Second,
+		}, waits)
+	})
+}
+
+func TestCurrentWithoutADatabase(t *testing.T) {
+	t.Parallel()
+	c := New(unreachable{}, nil)
+	s, err := c.Current(t.Context())
+	require.ErrorIs(t, err, errUnreachable)
+	require.ErrorContains(t, err, "reading the catalogue's types")
+	require.Nil(t, s)
+
+	read := &Snapshot{ReadAt: time.Now()}
+	c.current.Store(read)
+	s, err = c.Current(t.Context())
+	require.NoError(t, err)
+	require.Same(t, read, s)
+	require.ErrorIs(t, c.Refresh(t.Context()), errUnreachable)
+	require.Same(t, read, c.Snapshot(), "a failure keeps the old snapshot")
+}
+
+func TestRefreshIfOlderThan(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name      string
+		age, most time.Duration
+		want      int
+	}{
+		{"Young", time.Second, time.Minute, 0},
+		{"Old", 2 * time.Minute, time.Minute, 1},
+		{"AnyAge", time.Second, 0, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			catalog := New(unreachable{}, nil)
+			catalog.RefreshIfOlderThan(c.most)
+			require.Empty(t, catalog.stale, "Run reads the first snapshot without being asked")
+			catalog.current.Store(&Snapshot{ReadAt: time.Now().Add(-c.age)})
+			catalog.RefreshIfOlderThan(c.most)
+			catalog.RefreshIfOlderThan(c.most)
+			require.Len(t, catalog.stale, c.want)
+		})
+	}
+}
