@@ -94,21 +94,6 @@ func (s *Set) CodeRules(t upload.Transaction) (rules []CodeRule) {
 	return rules
 }
 
-// HasClientHandling reports whether some rejection is left to the app: its client
-// keeps the transaction (requires_client_handling).
-func (s *Set) HasClientHandling() bool {
-	clientHandling := func(r *Rule) bool { return r.ClientHandling }
-	if slices.ContainsFunc(s.transaction, clientHandling) {
-		return true
-	}
-	for _, t := range s.tables {
-		if len(t.client) > 0 || slices.ContainsFunc(t.Rules, clientHandling) {
-			return true
-		}
-	}
-	return false
-}
-
 // WithoutRules returns a set that maps a client's tables, columns and ids as s does
 // and forbids nothing. The team replays a rejected write by it. Tables that s does
 // not open stay closed.

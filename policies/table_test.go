@@ -106,22 +106,19 @@ func TestClientHandling(t *testing.T) {
 	const rule = "{name: r, check: \"true\", code: R, message: m, client: true}"
 	for _, test := range []struct {
 		name, yaml string
-		some       bool // rejection
-		conflict   bool // a CONFLICT of lists
+		conflict   bool // a CONFLICT of lists is left to the app
 	}{
-		{"None", "tables: {lists: {allow: all}}", false, false},
-		{"Code", "tables: {lists: {allow: all, client: [CONFLICT]}}", true, true},
-		{"OtherCode", "tables: {lists: {allow: all, client: [UNIQUE_VIOLATION]}}", true, false},
-		{"OtherTable", "tables: {lists: {allow: all}, todos: {allow: all, client: [CONFLICT]}}", true, false},
-		{"Rule", "tables: {lists: {allow: all, rules: [" + rule + "]}}", true, false},
-		{"TransactionRule", "tables: {lists: {allow: all}}\ntransaction: {rules: [" + rule + "]}", true, false},
-		{"EveryTable", "tables: {'*': {allow: all, because: x, client: [CONFLICT]}}", true, true},
+		{"None", "tables: {lists: {allow: all}}", false},
+		{"Code", "tables: {lists: {allow: all, client: [CONFLICT]}}", true},
+		{"OtherCode", "tables: {lists: {allow: all, client: [UNIQUE_VIOLATION]}}", false},
+		{"OtherTable", "tables: {lists: {allow: all}, todos: {allow: all, client: [CONFLICT]}}", false},
+		{"Rule", "tables: {lists: {allow: all, rules: [" + rule + "]}}", false},
+		{"TransactionRule", "tables: {lists: {allow: all}}\ntransaction: {rules: [" + rule + "]}", false},
+		{"EveryTable", "tables: {'*': {allow: all, because: x, client: [CONFLICT]}}", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			set := compile(t, test.yaml)
-			require.Equal(t, test.some, set.HasClientHandling())
-			require.False(t, set.WithoutRules().HasClientHandling())
 			table, _ := set.Decide(upload.Operation{Op: upload.Put, Table: "lists"})
 			require.Equal(t, test.conflict, table.ClientHandling("CONFLICT"))
 		})

@@ -36,8 +36,8 @@ func prologue(ctx context.Context, r *request, transactions []*transaction) ([]s
 		for _, statement := range r.single.Before {
 			steps = append(steps, ours(record, statement.SQL, statement.Args...))
 		}
-	} else if receipt, ok := ledger.Receipts(entries); ok {
-		steps = append(steps, ours(receipts, receipt.SQL, receipt.Args...))
+	} else if settle, ok := ledger.Settle(r.who, r.clientID, entries); ok {
+		steps = append(steps, ours(receipts, settle.SQL, settle.Args...))
 	}
 	for i, t := range transactions {
 		if t.Rejection == nil {
@@ -48,11 +48,6 @@ func prologue(ctx context.Context, r *request, transactions []*transaction) ([]s
 			return nil, err
 		}
 		steps = append(steps, step{kind: record, transaction: i, index: -1, Statement: plan.Statement(rejected)})
-	}
-	if r.mayHold() {
-		if closing, ok := ledger.CloseHeld(r.who, r.clientID, entries); ok {
-			steps = append(steps, ours(record, closing.SQL, closing.Args...))
-		}
 	}
 	return append(steps, becomeUser(r, transactions)...), nil
 }

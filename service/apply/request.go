@@ -141,12 +141,6 @@ func (r *request) works(t *transaction) bool {
 	return t.Rejection == nil && (t.planned() || len(r.set.CodeRules(t.Transaction)) > 0)
 }
 
-// mayHold reports whether there may be held writes that what is sent now closes.
-// A replay by the team does not tell where a device is in its queue.
-func (r *request) mayHold() bool {
-	return r.single == nil && (r.set.HasClientHandling() || r.Ledger.MayHold())
-}
-
 // retryLater answers that the client has to send the transaction again, and logs why.
 // If a transaction has failed too often with the same database error of its own, it
 // returns a rejection instead.

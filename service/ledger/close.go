@@ -25,11 +25,11 @@ const closeSQL = `
 with closed as (
   update postern.rejected_writes set status = $2, closed_at = now()
    where id = any($1::uuid[]) and status in ('open', 'held') and ($5::text = '' or issuer = $5 and subject = $6)
-  returning id, digest, transaction_id),
+  returning id, digest, identified),
 noted as (
   insert into postern.rejected_actions (record, action, who, note) select id, $2, $3, $4 from closed),
 receipt as (
-  insert into postern.receipts (digest, outcome) select digest, 'rejected' from closed where transaction_id is not null order by digest
+  insert into postern.receipts (digest, outcome) select digest, 'rejected' from closed where identified order by digest
       on conflict do nothing)
 select id::text from closed`
 
@@ -68,15 +68,20 @@ func (l *Ledger) Dismiss(ctx context.Context, id string, own Own) (Status, error
 
 // Replaying returns the statements that close a record as replayed. They must run in
 // the database transaction that applies it, before it switches to the user's role.
-// They fail with StateClosed if the record is neither open nor held, so only one of
-// two replays takes effect. The receipt has outcome applied: if the client sends the
-// transaction again, the answer is success.
+// They fail with StateClosed if the record is neither open nor held, or if the
+// transaction was applied, so only one of two replays takes effect. The receipt has
+// outcome applied: if the client sends the transaction again, the answer is success.
 func Replaying(r Record, d Digest, by By) []Statement {
 	var statements []Statement
 	if d.Receipt {
 		statements = append(statements, Statement{
-			SQL:  `insert into postern.receipts (digest, outcome) values ($1, 'applied') on conflict (digest) do update set outcome = 'applied'`,
-			Args: [][]byte{[]byte(d.bytea())},
+			SQL: `
+with receipt as (
+  insert into postern.receipts (digest, outcome) values ($1, 'applied')
+      on conflict (digest) do update set outcome = 'applied' where receipts.outcome = 'rejected'
+  returning digest)
+select postern.raise_error($2, 'the transaction was applied') where not exists (select from receipt)`,
+			Args: [][]byte{[]byte(d.bytea()), []byte(StateClosed)},
 		})
 	}
 	return append(statements, Statement{

@@ -1,12 +1,17 @@
 package ledger
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"hash"
 	"io"
+	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
 
 	"postern/service/identity"
 	"postern/service/upload"
@@ -18,24 +23,40 @@ type Digest struct {
 	Receipt bool // whether a receipt may stand for the transaction
 }
 
-// DigestOf covers the sender, the device, the ids and the whole content. The same
-// ids with other content are another transaction: a device sends that after its
-// database was restored from a backup. The device is the client id, or else the
-// token's session.
+// DigestOf covers the sender, the queue, the ids and the whole content. The same ids
+// with other content are another transaction: a device sends that after its database
+// was restored from a backup. Content is hashed in a canonical form, so the order of
+// JSON members and the escapes in texts do not matter; numbers count digit by digit.
 //
-// If neither the transaction nor any operation has an id, a later transaction with
-// the same content cannot be told apart. Then Receipt is false.
+// The queue is the client id. Without one it is the token's session, unless the
+// transaction is unique by itself: then a retry under a new session is the same
+// transaction. README.md has the table of what each client is promised.
+//
+// Receipt is false if two transactions that the user meant separately could have the
+// same digest: if neither the transaction nor any operation has an id, or if nothing
+// names the queue and the transaction is not unique by itself.
 func DigestOf(who identity.Identity, clientID string, t upload.Transaction) Digest {
+	numbered := t.ID != "" || slices.ContainsFunc(t.Operations, func(op upload.Operation) bool { return op.OpID != "" })
+	unique := slices.ContainsFunc(t.Operations, insertsFreshRow)
+	queue := clientID
+	if queue == "" && !unique {
+		queue = who.SessionID
+	}
 	h := sha256.New()
-	hashTexts(h, "1", who.Issuer, who.Subject, device(who, clientID), t.ID)
-	identified := t.ID != ""
+	hashTexts(h, "2", who.Issuer, who.Subject, queue, t.ID)
 	for _, op := range t.Operations {
-		identified = identified || op.OpID != ""
 		hashTexts(h, op.OpID, string(op.Op), op.Table, op.ID, op.Metadata)
 		hashMembers(h, op.Data)
 		hashMembers(h, op.Previous)
 	}
-	return Digest{Sum: [sha256.Size]byte(h.Sum(nil)), Receipt: identified}
+	return Digest{Sum: [sha256.Size]byte(h.Sum(nil)), Receipt: numbered && (queue != "" || unique)}
+}
+
+// insertsFreshRow reports whether an operation inserts a row under a random or
+// time-based UUID, which no other device makes up.
+func insertsFreshRow(op upload.Operation) bool {
+	id, err := uuid.Parse(op.ID)
+	return op.Op == upload.Put && err == nil && slices.Contains([]uuid.Version{1, 4, 6, 7}, id.Version())
 }
 
 // device names the upload queue that a transaction comes from. It is empty if the
@@ -57,15 +78,33 @@ func hashLength(h hash.Hash, n int) {
 	_, _ = h.Write(length[:])
 }
 
-// hashMembers hashes values as the client spelled them, without the white space
-// between their tokens.
+// hashMembers hashes members in the order of their names, with canonical values.
 func hashMembers(h hash.Hash, members []upload.Member) {
 	hashLength(h, len(members))
-	for _, m := range members {
-		value := m.Value.Clone()
-		_ = value.Compact()
-		hashTexts(h, m.Name, string(value))
+	byName := func(a, b upload.Member) int { return cmp.Compare(a.Name, b.Name) }
+	if !slices.IsSortedFunc(members, byName) {
+		members = slices.SortedStableFunc(slices.Values(members), byName)
 	}
+	for _, m := range members {
+		hashTexts(h, m.Name, string(canonical(m.Value)))
+	}
+}
+
+// canonical is a value in the form of RFC 8785, except that numbers stay as they are
+// spelled: the RFC's numbers lose digits beyond a float64.
+func canonical(value jsontext.Value) jsontext.Value {
+	switch value.Kind() {
+	case '{', '[':
+	case '"':
+		if bytes.IndexByte(value, '\\') < 0 {
+			return value
+		}
+	default:
+		return value
+	}
+	clone := value.Clone()
+	_ = clone.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false)) // it was decoded, so it is valid
+	return clone
 }
 
 // bytea is the digest's sum in Postgres' text form.

@@ -98,21 +98,12 @@ func TestTransactionRoundTrip(t *testing.T) {
 
 func TestRecordDecoded(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		name, transaction string
-		receipt           bool
-	}{
-		{"WithTransactionID", `{"transaction_id":7,"crud":[{"id":"a","op":"DELETE","table":"lists"}]}`, true},
-		{"WithOpID", `{"crud":[{"op_id":1,"id":"a","op":"DELETE","table":"lists"}]}`, true},
-		{"WithoutIDs", `{"crud":[{"id":"a","op":"DELETE","table":"lists"}]}`, false},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			sum := [32]byte{1, 2, 3}
-			digest, decoded, err := Record{Transaction: jsontext.Value(test.transaction), digest: sum[:]}.Decoded()
-			require.NoError(t, err)
-			require.Equal(t, Digest{Sum: sum, Receipt: test.receipt}, digest, "the digest is the stored one")
-			require.Equal(t, "a", decoded.Operations[0].ID)
-		})
+	for _, identified := range []bool{true, false} {
+		sum := [32]byte{1, 2, 3}
+		transaction := jsontext.Value(`{"transaction_id":7,"crud":[{"id":"a","op":"DELETE","table":"lists"}]}`)
+		digest, decoded, err := Record{Transaction: transaction, digest: sum[:], identified: identified}.Decoded()
+		require.NoError(t, err)
+		require.Equal(t, Digest{Sum: sum, Receipt: identified}, digest, "the digest is the stored one")
+		require.Equal(t, "a", decoded.Operations[0].ID)
 	}
 }

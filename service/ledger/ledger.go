@@ -11,7 +11,6 @@
 package ledger
 
 import (
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -32,9 +31,8 @@ type Ledger struct {
 	Retention time.Duration // how long a closed rejected write is kept; 0 keeps it for ever
 	Announce  bool          // whether each new rejected write adds a job for the webhook
 
-	db      *pgxpool.Pool
-	used    chan struct{}
-	hasHeld atomic.Bool // whether there were held writes when Run last looked
+	db   *pgxpool.Pool
+	used chan struct{}
 }
 
 // New returns a ledger that uses db. It must connect as Postern's login role or as

@@ -223,6 +223,7 @@ func rights(login string, roles []string) []string {
 		`grant select, insert, update on postern.rejected_identities to ` + login,
 		`grant select, insert on postern.rejected_actions to ` + login,
 		`grant select on postern.migrations to ` + login,
+		`grant execute on all functions in schema postern to ` + login, // which a hardened database revokes from public
 		`alter table postern.rejected_writes enable row level security`,
 		`drop policy if exists "postern reads and writes all rows" on postern.rejected_writes`,
 		`create policy "postern reads and writes all rows" on postern.rejected_writes to ` + login + ` using (true) with check (true)`,
@@ -240,6 +241,7 @@ func rights(login string, roles []string) []string {
 		return `(select nullif(current_setting('request.jwt.claims', true), '')::json ->> '` + name + `')`
 	}
 	return append(statements,
+		`grant execute on all functions in schema postern to `+authors,
 		`grant select (`+strings.Join(AuthorColumns, ", ")+`) on postern.rejected_writes to `+authors,
 		`create policy "authors read their own rows" on postern.rejected_writes for select to `+authors+
 			` using (issuer = `+claim("iss")+` and subject = `+claim("sub")+`)`)

@@ -70,11 +70,7 @@ func (l *Ledger) prune(ctx context.Context) error {
 		err = l.db.QueryRow(ctx, sql, args...).Scan(&n)
 		return n, err
 	}
-	held, err := count(`select count(*) from (select from postern.rejected_writes where status = 'held' limit 1) any_held`)
-	if err != nil {
-		return err
-	}
-	l.hasHeld.Store(held > 0)
+	var err error
 	for n := pruneBatch; n == pruneBatch; {
 		if n, err = count(pruneReceiptsSQL, pruneBatch); err != nil {
 			return err

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5"
 
+	"postern/service/identity"
 	"postern/service/upload"
 	"postern/service/value"
 )
@@ -32,44 +34,50 @@ func (e Entry) getsReceipt() bool {
 	return e.Digest.Receipt && (e.Rejection == nil || !e.Rejection.ClientHandling)
 }
 
-// Receipts returns one statement that inserts the receipts of a request's entries.
-// ok is false if there is nothing to insert or check.
+// Settle returns one statement that makes the receipts of a request's entries and
+// closes the rejected writes that the request settles: those of transactions that are
+// applied, and held ones that their device has left behind. ok is false if the entries
+// can settle nothing.
 //
-// The statement must run in the database transaction that applies the entries,
-// before it switches to the user's role. If a transaction arrives twice at once, the
-// second waits here for the first, and then violates ReceiptConstraint. The digests
-// are sorted, so that two requests never wait for each other.
+// The statement must run in the database transaction that applies the entries, before
+// it switches to the user's role. If a transaction arrives twice at once, the second
+// waits here for the first, and then violates ReceiptConstraint.
 //
 // An entry that its client keeps gets no receipt. If it has one already, because the
 // team has replayed or dismissed it, the statement violates ReceiptConstraint, too.
-func Receipts(entries []Entry) (s Statement, ok bool) {
-	var digests, outcomes, kept []string
-	final := make([]Entry, 0, len(entries))
+//
+// If a request names neither a client id nor a session, its queue is not known. Then
+// its held writes are not released, only resolved or dismissed.
+func Settle(who identity.Identity, clientID string, entries []Entry) (s Statement, ok bool) {
+	var (
+		digests, outcomes, undecided, applied []string
+		latest                                []byte // the highest transaction id; NULL if the queue is not known
+		highest                               int64
+	)
+	entries = slices.SortedFunc(slices.Values(entries), func(a, b Entry) int { return bytes.Compare(a.Digest.Sum[:], b.Digest.Sum[:]) })
 	for _, e := range entries {
+		digest, outcome := e.Digest.bytea(), "rejected"
+		if e.Rejection == nil {
+			outcome, applied = "applied", append(applied, digest)
+		}
 		switch {
 		case e.getsReceipt():
-			final = append(final, e)
+			digests, outcomes = append(digests, digest), append(outcomes, outcome)
 		case e.Digest.Receipt:
-			kept = append(kept, e.Digest.bytea())
+			undecided = append(undecided, digest)
+		}
+		id, err := strconv.ParseInt(e.Transaction.ID, 10, 64)
+		if err == nil && device(who, clientID) != "" && (latest == nil || id > highest) {
+			highest, latest = id, []byte(e.Transaction.ID)
 		}
 	}
-	slices.SortFunc(final, func(a, b Entry) int { return bytes.Compare(a.Digest.Sum[:], b.Digest.Sum[:]) })
-	for _, e := range final {
-		outcome := "applied"
-		if e.Rejection != nil {
-			outcome = "rejected"
-		}
-		digests, outcomes = append(digests, e.Digest.bytea()), append(outcomes, outcome)
-	}
-	s = Statement{
-		SQL:  `insert into postern.receipts (digest, outcome) select * from unnest($1::bytea[], $2::text[])`,
-		Args: [][]byte{value.TextArray(digests), value.TextArray(outcomes)},
-	}
-	if len(kept) > 0 {
-		s.SQL += ` union all select digest, outcome from postern.receipts where digest = any($3::bytea[])`
-		s.Args = append(s.Args, value.TextArray(kept))
-	}
-	return s, len(final)+len(kept) > 0
+	return Statement{
+		SQL: `select postern.settle($1, $2, $3, $4, $5, $6, $7, $8)`,
+		Args: [][]byte{
+			value.TextArray(digests), value.TextArray(outcomes), value.TextArray(undecided), value.TextArray(applied),
+			[]byte(who.Issuer), []byte(who.Subject), []byte(device(who, clientID)), latest,
+		},
+	}, len(entries) > 0
 }
 
 // A repeated rejected write counts another attempt.

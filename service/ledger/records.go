@@ -55,7 +55,8 @@ type Record struct {
 	ClosedAt      *time.Time     `json:"closed_at,omitzero"`
 	Transaction   jsontext.Value `json:"transaction"` // as it was sent, in the write API's form
 
-	digest []byte
+	digest     []byte
+	identified bool
 }
 
 // Decoded returns the record's transaction and its digest.
@@ -64,7 +65,7 @@ func (r Record) Decoded() (Digest, upload.Transaction, error) {
 	if err != nil {
 		return Digest{}, upload.Transaction{}, err
 	}
-	digest := DigestOf(identity.Identity{}, "", t)
+	digest := Digest{Receipt: r.identified}
 	copy(digest.Sum[:], r.digest)
 	return digest, t, nil
 }
@@ -108,7 +109,7 @@ const (
 )
 
 const columns = `id::text, status, issuer, subject, client_id, transaction_id, tables, code, message, details::text, operation_index, rule, policy_sha256,
-       attempts, first_at, last_at, closed_at, transaction::text, digest`
+       attempts, first_at, last_at, closed_at, transaction::text, digest, identified`
 
 // where is the filter as SQL. It has a condition for each field that is set and no
 // other, because conditions that are always true mislead Postgres' estimates.
@@ -210,7 +211,7 @@ func (l *Ledger) Record(ctx context.Context, id string) (Record, error) {
 func scanRecord(row pgx.CollectableRow) (r Record, err error) {
 	var details, transaction string
 	err = row.Scan(&r.ID, &r.Status, &r.Issuer, &r.Subject, &r.ClientID, &r.TransactionID, &r.Tables, &r.Code, &r.Message, &details, &r.Operation,
-		&r.Rule, &r.PolicySHA256, &r.Attempts, &r.FirstAt, &r.LastAt, &r.ClosedAt, &transaction, &r.digest)
+		&r.Rule, &r.PolicySHA256, &r.Attempts, &r.FirstAt, &r.LastAt, &r.ClosedAt, &transaction, &r.digest, &r.identified)
 	if details != "null" {
 		r.Details = jsontext.Value(details)
 	}

@@ -19,8 +19,8 @@ const rejectedSQL = `
 with stored as (
   insert into postern.rejected_writes
          (digest, issuer, subject, client_id, device, transaction_id, transaction, tables, code, message, details, operation_index,
-          requires_client_handling, rule, policy_sha256, status)
-  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, case when $13::boolean then 'held' else 'open' end)
+          requires_client_handling, rule, policy_sha256, identified, status)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $18, case when $13::boolean then 'held' else 'open' end)
       on conflict (digest) do update
      set attempts = rejected_writes.attempts + 1, last_at = now(), code = excluded.code, message = excluded.message, details = excluded.details,
          operation_index = excluded.operation_index, requires_client_handling = excluded.requires_client_handling,
@@ -32,10 +32,10 @@ author as (
   insert into postern.rejected_identities (id, role, claims) select id, $16, $17::json from stored
       on conflict (id) do update set role = excluded.role, claims = excluded.claims)`
 
-// Closing a write makes its receipt, if it has an id. That receipt may be made at the
+// Closing a write makes its receipt, if one may stand for it. That receipt may be made at the
 // same moment as this rejection, which does not see it. So the write stays closed;
 // when the client repeats it, it is answered from the receipt.
-const settled = `rejected_writes.status in ('replayed', 'dismissed', 'expired') and rejected_writes.transaction_id is not null`
+const settled = `rejected_writes.status in ('replayed', 'dismissed', 'expired') and rejected_writes.identified`
 
 // JobKind is the kind of the webhook's jobs in River's queue.
 const JobKind = "rejected_write"
@@ -79,7 +79,7 @@ func (l *Ledger) Rejected(who identity.Identity, clientID, policySHA256 string, 
 			transaction, value.TextArray(tableNames(e.Transaction)),
 			[]byte(e.Rejection.Code), []byte(replaceNUL(e.Rejection.Message)), details, index,
 			strconv.AppendBool(nil, e.Rejection.ClientHandling), []byte(e.Rejection.Rule), []byte(policySHA256),
-			[]byte(who.Role), claims,
+			[]byte(who.Role), claims, strconv.AppendBool(nil, e.Digest.Receipt),
 		},
 	}
 	if l.Announce {
@@ -101,43 +101,3 @@ func tableNames(t upload.Transaction) (names []string) {
 
 // replaceNUL replaces U+0000, which Postgres' type text cannot hold.
 func replaceNUL(s string) string { return strings.ReplaceAll(s, "\x00", "\uFFFD") }
-
-// MayHold reports whether there may be held writes of policies that no longer hold
-// any. Run looks for them at most once an hour.
-func (l *Ledger) MayHold() bool { return l.hasHeld.Load() }
-
-// CloseHeld returns the statement that closes held writes because of what their
-// device sends next. If the same transaction is applied, its record is resolved. If
-// a later transaction arrives, the record is released, because a queue keeps its
-// order. The statement must run in the database transaction of the entries. ok is
-// false if the entries can close nothing.
-//
-// If a request names neither a client id nor a session, its queue is not known.
-// Then its held writes are not released, only resolved or dismissed.
-func CloseHeld(who identity.Identity, clientID string, entries []Entry) (s Statement, ok bool) {
-	var (
-		applied []string
-		latest  []byte // the highest transaction id; NULL if the queue is not known
-		highest int64
-	)
-	for _, e := range entries {
-		if e.Rejection == nil {
-			applied = append(applied, e.Digest.bytea())
-		}
-		id, err := strconv.ParseInt(e.Transaction.ID, 10, 64)
-		if err == nil && device(who, clientID) != "" && (latest == nil || id > highest) {
-			highest, latest = id, []byte(e.Transaction.ID)
-		}
-	}
-	return Statement{
-		SQL: `
-with closed as (
-  update postern.rejected_writes
-     set status = case when digest = any($3::bytea[]) then 'resolved' else 'released' end, closed_at = now()
-   where status = 'held' and issuer = $1 and subject = $2
-     and (digest = any($3::bytea[]) or device = $4 and transaction_id < $5::bigint)
-  returning id, status)
-insert into postern.rejected_actions (record, action, who) select id, status, 'postern' from closed`,
-		Args: [][]byte{[]byte(who.Issuer), []byte(who.Subject), value.TextArray(applied), []byte(device(who, clientID)), latest},
-	}, len(applied) > 0 || latest != nil
-}

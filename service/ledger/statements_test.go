@@ -39,65 +39,40 @@ var (
 	held  = &upload.Rejection{Code: upload.CheckViolation, ClientHandling: true}
 )
 
-func TestReceipts(t *testing.T) {
+func TestSettle(t *testing.T) {
 	t.Parallel()
 	without := entry(9, "9", nil)
 	without.Digest.Receipt = false
 	for _, test := range []struct {
-		name    string
-		entries []Entry
-		args    []string // nil: no statement
-	}{
-		{"None", nil, nil},
-		{"WithoutReceipt", []Entry{without}, nil},
-		{"Applied", []Entry{entry(1, "1", nil)}, []string{array(1), `{"applied"}`}},
-		{"Rejected", []Entry{entry(1, "1", fatal)}, []string{array(1), `{"rejected"}`}},
-		{"Held", []Entry{entry(1, "1", held)}, []string{"{}", "{}", array(1)}},
-		{"SortedByDigest", []Entry{entry(3, "1", nil), entry(1, "2", fatal), entry(2, "3", nil)}, []string{array(1, 2, 3), `{"rejected","applied","applied"}`}},
-		{"OneOfEach", []Entry{entry(2, "1", held), without, entry(1, "2", nil)}, []string{array(1), `{"applied"}`, array(2)}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			s, ok := Receipts(test.entries)
-			require.Equal(t, test.args != nil, ok)
-			if ok {
-				require.Equal(t, test.args, texts(s.Args))
-				require.Equal(t, len(test.args) == 3, strings.Contains(s.SQL, "$3"))
-			}
-		})
-	}
-}
-
-func TestCloseHeld(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
 		name              string
 		session, clientID string
 		entries           []Entry
-		applied, device   string
-		latest            string // empty: no statement
+		receipts          [2]string // digests and outcomes
+		undecided         string
+		applied           string
+		queue, latest     string
 	}{
-		{"None", "s", "c", nil, "", "", ""},
-		{"Applied", "", "c", []Entry{entry(1, "7", nil)}, array(1), "c", "7"},
-		{"Rejected", "", "c", []Entry{entry(1, "7", fatal)}, "{}", "c", "7"},
-		{"HighestID", "", "c", []Entry{entry(1, "9", nil), entry(2, "10", fatal), entry(3, "8", nil)}, array(1, 3), "c", "10"},
-		{"SessionForClientID", "s", "", []Entry{entry(1, "7", nil)}, array(1), "s", "7"},
-		{"ClientIDBeforeSession", "s", "c", []Entry{entry(1, "7", nil)}, array(1), "c", "7"},
-		{"AppliedOnAnUnknownQueue", "", "", []Entry{entry(1, "7", nil)}, array(1), "", "NULL"},
-		{"RejectedOnAnUnknownQueue", "", "", []Entry{entry(1, "7", fatal)}, "", "", ""},
-		{"AppliedWithoutID", "", "c", []Entry{entry(1, "", nil)}, array(1), "c", "NULL"},
-		{"RejectedWithoutID", "", "c", []Entry{entry(1, "", fatal)}, "", "", ""},
+		{"Applied", "", "c", []Entry{entry(1, "7", nil)}, [2]string{array(1), `{"applied"}`}, "{}", array(1), "c", "7"},
+		{"Rejected", "", "c", []Entry{entry(1, "7", fatal)}, [2]string{array(1), `{"rejected"}`}, "{}", "{}", "c", "7"},
+		{"Held", "", "c", []Entry{entry(1, "7", held)}, [2]string{"{}", "{}"}, array(1), "{}", "c", "7"},
+		{"WithoutReceipt", "", "c", []Entry{without}, [2]string{"{}", "{}"}, "{}", array(9), "c", "9"},
+		{"SortedByDigest", "", "c", []Entry{entry(3, "1", nil), entry(1, "2", fatal), entry(2, "3", nil)}, [2]string{array(1, 2, 3), `{"rejected","applied","applied"}`}, "{}", array(2, 3), "c", "3"},
+		{"HighestID", "", "c", []Entry{entry(1, "9", nil), entry(2, "10", fatal), entry(3, "8", nil)}, [2]string{array(1, 2, 3), `{"applied","rejected","applied"}`}, "{}", array(1, 3), "c", "10"},
+		{"SessionForClientID", "s", "", []Entry{entry(1, "7", nil)}, [2]string{array(1), `{"applied"}`}, "{}", array(1), "s", "7"},
+		{"ClientIDBeforeSession", "s", "c", []Entry{entry(1, "7", nil)}, [2]string{array(1), `{"applied"}`}, "{}", array(1), "c", "7"},
+		{"UnknownQueue", "", "", []Entry{entry(1, "7", nil)}, [2]string{array(1), `{"applied"}`}, "{}", array(1), "", "NULL"},
+		{"NoTransactionID", "", "c", []Entry{entry(1, "", nil)}, [2]string{array(1), `{"applied"}`}, "{}", array(1), "c", "NULL"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			who := identity.Identity{Issuer: "issuer", Subject: "alice", SessionID: test.session}
-			s, ok := CloseHeld(who, test.clientID, test.entries)
-			require.Equal(t, test.latest != "", ok)
-			if ok {
-				require.Equal(t, []string{"issuer", "alice", test.applied, test.device, test.latest}, texts(s.Args))
-			}
+			s, ok := Settle(who, test.clientID, test.entries)
+			require.True(t, ok)
+			require.Equal(t, []string{test.receipts[0], test.receipts[1], test.undecided, test.applied, "issuer", "alice", test.queue, test.latest}, texts(s.Args))
 		})
 	}
+	_, ok := Settle(identity.Identity{}, "c", nil)
+	require.False(t, ok)
 }
 
 func TestRejected(t *testing.T) {
@@ -123,12 +98,12 @@ func TestRejected(t *testing.T) {
 			[]string{
 				sum, "issuer", "alice", "c", "c", "7",
 				`{"transaction_id":7,"crud":[{"id":"1","op":"DELETE","table":"b\u0000"},{"id":"2","op":"DELETE","table":"a"},{"id":"3","op":"DELETE","table":"a"}]}`,
-				"{\"b\uFFFD\",\"a\"}", "TOO_LONG", "the title a\uFFFD is too long", `{"max":3}`, "1", "true", "title-length", "sha", "authenticated", `{"sub":"alice"}`,
+				"{\"b\uFFFD\",\"a\"}", "TOO_LONG", "the title a\uFFFD is too long", `{"max":3}`, "1", "true", "title-length", "sha", "authenticated", `{"sub":"alice"}`, "false",
 			},
 		},
 		{
 			"Bare", identity.Identity{Issuer: "issuer", Subject: "alice", SessionID: "s", Role: "authenticated"}, "", bare,
-			[]string{sum, "issuer", "alice", "", "s", "NULL", `{"crud":[]}`, "{}", "X", "", "null", "NULL", "false", "", "sha", "authenticated", "{}"},
+			[]string{sum, "issuer", "alice", "", "s", "NULL", `{"crud":[]}`, "{}", "X", "", "null", "NULL", "false", "", "sha", "authenticated", "{}", "false"},
 		},
 	} {
 		for _, announce := range []bool{false, true} {
@@ -149,7 +124,7 @@ func TestReplaying(t *testing.T) {
 	digest := Digest{Sum: [32]byte{1}, Receipt: true}
 	statements := Replaying(record, digest, by)
 	require.Len(t, statements, 2)
-	require.Equal(t, []string{digest.bytea()}, texts(statements[0].Args))
+	require.Equal(t, []string{digest.bytea(), StateClosed}, texts(statements[0].Args))
 	require.Equal(t, []string{"id", "ann", "why", StateClosed}, texts(statements[1].Args))
 
 	digest.Receipt = false

@@ -37,17 +37,13 @@ func (d *device) send(t *testing.T, id int, rejection *upload.Rejection) error {
 	t.Helper()
 	e := d.entry(d.user, d.name, id, rejection)
 	who := d.who(d.user)
-	var statements []ledger.Statement
-	if receipts, ok := ledger.Receipts([]ledger.Entry{e}); ok {
-		statements = append(statements, receipts)
-	}
+	settle, ok := ledger.Settle(who, d.name, []ledger.Entry{e})
+	require.True(t, ok)
+	statements := []ledger.Statement{settle}
 	if rejection != nil {
 		rejected, err := d.l.Rejected(who, d.name, "sha", e)
 		require.NoError(t, err)
 		statements = append(statements, rejected)
-	}
-	if closing, ok := ledger.CloseHeld(who, d.name, []ledger.Entry{e}); ok {
-		statements = append(statements, closing)
 	}
 	return in(t, d.pool, statements...)
 }
@@ -92,13 +88,41 @@ func TestHeldWrites(t *testing.T) {
 		require.Equal(t, "held", d.status(t, d.record(t, 5)))
 	})
 
-	t.Run("HeldAgain", func(t *testing.T) {
-		d := b.device(t, "alice", "again")
+	// A late duplicate of it, which was on its way when the device went on, changes nothing.
+	t.Run("ReleasedForGood", func(t *testing.T) {
+		d := b.device(t, "alice", "late")
 		require.NoError(t, d.send(t, 1, clientHandling()))
 		require.NoError(t, d.send(t, 2, nil))
-		require.NoError(t, d.send(t, 1, clientHandling()))
-		require.Equal(t, "held", d.status(t, d.record(t, 1)), "it was not released after all")
-		require.Equal(t, "<null>", d.db.Text(t, `select closed_at from postern.rejected_writes where id = $1::uuid`, d.record(t, 1)))
+		for _, late := range []*upload.Rejection{clientHandling(), nil} {
+			var pg *pgconn.PgError
+			require.ErrorAs(t, d.send(t, 1, late), &pg)
+			require.Equal(t, ledger.ReceiptConstraint, pg.ConstraintName)
+		}
+		e := d.entry("alice", "late", 1, nil)
+		answers, err := d.l.Answers(t.Context(), []ledger.Entry{e})
+		require.NoError(t, err)
+		require.Equal(t, upload.FatalError, answers[e.Digest].Status)
+		require.Equal(t, "released", d.status(t, d.record(t, 1)))
+	})
+
+	// An open record whose transaction is applied after all, because the policy changed
+	// or its receipt is gone, is closed. A replay of it is refused.
+	t.Run("AppliedAfterAll", func(t *testing.T) {
+		d := b.device(t, "alice", "applied")
+		rejection := clientHandling()
+		rejection.ClientHandling = false
+		require.NoError(t, d.send(t, 1, rejection))
+		record := d.record(t, 1)
+		d.db.Exec(t, `delete from postern.receipts where digest = (select digest from postern.rejected_writes where id = $1::uuid)`, record)
+		require.NoError(t, d.send(t, 1, nil))
+		require.Equal(t, "resolved", d.status(t, record))
+		stored, err := d.l.Record(t.Context(), record)
+		require.NoError(t, err)
+		digest, _, err := stored.Decoded()
+		require.NoError(t, err)
+		var pg *pgconn.PgError
+		require.ErrorAs(t, in(t, d.pool, ledger.Replaying(stored, digest, ledger.By{Who: "ann"})...), &pg)
+		require.Equal(t, ledger.StateClosed, pg.Code)
 	})
 
 	t.Run("OpenOnceItIsNoLongerTheClientsToDecide", func(t *testing.T) {

@@ -21,6 +21,7 @@ create table postern.rejected_writes (
   client_id                text not null,
   device                   text not null,            -- the upload queue: client_id, or else the token's session
   transaction_id           bigint,
+  identified               boolean not null,         -- a receipt may stand for the transaction
   transaction              json not null,
   tables                   text[] not null,          -- the tables of its operations, by the client's names
   code                     text not null,
@@ -60,6 +61,53 @@ create table postern.rejected_actions (
   note   text not null default ''
 );
 create index rejected_actions_record on postern.rejected_actions (record, id);
+
+-- Makes the receipts of a request's transactions, and closes the rejected writes that
+-- the request settles. It runs in the database transaction that applies them, as the
+-- login role, whose plans for it Postgres keeps.
+--
+--   digests, outcomes  the receipts, sorted by digest, so that two requests never wait
+--                      for each other
+--   undecided          the digests of transactions that get no receipt yet, because
+--                      their client keeps them until its app has decided
+--   applied            the digests of what is applied: their open or held records are
+--                      resolved
+--   queue, latest      the device's queue and its highest transaction id: held records
+--                      of earlier transactions are released, because a queue keeps its
+--                      order. latest is NULL if the queue is not known.
+--
+-- If one of the transactions has a receipt, it violates receipts_pkey. A released
+-- record gets one, so that a late duplicate of its transaction is not applied.
+-- +goose StatementBegin
+create function postern.settle(digests bytea[], outcomes text[], undecided bytea[], applied bytea[], author_issuer text, author_subject text, queue text, latest bigint)
+returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+  insert into postern.receipts (digest, outcome) select * from unnest(digests, outcomes);
+  if cardinality(undecided) > 0 then
+    insert into postern.receipts (digest, outcome) select r.digest, r.outcome from postern.receipts r where r.digest = any(undecided);
+  end if;
+  if exists (select from postern.rejected_writes w where w.digest = any(applied) and w.status in ('open', 'held')) then
+    with closed as (
+      update postern.rejected_writes w set status = 'resolved', closed_at = now()
+       where w.digest = any(applied) and w.status in ('open', 'held') returning id)
+    insert into postern.rejected_actions (record, action, who) select id, 'resolved', 'postern' from closed;
+  end if;
+  if exists (select from postern.rejected_writes w where w.status = 'held' and w.issuer = author_issuer and w.subject = author_subject and w.device = queue and w.transaction_id < latest) then
+    with closed as (
+      update postern.rejected_writes w set status = 'released', closed_at = now()
+       where w.status = 'held' and w.issuer = author_issuer and w.subject = author_subject and w.device = queue and w.transaction_id < latest
+      returning id, digest, identified),
+    late as (
+      insert into postern.receipts (digest, outcome) select digest, 'rejected' from closed where identified order by digest
+          on conflict do nothing)
+    insert into postern.rejected_actions (record, action, who) select id, 'released', 'postern' from closed;
+  end if;
+end
+$$;
+-- +goose StatementEnd
 
 -- Raises an error, which rolls the database transaction back.
 -- +goose StatementBegin
@@ -238,6 +286,7 @@ drop function postern.lock_row;
 drop function postern.explain_no_row;
 drop function postern.current_row;
 drop function postern.row_version;
+drop function postern.settle;
 drop function postern.raise_error;
 drop table postern.rejected_actions;
 drop table postern.rejected_identities;
