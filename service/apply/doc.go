@@ -1,68 +1,87 @@
-// Package apply puts a user's transactions into Postgres.
+// Package apply puts the transactions of a user into Postgres, and gives each one its
+// outcome. What a statement says is decided in package plan.
+//
+// # One request
+//
+// A request (request.go) is who sends transactions, and the policies and tables by
+// which they are planned. It is prepared once. If a transaction names a table or
+// column that the catalogue lacks, the catalogue is read again, and the transactions
+// are planned again.
+//
+// The loop (loop.go) then sends the pending transactions as one batch. The outcome of
+// a batch selects the next step from one table, loop.after:
+//
+//	answer        committed: the batch has its results
+//	readReceipts  some have a receipt: answer those, send the others
+//	sendAlone     it is unknown which transaction failed: send each by itself
+//	sendEarlier   send those before the failed one first
+//	rejectFailed  send the failed one again with its rejection, which is stored
+//	retryFailed   the client has to send the failed one again
+//
+// So each transaction gets the outcome that it would have alone and in order.
 //
 // # One round trip
 //
-// A client's transaction becomes a plan: statements whose identifiers come from
-// the catalogue and whose values are parameters. The plans of a request are sent
-// as one pipeline without BEGIN, which Postgres runs as one implicit transaction
-// and answers in one round trip:
+// An attempt (attempt.go) sends a batch as one pipeline (pipeline.go). It sends no
+// BEGIN: Postgres runs a pipeline as one implicit transaction. The steps, of which the
+// first four are the prologue (prologue.go):
 //
-//	1  the bounds of time, the user's claims, their role's own settings
-//	2  the receipts                   as the login role; a second arrival fails here
-//	3  the rejected writes            those that the policies have turned down; held ones
-//	                                  whose device has moved on are closed
+//	1  time limits, the user's claims, the settings of the user's role
+//	2  the receipts, as the login role; a second arrival of a transaction fails here
+//	3  the rejected writes, and the closing of held ones whose device went on
 //	4  the user's role, and PostgREST's pre-request function
-//	5  each transaction's operations  with deferrable constraints deferred,
-//	                                  and checked at its end
+//	5  the operations of each transaction, with deferrable constraints deferred;
+//	   the constraints are checked at its end
 //
-// Operations are not merged into statements of several rows: in such a statement
-// triggers and the subqueries of row-level security do not see the rows before,
-// so that a policy which counts would count wrong. Operations alike are parsed
-// once and bound for each, which gains more and changes nothing.
-//
-// What a policy asks of the stored row stands in the statement where it can: who
-// owns it, what has changed meanwhile, which of two writes is the newer. Where no
-// row is touched, the same statement finds out which condition did not hold.
+// A statement that equals the one before it is parsed once.
 //
 // # Two round trips
 //
-// Rules that need the stored row, or a lookup, are asked after the operation was
-// made: the database transaction is an open one, the rows are read before and
-// after each operation in the same pipeline, and once all rules agree it is
-// committed, in a second round trip. So rules see what was really there and what
-// really will be, with the effects of earlier operations, defaults and triggers.
-// Where several rows are needed they are locked first, in the order of their
-// keys, so that no two requests lock them crosswise.
+// A rule may need the stored row or a lookup. Then the attempt begins a database
+// transaction. Its pipeline reads what the rules need before and after each operation.
+// The rules are evaluated on the answers, and COMMIT is the second round trip. So rules
+// see the row as it really was and as it really will be, with the effects of earlier
+// operations, defaults and triggers.
 //
-// Rules in Go run before the operations of their transaction, in an open database
-// transaction too, with as many round trips as they make.
+// If several operations need rows, the rows are locked first, in the order of their
+// keys, so that two requests do not deadlock. If Postgres rejects that statement, each
+// operation locks its own row in the next attempt. This shows which operation caused it.
 //
-// # Replays
+// Rules in Go (code.go) run before the operations of their transaction. They make
+// round trips of their own.
 //
-// What the team applies after all goes the same way, with the closing of its
-// record in the place of the receipts and rejected writes.
+// # Transactions that no client sends
 //
-// # When a step fails
+// A Single (single.go) is one transaction that the team replays or tries out. In place
+// of the receipts it has statements of its caller, such as closing the record that is
+// replayed. A rehearsal (rehearsal.go) does the same within a database transaction that
+// the caller rolls back, and reports what each operation did to its row. There is no
+// other code that predicts an outcome.
 //
-// The first step that fails names the transaction and the operation, and
-// everything is rolled back. Those before it are sent again, together with its
-// rejection, and then those after it, so that each has the outcome it would have
-// had alone and in order. An error with an SQLSTATE therefore means that nothing
-// was written. After any other error nobody knows: it is tried again, here and
-// then by the client, and the receipt tells.
+// # Failures
+//
+// The first step that fails ends the pipeline, and everything is rolled back. The step
+// knows its transaction and operation. After an error with an SQLSTATE, nothing was
+// written. After a lost connection it is unknown whether the commit took effect. Then
+// the batch is sent again, and the receipts tell.
+//
+// Clashes and lost connections are tried again here, up to three times. A database that
+// wakes up gets ten seconds. After that the client retries, and waits longer each time
+// (failures.go). A transaction is rejected if it fails 50 times in a row with the same
+// error of its own, which is not of a kind that passes. So no queue stops for ever.
 //
 // # Outcomes
 //
-// classify turns what Postgres said into one of the design's outcomes, in one
-// place. A transaction is fatal only where the error is known to be the write's
-// own fault, and its result is given only when the commit that holds the
-// rejected write has been answered.
+// classify (outcome.go) is the one place where an error becomes an outcome, and
+// rejectionOf (rejection.go) gives a rejection its code and message. A transaction is
+// rejected only if the error is known to be caused by the write itself. An unknown
+// error is retryable. The client receives a rejection only after the commit that stores
+// the rejected write.
 //
 // # Trust
 //
-// The login role has no rights on the application's tables. Operations run as
-// the role the identity carries, which the verifier took from an allow-list. On
-// tables with row-level security or with conditions on the stored row, UPDATE and
-// DELETE that touch no row ask postern.explain_no_row, a function of the schema's owner,
-// why: the row is hidden, or not there, or has been changed by another writer.
+// The login role has no rights of its own on the application's tables. The operations
+// run as the identity's role, which is one of its issuer's list. Receipts and rejected
+// writes are written as the login role, before the switch to the user's role. The
+// functions of schema postern that look at hidden rows work for the login role alone.
 package apply
