@@ -85,6 +85,7 @@ func (s *Service) data(c *fiber.Ctx) error {
 	}
 	results := s.applier.Apply(ctx, requestLogger(c), who, batch)
 	s.countResults(batch, results)
+	s.metrics.countUnnamed(requestLogger(c), who, batch)
 	return c.JSON(fiber.Map{"results": results})
 }
 

@@ -1,7 +1,9 @@
 package service
 
 import (
+	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,6 +12,7 @@ import (
 
 	"postern/policies"
 	"postern/service/apply"
+	"postern/service/identity"
 	"postern/service/upload"
 )
 
@@ -18,6 +21,8 @@ type metrics struct {
 	registry   *prometheus.Registry
 	results    *prometheus.CounterVec
 	rejections *prometheus.CounterVec
+	unnamed    *prometheus.CounterVec
+	warned     sync.Once // that a client names no device
 }
 
 func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
@@ -29,8 +34,11 @@ func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
 		rejections: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_rejections_total", Help: "Transactions answered as rejected, by code and by the table of the operation that caused it. A repeated transaction counts again.",
 		}, []string{"code", "table"}),
+		unnamed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_uploads_without_client_id_total", Help: "Uploads whose client sent no client_id, by what stands for the device: the token's session, or none.",
+		}, []string{"queue"}),
 	}
-	m.registry.MustRegister(m.results, m.rejections, stuckQueues{applier}, policiesInForce{live}, collectors.NewGoCollector(),
+	m.registry.MustRegister(m.results, m.rejections, m.unnamed, stuckQueues{applier}, policiesInForce{live}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, status := range []upload.Status{upload.Success, upload.RetryableError, upload.FatalError, upload.NotAttempted} {
 		m.results.WithLabelValues(string(status))
@@ -44,6 +52,21 @@ func (s *Service) Metrics() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+}
+
+// countUnnamed counts an upload whose client names no device. The first one is logged.
+func (m *metrics) countUnnamed(logger *slog.Logger, who identity.Identity, batch upload.Batch) {
+	if batch.ClientID != "" {
+		return
+	}
+	queue := "none"
+	if who.SessionID != "" {
+		queue = "session"
+	}
+	m.unnamed.WithLabelValues(queue).Inc()
+	m.warned.Do(func() {
+		logger.Warn("a client sends no client_id, so not every transaction of it takes effect exactly once: send await db.getClientId(). This is logged once", "queue", queue)
+	})
 }
 
 // countResults adds a request's results to the metrics.

@@ -1,0 +1,48 @@
+package conformance_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"postern/neon"
+	"postern/service/identity"
+	"postern/service/local"
+	"postern/tests/rig"
+)
+
+// TestTwoDevicesThatNothingTellsApart has two devices of one user whose tokens name no
+// session, as Neon's, and which send what PowerSync's reference connectors send: no client
+// id and no op ids. Both began to count transactions at 1.
+func TestTwoDevicesThatNothingTellsApart(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t, "EdDSA")
+	db := rig.NewDatabase(t)
+	issuer, err := neon.Issuer(p.URL + "/neondb/auth")
+	require.NoError(t, err)
+	s := rig.NewServiceFor(t, db, rig.DemoPolicies(t), []identity.Issuer{issuer})
+	token := p.sign(t, "EdDSA", p.neon(nil))
+	send := func(crud string) {
+		t.Helper()
+		answer := s.Send(t, http.MethodPost, "/api/data", `{"transactions":[{"transaction_id":1,"crud":[`+crud+`]}]}`, "Authorization", "Bearer "+token)
+		require.Equal(t, http.StatusOK, answer.Status, answer.Body)
+		require.JSONEq(t, `{"results":[{"status":"success"}]}`, answer.Body)
+	}
+	id := uuid.NewString()
+	put := fmt.Sprintf(`{"id":%q,"op":"PUT","table":"lists","transaction_id":1,"op_data":{"name":"Groceries"}}`, id)
+	rename := fmt.Sprintf(`{"id":%q,"op":"PATCH","table":"lists","transaction_id":1,"op_data":{"name":"Food"}}`, id)
+	send(put)
+	send(rename)
+	db.Exec(t, `update lists set name = 'Renamed by somebody else' where id = $1`, id)
+
+	send(rename) // of the second device
+	require.Equal(t, "Food", db.Text(t, `select name from lists where id = $1`, id), "it is another device's write")
+	send(put) // a retry: nobody else makes up this id
+	require.Equal(t, "Food", db.Text(t, `select name from lists where id = $1`, id))
+	require.Equal(t, "1", db.Text(t, `select count(*) from postern.receipts`))
+	require.Contains(t, s.Logs.String(), "a client sends no client_id")
+	require.Equal(t, local.UserID("alice"), db.Text(t, `select owner_id::text from lists`))
+}
