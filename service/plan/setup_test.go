@@ -1,0 +1,107 @@
+package plan_test
+
+import (
+	"bytes"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stretchr/testify/require"
+
+	"postern/policies"
+	"postern/service/catalog/catalogtest"
+	"postern/service/identity"
+	"postern/service/plan"
+	"postern/service/upload"
+)
+
+// newPlanner plans for the user u1. tables is a catalogue as catalogtest reads it;
+// yaml is a policy file.
+func newPlanner(t *testing.T, tables, yaml string) *plan.Planner {
+	t.Helper()
+	snapshot := catalogtest.Parse(t, []byte(tables))
+	live, err := policies.LoadFS(fstest.MapFS{"app.yaml": {Data: []byte(yaml)}}, "policies")
+	require.NoError(t, err)
+	set, err := live.For(snapshot)
+	require.NoError(t, err)
+	return &plan.Planner{
+		Set: set, Tables: snapshot,
+		Who: identity.Identity{Subject: "u1", Role: "authenticated", Claims: jsontext.Value(`{}`)},
+		Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+	}
+}
+
+// planned plans a transaction that nothing rejects.
+func planned(t *testing.T, p *plan.Planner, operations ...upload.Operation) []plan.Order {
+	t.Helper()
+	orders, rejection, err := p.Transaction(t.Context(), upload.Transaction{Operations: operations})
+	require.NoError(t, err)
+	require.Nil(t, rejection)
+	return orders
+}
+
+// rejected plans a transaction that is rejected.
+func rejected(t *testing.T, p *plan.Planner, operations ...upload.Operation) *upload.Rejection {
+	t.Helper()
+	orders, rejection, err := p.Transaction(t.Context(), upload.Transaction{Operations: operations})
+	require.NoError(t, err)
+	require.NotNil(t, rejection)
+	require.Empty(t, orders)
+	return rejection
+}
+
+// put, patch and remove are operations. data is a JSON object.
+func put(table, id, data string) upload.Operation {
+	return upload.Operation{Op: upload.Put, Table: table, ID: id, Data: members(data)}
+}
+
+func patch(table, id, data string) upload.Operation {
+	return upload.Operation{Op: upload.Patch, Table: table, ID: id, Data: members(data)}
+}
+
+func remove(table, id string) upload.Operation {
+	return upload.Operation{Op: upload.Delete, Table: table, ID: id}
+}
+
+// after is the operation with the values that its client saw before.
+func after(previous string, op upload.Operation) upload.Operation {
+	op.Previous = members(previous)
+	return op
+}
+
+// noted is the operation with metadata.
+func noted(metadata string, op upload.Operation) upload.Operation {
+	op.Metadata = metadata
+	return op
+}
+
+// members keeps the order of a JSON object, and names that occur twice.
+func members(object string) []upload.Member {
+	d := jsontext.NewDecoder(bytes.NewReader([]byte(object)), jsontext.AllowDuplicateNames(true))
+	list := []upload.Member{}
+	must(d.ReadToken())
+	for d.PeekKind() == '"' {
+		name := must(d.ReadToken()).String()
+		list = append(list, upload.Member{Name: name, Value: must(d.ReadValue()).Clone()})
+	}
+	return list
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+// args are a statement's arguments as texts. NULL is "<null>".
+func args(s plan.Statement) []string {
+	list := make([]string, len(s.Args))
+	for i, arg := range s.Args {
+		if list[i] = string(arg); arg == nil {
+			list[i] = "<null>"
+		}
+	}
+	return list
+}
