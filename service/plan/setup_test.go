@@ -16,6 +16,58 @@ import (
 	"postern/service/upload"
 )
 
+// shop has the tables of most tests. rank is generated, and the id of counters is an
+// identity.
+const shop = `{"tables": [
+	{"schema": "public", "name": "notes", "primary_key": ["id"], "grants": {"authenticated": ["select", "insert", "update", "delete"]}, "columns": [
+		{"name": "id", "type": "text", "is": "text", "not_null": true},
+		{"name": "title", "type": "text", "is": "text", "not_null": true},
+		{"name": "qty", "type": "integer", "is": "int4", "has_default": true},
+		{"name": "price", "type": "numeric(10,2)", "is": "numeric", "modifier": 655366},
+		{"name": "raw", "type": "json", "is": "json"},
+		{"name": "rev", "type": "bigint", "is": "int8", "not_null": true, "has_default": true},
+		{"name": "at", "type": "timestamp(3) with time zone", "is": "timestamptz", "modifier": 3},
+		{"name": "owner_id", "type": "text", "is": "text"},
+		{"name": "gone", "type": "boolean", "is": "bool"},
+		{"name": "gone_at", "type": "timestamp with time zone", "is": "timestamptz"},
+		{"name": "gone_on", "type": "timestamp without time zone", "is": "timestamp"},
+		{"name": "rank", "type": "integer", "is": "int4", "has_default": true, "generated": true}]},
+	{"schema": "public", "name": "small", "primary_key": ["id"], "grants": {"authenticated": ["select", "insert", "delete"]}, "columns": [
+		{"name": "id", "type": "text", "is": "text", "not_null": true},
+		{"name": "a", "type": "text", "is": "text"},
+		{"name": "b", "type": "text", "is": "text"},
+		{"name": "rank", "type": "integer", "is": "int4", "has_default": true, "generated": true}]},
+	{"schema": "public", "name": "members", "primary_key": ["list_id", "user_id"], "grants": {"authenticated": ["select", "insert", "update", "delete"]}, "columns": [
+		{"name": "list_id", "type": "text", "is": "text", "not_null": true},
+		{"name": "user_id", "type": "integer", "is": "int4", "not_null": true},
+		{"name": "role", "type": "text", "is": "text"}]},
+	{"schema": "public", "name": "counters", "primary_key": ["id"], "columns": [
+		{"name": "id", "type": "bigint", "is": "int8", "not_null": true, "has_default": true, "identity": true},
+		{"name": "label", "type": "text", "is": "text"}]},
+	{"schema": "public", "name": "numbers", "primary_key": ["id"], "columns": [
+		{"name": "id", "type": "bigint", "is": "int8", "not_null": true, "has_default": true, "identity": true}]},
+	{"schema": "public", "name": "secrets", "primary_key": ["id"], "row_security": true, "columns": [
+		{"name": "id", "type": "text", "is": "text", "not_null": true},
+		{"name": "title", "type": "text", "is": "text"}]},
+	{"schema": "public", "name": "events", "primary_key": ["id"], "uniques": [["title", "id"]], "columns": [
+		{"name": "id", "type": "text", "is": "text", "not_null": true},
+		{"name": "title", "type": "text", "is": "text"}]},
+	{"schema": "public", "name": "odd \" name", "primary_key": ["the id"], "columns": [
+		{"name": "the id", "type": "text", "is": "text", "not_null": true},
+		{"name": "a\"b", "type": "text", "is": "text"}]},
+	{"schema": "public", "name": "changes", "columns": [
+		{"name": "row_id", "type": "text", "is": "text"},
+		{"name": "field", "type": "text", "is": "text"},
+		{"name": "previous", "type": "jsonb", "is": "jsonb"},
+		{"name": "value", "type": "text", "is": "text"},
+		{"name": "metadata", "type": "text", "is": "text"}]},
+	{"schema": "public", "name": "changes_in_json", "columns": [
+		{"name": "row_id", "type": "text", "is": "text"},
+		{"name": "field", "type": "text", "is": "text"},
+		{"name": "previous", "type": "json", "is": "json"},
+		{"name": "value", "type": "jsonb", "is": "jsonb"}]}
+]}`
+
 // newPlanner plans for the user u1. tables is a catalogue as catalogtest reads it;
 // yaml is a policy file.
 func newPlanner(t *testing.T, tables, yaml string) *plan.Planner {
