@@ -52,6 +52,9 @@ const shop = `{"tables": [
 	{"schema": "public", "name": "events", "primary_key": ["id"], "uniques": [["title", "id"]], "columns": [
 		{"name": "id", "type": "text", "is": "text", "not_null": true},
 		{"name": "title", "type": "text", "is": "text"}]},
+	{"schema": "public", "name": "triggered", "primary_key": ["id"], "triggers": ["UPDATE"], "columns": [
+		{"name": "id", "type": "text", "is": "text", "not_null": true},
+		{"name": "title", "type": "text", "is": "text"}]},
 	{"schema": "public", "name": "prices", "primary_key": ["price"], "columns": [
 		{"name": "price", "type": "numeric(10,2)", "is": "numeric", "modifier": 655366, "not_null": true}]},
 	{"schema": "public", "name": "odd \" name", "primary_key": ["the id"], "columns": [
