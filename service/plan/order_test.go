@@ -61,6 +61,7 @@ func TestOrder(t *testing.T) {
 
 		{"Deferrable", transaction{put("later", "x1", `{"list_id": "l1"}`), put("lists", "l1", `{}`)}, orders{{0, 1}}},
 		{"DeferrableDelete", transaction{remove("lists", "l1"), remove("later", "x1")}, orders{{0, 1}}},
+		{"DeferrableBesideAChild", transaction{put("later", "x1", `{"list_id": "l1"}`), put("todos", "t1", `{"list_id": "l1"}`), put("lists", "l1", `{}`)}, orders{{0, 2, 1}, {0, 1, 2}}},
 		{"Circle", transaction{put("hens", "h1", `{"egg_id": "e1"}`), put("eggs", "e1", `{"hen_id": "h1"}`)}, orders{{0, 1}}},
 		{"CircleBesideAChild", transaction{put("todos", "t1", `{"list_id": "l1"}`), put("lists", "l1", `{}`), put("hens", "h1", `{"egg_id": "e1"}`), put("eggs", "e1", `{"hen_id": "h1"}`)}, orders{{0, 1, 2, 3}}},
 		{"Tree", transaction{put("nodes", "n1", `{"parent_id": "n2"}`), put("nodes", "n2", `{"parent_id": "n3"}`), put("nodes", "n3", `{}`)}, orders{{2, 1, 0}, {0, 1, 2}}},

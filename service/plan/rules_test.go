@@ -116,3 +116,28 @@ func TestRuleRejection(t *testing.T) {
 		})
 	}
 }
+
+// TestGranted has whether a role has the privilege that an operation needs.
+func TestGranted(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name      string
+		policy    string
+		operation upload.Operation
+		want      bool
+	}{
+		{"Insert", all, put("small", "s1", `{}`), true},
+		{"Update", all, patch("small", "s1", `{"a": "x"}`), false},
+		{"Delete", all, remove("small", "s1"), true},
+		{"SoftDelete", "{allow: all, soft_delete: gone}", remove("notes", "n1"), true},
+		{"NoGrant", all, put("secrets", "s1", `{}`), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlanner(t, shop, "tables: {"+test.operation.Table+": "+test.policy+"}")
+			require.Equal(t, test.want, planned(t, p, test.operation)[0][0].Granted())
+			p.Who.Role = "anon"
+			require.False(t, planned(t, p, test.operation)[0][0].Granted())
+		})
+	}
+}
