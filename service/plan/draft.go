@@ -238,13 +238,16 @@ func (d *drafter) checkImmutable() *upload.Rejection {
 		if at < d.keys {
 			continue
 		}
-		if previous, ok := d.previous[column]; !ok || string(previous) != string(d.values[at]) {
+		if previous, ok := d.previous[column]; !ok || !equal(previous, d.values[at]) {
 			return &upload.Rejection{Code: upload.ImmutableColumn, Message: fmt.Sprintf("%s.%s cannot change once it is set: leave it out", d.table, name)}
 		}
 		d.remove(at)
 	}
 	return nil
 }
+
+// equal reports whether two values are the same. NULL is not an empty text.
+func equal(a, b []byte) bool { return (a == nil) == (b == nil) && string(a) == string(b) }
 
 // assign sets what the policy sets.
 func (d *drafter) assign(ctx context.Context) (*upload.Rejection, error) {

@@ -1,0 +1,83 @@
+package plan_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"postern/service/plan"
+	"postern/service/upload"
+)
+
+// TestLocks has the statements that lock what several operations need, with their
+// arguments.
+func TestLocks(t *testing.T) {
+	t.Parallel()
+	type (
+		transaction = []upload.Operation
+		list        = []string
+	)
+	const tables = "tables: {notes: {allow: all, rules: [" + whole + "]}, small: {allow: all, rules: [" + whole + "]}, " +
+		"secrets: {allow: all}, members: {allow: all, id: [list_id, user_id], rules: [" + whole + "]}}"
+	for _, test := range []struct {
+		name, yaml string
+		transaction
+		keys string // empty if no key is locked
+		rows list
+	}{
+		{"NoRule", tables, transaction{put("secrets", "s1", `{}`), put("secrets", "s2", `{}`)}, "", nil},
+		{"OnePatch", tables, transaction{patch("notes", "n1", `{"qty": 1}`)}, "", nil},
+		{"OnePut", tables, transaction{put("notes", "n1", `{}`)}, `{"postern 1 {\"id\"} {\"n1\"}"}`, nil},
+		{"OneDelete", tables, transaction{remove("notes", "n1")}, "", nil},
+		{"Patches", tables, transaction{patch("notes", "n2", `{"qty": 1}`), patch("notes", "n1", `{"qty": 1}`)}, "", list{
+			`select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | {"n1","n2"}`,
+		}},
+		{"PatchesOfOneRow", tables, transaction{patch("notes", "n1", `{"qty": 1}`), patch("notes", "n1", `{"qty": 2}`)}, "", list{
+			`select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | {"n1"}`,
+		}},
+		{"Puts", tables, transaction{put("notes", "n2", `{}`), put("notes", "n1", `{}`), put("notes", "n2", `{}`)}, `{"postern 1 {\"id\"} {\"n1\"}","postern 1 {\"id\"} {\"n2\"}"}`, list{
+			`select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | {"n1","n2"}`,
+		}},
+		{"Deletes", tables, transaction{remove("notes", "n2"), remove("notes", "n1")}, "", list{
+			`select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | {"n1","n2"}`,
+			`select postern.lock_row($1, $2, array[k0::text]) from (select * from unnest(coalesce($3, array[(null::"public"."notes")."id"])) as key (k0) order by k0 offset 0) as key | 1 | {"id"} | {"n1","n2"}`,
+		}},
+		{"CompositeKey", tables, transaction{patch("members", "l1:8", `{"role": "a"}`), patch("members", "l1:7", `{"role": "a"}`), remove("members", "l2:9")}, "", list{
+			`select from "public"."members" as t where t."list_id" = any($1) and t."user_id" = any($2) order by t."list_id", t."user_id" for update of t | {"l1","l1","l2"} | {"7","8","9"}`,
+			`select postern.lock_row($1, $2, array[k0::text, k1::text]) from (select * from unnest(coalesce($3, array[(null::"public"."members")."list_id"]), coalesce($4, array[(null::"public"."members")."user_id"])) as key (k0, k1) order by k0, k1 offset 0) as key | 3 | {"list_id","user_id"} | {"l2"} | {"9"}`,
+		}},
+		{"Tables", tables, transaction{patch("members", "l1:8", `{"role": "a"}`), remove("small", "s1"), patch("notes", "n1", `{"qty": 1}`)}, "", list{
+			`select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | {"n1"}`,
+			`select from "public"."members" as t where t."list_id" = any($1) and t."user_id" = any($2) order by t."list_id", t."user_id" for update of t | {"l1"} | {"8"}`,
+			`select postern.lock_row($1, $2, array[k0::text]) from (select * from unnest(coalesce($3, array[(null::"public"."small")."id"])) as key (k0) order by k0 offset 0) as key | 2 | {"id"} | {"s1"}`,
+		}},
+		{"UserMayNotUpdate", tables, transaction{put("small", "s1", `{}`), patch("small", "s2", `{"a": "x"}`)}, "", nil},
+		{"RowAlone", "tables: {notes: {allow: all, rules: [" + some + "]}}", transaction{put("notes", "n1", `{}`), put("notes", "n2", `{}`)}, "", nil},
+
+		{"QuotaOfAUser", quota("select count(*) from notes where owner_id = $auth.sub"), transaction{put("notes", "n1", `{}`)}, `{"postern 1 u1 select to_jsonb(q.*) from (select count(*) from notes where owner_id = $auth.sub ) as q limit 1"}`, nil},
+		{"QuotaOfAll", quota("select count(*) from notes where qty > $new.qty"), transaction{put("notes", "n1", `{"qty": 1}`)}, `{"postern 1  select to_jsonb(q.*) from (select count(*) from notes where qty > $ ) as q limit 1"}`, nil},
+		{"QuotaOfAllOrAUser", quota("select 1 from notes where owner_id = $auth.sub or qty > 3"), transaction{put("notes", "n1", `{}`)}, `{"postern 1  select to_jsonb(q.*) from (select 1 from notes where owner_id = $auth.sub or qty > 3 ) as q limit 1"}`, nil},
+		{"QuotaTwice", quota("select count(*) from public.NOTES where owner_id = $auth.sub"), transaction{put("notes", "n1", `{}`), put("notes", "n2", `{}`)}, `{"postern 1 u1 select to_jsonb(q.*) from (select count(*) from public.NOTES where owner_id = $auth.sub ) as q limit 1"}`, nil},
+		{"LookupOfAnotherTable", quota("select 1 from small where a = $auth.sub"), transaction{put("notes", "n1", `{}`)}, "", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			orders := planned(t, newPlanner(t, shop, test.yaml), test.transaction...)
+			keys, ok := plan.LockKeys(orders[:1])
+			require.Equal(t, test.keys != "", ok)
+			if ok {
+				require.Equal(t, "select pg_advisory_xact_lock(hashtextextended(key, 0)) from unnest($1::text[]) as key", keys.SQL)
+				require.Equal(t, test.keys, strings.ReplaceAll(strings.Join(args(keys), " | "), "\n", " "))
+			}
+			var rows list
+			for _, s := range plan.LockRows(orders[:1]) {
+				rows = append(rows, statement(s))
+			}
+			require.Equal(t, test.rows, rows)
+		})
+	}
+}
+
+// quota is a policy with a rule that looks something up.
+func quota(sql string) string { return "tables: {notes: {allow: all, rules: [" + lookup(sql) + "]}}" }
