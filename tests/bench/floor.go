@@ -92,17 +92,19 @@ func (f *floor) prepare(ctx context.Context) error {
 }
 
 const (
-	receiptSQL = `insert into postern.receipts (digest, outcome) select * from unnest($1::bytea[], $2::text[])`
+	receiptSQL = `select postern.settle($1, $2, $3, $4, $5, $6, $7, $8)`
 	roleSQL    = `select set_config('role', $1, true)`
 	putSQL     = `insert into "public"."lists" as t ("id", "name") values ($1, $2) on conflict ("id") do update set "name" = excluded."name"`
 )
 
 // request is the part of a body that the floor reads.
 type request struct {
+	ClientID     string           `json:"client_id"`
 	Transactions []jsontext.Value `json:"transactions"`
 }
 
 type transaction struct {
+	ID   jsontext.Value `json:"transaction_id"`
 	Crud []struct {
 		ID   string `json:"id"`
 		Data struct {
@@ -126,7 +128,7 @@ func (f *floor) data(c *fiber.Ctx) error {
 	if err := json.Unmarshal(c.Body(), &body); err != nil {
 		return err
 	}
-	if err := f.write(ctx, claims, body.Transactions); err != nil {
+	if err := f.write(ctx, claims, body); err != nil {
 		return err
 	}
 	results := make([]fiber.Map, len(body.Transactions))
@@ -138,7 +140,8 @@ func (f *floor) data(c *fiber.Ctx) error {
 
 // write sends one batch and waits for its end. Like Postern it parses a
 // statement that follows itself once; pgx.Batch would parse it each time.
-func (f *floor) write(ctx context.Context, claims []byte, transactions []jsontext.Value) error {
+func (f *floor) write(ctx context.Context, claims []byte, body request) error {
+	transactions := body.Transactions
 	conn, err := f.db.Acquire(ctx)
 	if err != nil {
 		return err
@@ -146,6 +149,17 @@ func (f *floor) write(ctx context.Context, claims []byte, transactions []jsontex
 	defer conn.Release()
 	batch := conn.Conn().PgConn().StartPipeline(ctx)
 	batch.SendQueryParams(f.setup, append([][]byte{claims}, f.more...), nil, nil, nil)
+	var who struct {
+		Issuer  string `json:"iss"`
+		Subject string `json:"sub"`
+	}
+	if err := json.Unmarshal(claims, &who); err != nil {
+		return errors.Join(err, batch.Close())
+	}
+	var last transaction
+	if err := json.Unmarshal(transactions[len(transactions)-1], &last); err != nil {
+		return errors.Join(err, batch.Close())
+	}
 	digests, outcomes := []byte{'{'}, []byte{'{'}
 	for i, t := range transactions {
 		if i > 0 {
@@ -155,7 +169,10 @@ func (f *floor) write(ctx context.Context, claims []byte, transactions []jsontex
 		digests = append(hex.AppendEncode(append(digests, `"\\x`...), sum[:]), '"')
 		outcomes = append(outcomes, `"applied"`...)
 	}
-	batch.SendQueryParams(receiptSQL, [][]byte{append(digests, '}'), append(outcomes, '}')}, nil, nil, nil)
+	digests, outcomes = append(digests, '}'), append(outcomes, '}')
+	batch.SendQueryParams(receiptSQL, [][]byte{
+		digests, outcomes, []byte("{}"), digests, []byte(who.Issuer), []byte(who.Subject), []byte(body.ClientID), last.ID,
+	}, nil, nil, nil)
 	batch.SendQueryParams(roleSQL, [][]byte{[]byte("authenticated")}, nil, nil, nil)
 	first := true
 	for _, raw := range transactions {
