@@ -79,9 +79,10 @@ func TestSameStatements(t *testing.T) {
 	app := f.app()
 	token := s.Token(t, "alice")
 	send := func(shape shape) {
-		answer := s.Send(t, http.MethodPost, "/api/data", string(shape.body(nil)), "Authorization", "Bearer "+token)
+		body := shape.body(nil)
+		answer := s.Send(t, http.MethodPost, "/api/data", string(body), "Authorization", "Bearer "+token)
 		require.Equal(t, http.StatusOK, answer.Status)
-		request := httptest.NewRequest(http.MethodPost, "/api/data", bytes.NewReader(shape.body(nil)))
+		request := httptest.NewRequest(http.MethodPost, "/api/data", bytes.NewReader(body))
 		request.Header.Set("Authorization", "Bearer "+token)
 		response, err := app.Test(request, -1)
 		require.NoError(t, err)
