@@ -66,10 +66,12 @@ func TestOrder(t *testing.T) {
 		{"CircleBesideAChild", transaction{put("todos", "t1", `{"list_id": "l1"}`), put("lists", "l1", `{}`), put("hens", "h1", `{"egg_id": "e1"}`), put("eggs", "e1", `{"hen_id": "h1"}`)}, orders{{0, 1, 2, 3}}},
 		{"Tree", transaction{put("nodes", "n1", `{"parent_id": "n2"}`), put("nodes", "n2", `{"parent_id": "n3"}`), put("nodes", "n3", `{}`)}, orders{{2, 1, 0}, {0, 1, 2}}},
 		{"DeletedTree", transaction{remove("nodes", "n1"), remove("nodes", "n2")}, orders{{0, 1}}},
+		{"DeletedTreeBesideAChild", transaction{put("todos", "t1", `{"list_id": "l1"}`), put("lists", "l1", `{}`), remove("nodes", "n1"), remove("nodes", "n2")}, orders{{1, 0, 2, 3}, {0, 1, 2, 3}}},
 		{"RowOfItsOwn", transaction{put("nodes", "n1", `{"parent_id": "n1"}`), put("nodes", "n2", `{"parent_id": "n1"}`)}, orders{{0, 1}}},
 
 		{"SameRow", transaction{put("todos", "t1", `{"list_id": "l1"}`), patch("todos", "t1", `{"title": "a"}`), put("lists", "l1", `{}`)}, orders{{2, 0, 1}, {0, 1, 2}}},
 		{"SameRowOfTheParent", transaction{put("todos", "t1", `{"list_id": "l1"}`), patch("lists", "l1", `{"name": "a"}`), put("lists", "l1", `{}`)}, orders{{1, 2, 0}, {0, 1, 2}}},
+		{"ParentIsWrittenAgain", transaction{put("lists", "l1", `{}`), put("todos", "t1", `{"list_id": "l1"}`), put("lists", "l1", `{}`)}, orders{{0, 1, 2}}},
 		{"RowIsMadeAgain", transaction{put("lists", "l1", `{}`), remove("lists", "l1"), put("todos", "t1", `{"list_id": "l1"}`), put("lists", "l1", `{}`)}, orders{{0, 1, 3, 2}, {0, 1, 2, 3}}},
 		{"RowIsThereBefore", transaction{put("todos", "t1", `{"list_id": "l1"}`), remove("lists", "l1"), put("lists", "l1", `{}`)}, orders{{0, 1, 2}}},
 		{"RowIsRemovedAfter", transaction{put("lists", "l1", `{}`), put("todos", "t1", `{"list_id": "l1"}`), remove("lists", "l1")}, orders{{0, 1, 2}}},

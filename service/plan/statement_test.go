@@ -327,6 +327,31 @@ func TestText(t *testing.T) {
 	}
 }
 
+// TestTextsThatDiffer has operations one after the other that look alike and need
+// statements of their own.
+func TestTextsThatDiffer(t *testing.T) {
+	t.Parallel()
+	p := newPlanner(t, shop, `tables: {notes: {allow: all, defaults: {title: "'none'"}}, bin: {table: public.notes, allow: all, soft_delete: gone}}`)
+	for _, test := range []struct {
+		name          string
+		first, second upload.Operation
+	}{
+		{"Kind", put("notes", "n1", `{"qty": 1}`), patch("notes", "n1", `{"qty": 1}`)},
+		{"Columns", patch("notes", "n1", `{"qty": 1}`), patch("notes", "n2", `{"price": 1}`)},
+		{"OrderOfColumns", patch("notes", "n1", `{"qty": 1, "price": 1}`), patch("notes", "n2", `{"price": 1, "qty": 1}`)},
+		{"Policy", remove("notes", "n1"), remove("bin", "n2")},
+		{"DefaultOrSent", put("notes", "n1", `{"qty": 1}`), put("notes", "n2", `{"qty": 1, "title": "a"}`)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			texts := textsOf(planned(t, p, test.first, test.second)[0])
+			require.Equal(t, textsOf(planned(t, p, test.first)[0])[0], texts[0])
+			require.Equal(t, textsOf(planned(t, p, test.second)[0])[0], texts[1])
+			require.NotEqual(t, texts[0], texts[1])
+		})
+	}
+}
+
 // textsOf is the SQL of an order, with the queries of its rules.
 func textsOf(order plan.Order) (list []string) {
 	for _, o := range order {
