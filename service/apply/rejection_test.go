@@ -123,7 +123,7 @@ func TestNameColumn(t *testing.T) {
 				require.Equal(t, &upload.Rejection{Code: upload.InvalidData, Message: test.message, Details: map[string]any{"sqlstate": "22P02"}}, r)
 				return
 			}
-			require.Equal(t, "public.lists."+test.want+" is text: "+test.value+" does not fit: "+test.message, r.Message)
+			require.Equal(t, "public.lists."+test.want+" (text) cannot hold "+test.value+": "+test.message, r.Message)
 			require.Equal(t, map[string]any{"table": "public.lists", "column": test.want, "type": "text", "value": test.value}, r.Details)
 		})
 	}
