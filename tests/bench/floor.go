@@ -138,30 +138,18 @@ func (f *floor) data(c *fiber.Ctx) error {
 	return c.JSON(fiber.Map{"results": results})
 }
 
-// write sends one batch and waits for its end. Like Postern it parses a
-// statement that follows itself once; pgx.Batch would parse it each time.
-func (f *floor) write(ctx context.Context, claims []byte, body request) error {
-	transactions := body.Transactions
-	conn, err := f.db.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	batch := conn.Conn().PgConn().StartPipeline(ctx)
-	batch.SendQueryParams(f.setup, append([][]byte{claims}, f.more...), nil, nil, nil)
+// settleArgs are the arguments of postern.settle for transactions that are applied.
+func settleArgs(claims []byte, body request) ([][]byte, error) {
 	var who struct {
 		Issuer  string `json:"iss"`
 		Subject string `json:"sub"`
 	}
-	if err := json.Unmarshal(claims, &who); err != nil {
-		return errors.Join(err, batch.Close())
-	}
 	var last transaction
-	if err := json.Unmarshal(transactions[len(transactions)-1], &last); err != nil {
-		return errors.Join(err, batch.Close())
+	if err := errors.Join(json.Unmarshal(claims, &who), json.Unmarshal(body.Transactions[len(body.Transactions)-1], &last)); err != nil {
+		return nil, err
 	}
 	digests, outcomes := []byte{'{'}, []byte{'{'}
-	for i, t := range transactions {
+	for i, t := range body.Transactions {
 		if i > 0 {
 			digests, outcomes = append(digests, ','), append(outcomes, ',')
 		}
@@ -170,12 +158,27 @@ func (f *floor) write(ctx context.Context, claims []byte, body request) error {
 		outcomes = append(outcomes, `"applied"`...)
 	}
 	digests, outcomes = append(digests, '}'), append(outcomes, '}')
-	batch.SendQueryParams(receiptSQL, [][]byte{
-		digests, outcomes, []byte("{}"), digests, []byte(who.Issuer), []byte(who.Subject), []byte(body.ClientID), last.ID,
-	}, nil, nil, nil)
+	return [][]byte{digests, outcomes, []byte("{}"), digests, []byte(who.Issuer), []byte(who.Subject), []byte(body.ClientID), last.ID}, nil
+}
+
+// write sends one batch and waits for its end. Like Postern it parses a
+// statement that follows itself once; pgx.Batch would parse it each time.
+func (f *floor) write(ctx context.Context, claims []byte, body request) error {
+	conn, err := f.db.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	batch := conn.Conn().PgConn().StartPipeline(ctx)
+	batch.SendQueryParams(f.setup, append([][]byte{claims}, f.more...), nil, nil, nil)
+	receipts, err := settleArgs(claims, body)
+	if err != nil {
+		return errors.Join(err, batch.Close())
+	}
+	batch.SendQueryParams(receiptSQL, receipts, nil, nil, nil)
 	batch.SendQueryParams(roleSQL, [][]byte{[]byte("authenticated")}, nil, nil, nil)
 	first := true
-	for _, raw := range transactions {
+	for _, raw := range body.Transactions {
 		var t transaction
 		if err := json.Unmarshal(raw, &t); err != nil {
 			return errors.Join(err, batch.Close())
