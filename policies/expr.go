@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/cel"
-	"cel.dev/cel-go/checker"
 	celast "cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -59,12 +59,12 @@ func (s scope) compile(text string, want *types.Type, at place) (*expression, er
 	if problem := s.problem(ast.NativeRep(), text, at); problem != nil {
 		return nil, problem
 	}
-	cost, err := s.env.EstimateCost(ast, costs{})
+	estimate, err := s.env.EstimateCost(ast, costs{})
 	if err != nil {
 		return nil, at.problem("%v", err)
 	}
-	if cost.Max > maxCost {
-		return nil, at.expressionProblem(text, 1, 1, fmt.Sprintf("this may take %s steps, more than %d: remove a loop, or split the rule", steps(cost.Max), maxCost))
+	if estimate.Max > maxCost {
+		return nil, at.expressionProblem(text, 1, 1, fmt.Sprintf("this may take %s steps, more than %d: remove a loop, or split the rule", steps(estimate.Max), maxCost))
 	}
 	program, err := s.env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(interruptEvery), cel.CostLimit(maxSteps))
 	if err != nil {
@@ -167,11 +167,11 @@ func (s scope) explain(message string) string {
 // costs tells CEL's estimate how long texts and lists may be.
 type costs struct{}
 
-func (costs) EstimateSize(checker.AstNode) *checker.SizeEstimate {
-	return &checker.SizeEstimate{Min: 0, Max: assumedSize}
+func (costs) EstimateSize(cost.AstNode) *cost.SizeEstimate {
+	return &cost.SizeEstimate{Min: 0, Max: assumedSize}
 }
 
-func (costs) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
+func (costs) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
 	return nil
 }
 

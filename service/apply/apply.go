@@ -72,7 +72,7 @@ func (a *Applier) Apply(ctx context.Context, logger *slog.Logger, who identity.I
 	}
 	r := &request{Applier: a, logger: logger, who: who, clientID: batch.ClientID, now: time.Now()}
 	if err := r.prepare(ctx, distinct); err != nil {
-		r.retryLater(distinct[0], err, false)
+		_ = r.retryLater(distinct[0], err, false)
 	} else {
 		l := &loop{request: r, pending: r.withinRates(r.upToEnd(distinct))}
 		l.run(ctx)

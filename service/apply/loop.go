@@ -196,7 +196,7 @@ func (l *loop) readReceipts(ctx context.Context, batch []*transaction) (ok bool)
 		err = errors.New("a receipt was there and is gone")
 	}
 	if err != nil {
-		l.retryLater(batch[0], err, false)
+		_ = l.retryLater(batch[0], err, false)
 		return false
 	}
 	var rest []*transaction

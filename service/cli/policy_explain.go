@@ -47,7 +47,7 @@ A token is read, not verified.`,
 			return exitCode(explain(cmd, f, args[0]))
 		},
 	}
-	f.databaseFlags.add(cmd)
+	f.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.token, "token", "", "whose upload it is: a token")
 	flags.StringVar(&f.claims, "claims", "", "or a token's claims, a JSON object")

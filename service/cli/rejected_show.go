@@ -75,7 +75,7 @@ func (r *records) show(cmd *cobra.Command, id, policyDir string) (s shownWrite, 
 	if s.Record, err = r.Record(ctx, id); err != nil {
 		return s, err
 	}
-	if s.Actions, err = r.Ledger.Actions(ctx, s.ID); err != nil {
+	if s.Actions, err = r.Actions(ctx, s.ID); err != nil {
 		return s, err
 	}
 	_, transaction, err := s.Decoded()

@@ -218,10 +218,10 @@ func TestConflictStrategiesUnderManyWriters(t *testing.T) {
 				check(t, id(strategy), write(t, func(i int) string { return crud(id(strategy), i) }))
 			})
 		}
-		won := func(t *testing.T, id string, outcomes map[string]int) {
+		won := func(t *testing.T, _ string, outcomes map[string]int) {
 			require.Equal(t, map[string]int{"success": 1, "CONFLICT": writers - 1}, outcomes)
 		}
-		dropped := func(t *testing.T, id string, outcomes map[string]int) {
+		dropped := func(t *testing.T, _ string, outcomes map[string]int) {
 			require.Equal(t, map[string]int{"success": writers}, outcomes)
 		}
 		each("newest", func(id string, i int) string {

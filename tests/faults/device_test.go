@@ -183,8 +183,8 @@ func (d *device) upload(ctx context.Context, url func() string) error {
 		if retries++; completed > 0 {
 			retries = 0
 		}
-		if err := d.giveUp(ctx, retries); err != nil {
-			return fmt.Errorf("%w: %v %v", err, results, err)
+		if stop := d.giveUp(ctx, retries); stop != nil {
+			return fmt.Errorf("%w: the last results were %v", errors.Join(stop, err), results)
 		}
 	}
 	return nil
@@ -227,8 +227,8 @@ func (d *device) insist(ctx context.Context, url func() string, batch []*transac
 				return err
 			}
 		}
-		if err := d.giveUp(ctx, retries); err != nil {
-			return fmt.Errorf("%w: %v %v", err, results, err)
+		if stop := d.giveUp(ctx, retries); stop != nil {
+			return fmt.Errorf("%w: the last results were %v", errors.Join(stop, err), results)
 		}
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"postern/service"
 	"postern/service/identity"
 	"postern/service/ledger"
 	"postern/service/local"
@@ -33,10 +32,10 @@ type testBundle struct {
 	alice, bob string // their subs
 }
 
-func setup(t *testing.T, changes ...func(*service.Config)) *testBundle {
+func setup(t *testing.T) *testBundle {
 	t.Helper()
 	t.Parallel()
-	s := rig.NewService(t, rig.DemoPolicies(t), changes...)
+	s := rig.NewService(t, rig.DemoPolicies(t))
 	return &testBundle{Service: s, db: s.Database, alice: local.UserID("alice"), bob: local.UserID("bob")}
 }
 
