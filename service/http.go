@@ -80,6 +80,9 @@ func (s *Service) data(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	if batch.UserID != "" && batch.UserID != who.Subject {
+		return fiber.NewError(fiber.StatusConflict, "the queue holds another user's writes: user_id is not the token's sub. Let that user sign in again, or let the app decide what becomes of the writes")
+	}
 	if s.policies.Refused() {
 		s.catalog.RefreshIfOlderThan(retryAfter) // the schema may fit the new policies by now
 	}

@@ -34,6 +34,7 @@ func (m *Malformed) Error() string {
 
 type wireBatch struct {
 	ClientID     *string            `json:"client_id"`
+	UserID       *string            `json:"user_id"`
 	Transactions *[]wireTransaction `json:"transactions"`
 }
 
@@ -51,6 +52,25 @@ type wireOperation struct {
 	Data     members `json:"op_data"`
 	Previous members `json:"previous_values"`
 	Metadata *string `json:"metadata"`
+
+	// The names that the SDKs' own JSON and older demos have for these. They are refused:
+	// a member that is ignored would be a write that is lost.
+	Type           jsontext.Value `json:"type"`
+	SDKData        jsontext.Value `json:"data"`
+	OpData         jsontext.Value `json:"opData"`
+	Old            jsontext.Value `json:"old"`
+	PreviousValues jsontext.Value `json:"previousValues"`
+}
+
+// otherNames are the members that have another name in the write API.
+func (w wireOperation) otherNames() []struct {
+	name, right string
+	value       jsontext.Value
+} {
+	return []struct {
+		name, right string
+		value       jsontext.Value
+	}{{"type", "table", w.Type}, {"data", "op_data", w.SDKData}, {"opData", "op_data", w.OpData}, {"old", "previous_values", w.Old}, {"previousValues", "previous_values", w.PreviousValues}}
 }
 
 // members decodes a JSON object and keeps the spelling of its values.
@@ -114,6 +134,9 @@ func DecodeBatch(body []byte) (Batch, error) {
 			return Batch{}, &Malformed{"client_id", "must not contain U+0000"}
 		}
 	}
+	if wire.UserID != nil {
+		batch.UserID = *wire.UserID
+	}
 	for i, w := range *wire.Transactions {
 		transaction, err := w.transaction(fmt.Sprintf("transactions[%d]", i))
 		if err != nil {
@@ -140,6 +163,11 @@ func (w wireTransaction) transaction(path string) (Transaction, error) {
 }
 
 func (w wireOperation) operation(path string) (Operation, error) {
+	for _, other := range w.otherNames() {
+		if other.value != nil {
+			return Operation{}, &Malformed{path + "." + other.name, fmt.Sprintf("is not a member of the write API: send it as %s", other.right)}
+		}
+	}
 	for _, field := range []struct {
 		name  string
 		value *string

@@ -25,6 +25,7 @@ const (
 
 // Batch is one request: transactions of one device, in the order it committed them.
 type Batch struct {
+	UserID       string // the user whose writes these are, as the client knows it; empty if not sent
 	ClientID     string // the id of the device's database, getClientId() in the SDKs; empty if not sent
 	Transactions []Transaction
 }

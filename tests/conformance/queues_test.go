@@ -46,3 +46,18 @@ func TestTwoDevicesThatNothingTellsApart(t *testing.T) {
 	require.Contains(t, s.Logs.String(), "a client sends no client_id")
 	require.Equal(t, local.UserID("alice"), db.Text(t, `select owner_id::text from lists`))
 }
+
+// TestAnotherUsersQueue has bob signed in on a device that still holds alice's writes.
+func TestAnotherUsersQueue(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	body := func(user string) string {
+		return fmt.Sprintf(`{"user_id":%q,"transactions":[{"transaction_id":1,"crud":[{"op":"PUT","table":"lists","id":%q,"op_data":{"name":"Alice's"}}]}]}`, user, uuid.NewString())
+	}
+	answer := b.Upload(t, "bob", body(b.alice))
+	require.Equal(t, http.StatusConflict, answer.Status)
+	require.Contains(t, answer.Body, "the queue holds another user's writes")
+	require.Equal(t, "0", b.db.Text(t, `select count(*) from lists`))
+	require.Equal(t, "0", b.db.Text(t, `select count(*) from postern.rejected_writes`))
+	require.Equal(t, "success", b.Upload(t, "alice", body(b.alice)).Results(t)[0].Status)
+}
