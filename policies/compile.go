@@ -66,7 +66,7 @@ func (c *compiler) checkCode(set *Set) {
 
 func (c *compiler) table(name string, r tableRule, at place) *Table {
 	t := &Table{
-		Schema: "public", Name: name, Columns: r.Columns, allow: c.allowed(r.Allow, at), place: at,
+		Schema: "public", Name: name, Named: name != "*", Columns: r.Columns, allow: c.allowed(r.Allow, at), place: at,
 		ID: r.ID, Separator: cmp.Or(r.Separator, ":"), SoftDelete: r.SoftDelete,
 		Owner: r.Owner, Immutable: r.Immutable, Writable: r.Writable, client: c.codes(r.Client, at.in("client")),
 	}
@@ -117,7 +117,10 @@ func (c *compiler) find(t *Table, name string, at place) *catalog.Table {
 
 // requiredColumns lists the database columns without which the policy does not work.
 func requiredColumns(t *Table) []string {
-	columns := slices.Concat(t.ID, t.Immutable, t.Conflict.Columns, sortedKeys(t.Epoch))
+	columns := slices.Concat(t.ID, t.Immutable, t.Writable, t.Conflict.Columns, sortedKeys(t.Epoch))
+	for _, client := range sortedKeys(t.Columns) {
+		columns = append(columns, t.Columns[client])
+	}
 	for _, a := range t.Assignments {
 		columns = append(columns, a.Column)
 	}

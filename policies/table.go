@@ -14,6 +14,7 @@ import (
 type Table struct {
 	Schema, Name  string            // of the table in Postgres
 	Columns       map[string]string // client column: database column, for columns whose names differ
+	Named         bool              // the policy names the table; "*" does not
 	IgnoreUnknown bool              // columns that the table does not have are ignored, not rejected
 	RejectMissing bool              // a PATCH of a row that does not exist is rejected, not ignored
 	ID            []string          // the database columns that a client's id consists of; empty means the primary key
@@ -82,10 +83,13 @@ func (t *Table) ClientName(column string) string {
 	return column
 }
 
-// CheckColumns checks that a table has the columns that the policy needs. It may
-// have lost one since the policies were compiled, because a set stays in force if
+// CheckColumns checks that a table exists and has the columns that the policy names. It
+// may have lost one since the policies were compiled, because a set stays in force if
 // compiling it again fails.
 func (t *Table) CheckColumns(table *catalog.Table) error {
+	if table == nil {
+		return &RuleError{t.place.position(), fmt.Errorf("the database no longer has table %s.%s: restore it, or change the policy", t.Schema, t.Name)}
+	}
 	for _, column := range t.required {
 		if table.Column(column) == nil {
 			return &RuleError{t.place.position(), fmt.Errorf("%s no longer has column %q: restore it, or change the policy", table, column)}
@@ -127,7 +131,7 @@ func (t *Table) named(name string) *Table {
 // policy forbids or sets.
 func (t *Table) withoutRules() *Table {
 	return &Table{
-		Schema: t.Schema, Name: t.Name, Columns: t.Columns, ID: t.ID, Separator: t.Separator,
+		Schema: t.Schema, Name: t.Name, Named: t.Named, Columns: t.Columns, ID: t.ID, Separator: t.Separator,
 		Put: t.Put, SoftDelete: t.SoftDelete, Epoch: t.Epoch, IgnoreUnknown: t.IgnoreUnknown,
 		allow: []upload.Op{upload.Put, upload.Patch, upload.Delete}, place: t.place,
 	}

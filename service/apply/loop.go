@@ -45,7 +45,7 @@ func (l *loop) run(ctx context.Context) {
 		}
 		batch := l.pending[:size]
 		failed := l.sendWithRetries(ctx, batch)
-		out, at := classify(failed), 0
+		out, at := classify(failed, l.snapshot), 0
 		if failed != nil {
 			at = max(failed.transaction, 0)
 		}
@@ -69,6 +69,9 @@ func (l *loop) run(ctx context.Context) {
 			}
 		case retryFailed:
 			t := batch[at]
+			if failsInFunction(failed) && l.outdated() && l.refresh(ctx, batch[at:]) == nil {
+				continue // the function may be a trigger's that the catalogue does not know yet
+			}
 			own := t.Rejection == nil && failed.kind.ofWrite()
 			if out.rejection = l.retryLater(t, errors.Join(out.again, out.retry), own); out.rejection == nil {
 				return
@@ -104,7 +107,7 @@ func (l *loop) after(batch []*transaction, failed *failure, out outcome, at int)
 // before it, which were rolled back with it, and itself, now with its rejection.
 func (l *loop) rejectFailed(ctx context.Context, batch []*transaction, at int, failed *failure, rejection *upload.Rejection) (size int) {
 	t := batch[at]
-	if rejection.Code == upload.SchemaMismatch && l.outdated() && l.refresh(ctx, batch[at:]) == nil {
+	if (restsOnCatalogue(rejection) || permissionDenied(failed.err)) && l.outdated() && l.refresh(ctx, batch[at:]) == nil {
 		l.pending = slices.Concat(batch[:at], l.upToEnd(l.pending[at:]))
 		return min(len(batch), len(l.pending))
 	}
@@ -145,7 +148,7 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 		if failed == nil {
 			return nil
 		}
-		out := classify(failed)
+		out := classify(failed, l.snapshot)
 		if failed.locksAhead && out.rejection != nil {
 			l.isolated = true // which tells whose row it is
 			continue

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"postern/service/catalog"
 	"postern/service/plan"
 	"postern/service/upload"
 )
@@ -66,7 +67,7 @@ func TestAfter(t *testing.T) {
 			if test.failed != nil {
 				index = max(test.failed.transaction, 0)
 			}
-			require.Equal(t, test.want, (&loop{}).after(test.batch, test.failed, classify(test.failed), index))
+			require.Equal(t, test.want, (&loop{}).after(test.batch, test.failed, classify(test.failed, &catalog.Snapshot{}), index))
 		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"postern/policies"
+	"postern/service/catalog"
 	"postern/service/ledger"
 	"postern/service/upload"
 )
@@ -23,9 +24,10 @@ type outcome struct {
 	retry     error             // not the fault of the write, or unknown
 }
 
-// classify is the one place where Postgres' errors become outcomes. SQLSTATEs are
-// those of https://www.postgresql.org/docs/current/errcodes-appendix.html.
-func classify(f *failure) outcome {
+// classify is the one place where Postgres' errors become outcomes. tables tell what
+// belongs to the application. SQLSTATEs are those of
+// https://www.postgresql.org/docs/current/errcodes-appendix.html.
+func classify(f *failure, tables *catalog.Snapshot) outcome {
 	if f == nil {
 		return outcome{}
 	}
@@ -50,7 +52,7 @@ func classify(f *failure) outcome {
 	case !f.mayReject(pg):
 		return outcome{retry: f.err}
 	}
-	if rejection := rejectionOf(f, pg); rejection != nil {
+	if rejection := rejectionOf(f, tables, pg); rejection != nil {
 		return outcome{rejection: rejection}
 	}
 	return outcome{retry: f.err}

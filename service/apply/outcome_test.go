@@ -169,7 +169,7 @@ func TestClassify(t *testing.T) {
 func requireOutcome(t *testing.T, want string, f *failure) {
 	t.Helper()
 	expected := outcome{}
-	out := classify(f)
+	out := classify(f, &catalog.Snapshot{})
 	switch want {
 	case "answered":
 		expected.answered = true
@@ -232,9 +232,9 @@ func TestClassifyAtAStep(t *testing.T) {
 // TestClassifyWithoutError has a batch that is committed, and a rule that rejects.
 func TestClassifyWithoutError(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, outcome{}, classify(nil))
+	require.Equal(t, outcome{}, classify(nil, &catalog.Snapshot{}))
 	rejection := &upload.Rejection{Code: "C"}
-	require.Equal(t, outcome{rejection: rejection}, classify(&failure{step: step{kind: rule}, rejection: rejection}))
+	require.Equal(t, outcome{rejection: rejection}, classify(&failure{step: step{kind: rule}, rejection: rejection}, &catalog.Snapshot{}))
 }
 
 // TestUnrecognised has the errors after which a transaction that keeps failing is

@@ -3,6 +3,7 @@ package apply
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -17,7 +18,7 @@ import (
 )
 
 // rejectionOf is nil for an error that is not known to be the write's own fault.
-func rejectionOf(f *failure, pg *pgconn.PgError) *upload.Rejection {
+func rejectionOf(f *failure, tables *catalog.Snapshot, pg *pgconn.PgError) *upload.Rejection {
 	reject := func(code upload.Code, message string) *upload.Rejection {
 		return &upload.Rejection{Code: code, Message: message, Details: details(pg), Operation: f.index}
 	}
@@ -34,16 +35,69 @@ func rejectionOf(f *failure, pg *pgconn.PgError) *upload.Rejection {
 		return reject(upload.CheckViolation, checkMessage(pg))
 	case strings.HasPrefix(pg.Code, "23"):
 		return reject(upload.ConstraintViolation, fmt.Sprintf("the row does not meet constraint %s of %s", pg.ConstraintName, pg.TableName))
+	case pg.Code == "P0001", strings.HasPrefix(pg.Code, "PT") && !isServerFault(pg.Code):
+		return reject(upload.RejectedByDatabase, pg.Message)
 	case strings.HasPrefix(pg.Code, "22"):
-		return reject(upload.InvalidData, pg.Message)
+		return ofData(f, tables, pg, reject)
+	case inFunction(pg) != "" && pg.Routine != "exec_stmt_raise": // it is no RAISE
+		return nil // the application's function is at fault, and not the write
 	case pg.Code == "42P01", pg.Code == "42703", pg.Code == "42804":
 		return reject(upload.SchemaMismatch, pg.Message)
-	case pg.Code == "42501":
+	case pg.Code == "42501" && !lacksGrant(f, pg):
 		return reject(upload.Unauthorized, pg.Message)
-	case pg.Code == "P0001", strings.HasPrefix(pg.Code, "PT"):
-		return reject(upload.RejectedByDatabase, pg.Message)
 	}
 	return nil
+}
+
+// ofData is the rejection of an error of class 22: of the statement itself, or of a
+// trigger, whose result depends on the row. An error of another function, such as one in
+// a row-level security policy, and of a claim that does not fit are not the write's fault.
+func ofData(f *failure, tables *catalog.Snapshot, pg *pgconn.PgError, reject func(upload.Code, string) *upload.Rejection) *upload.Rejection {
+	switch function := inFunction(pg); {
+	case function != "" && tables.IsTriggerFunction(function):
+		return reject(upload.RejectedByDatabase, pg.Message)
+	case function != "", f.operation != nil && f.operation.QuotesSubject(pg.Message):
+		return nil
+	}
+	return reject(upload.InvalidData, pg.Message)
+}
+
+// isServerFault reports whether PostgREST would answer a RAISE with this SQLSTATE with
+// 429 or 5xx.
+func isServerFault(state string) bool { return state == "PT429" || strings.HasPrefix(state, "PT5") }
+
+// inFunction is the outermost function that an error comes from, without its schema;
+// empty if it comes from the statement itself.
+func inFunction(pg *pgconn.PgError) (name string) {
+	for _, line := range strings.Split(pg.Where, "\n") {
+		if match := functionLine.FindStringSubmatch(line); match != nil {
+			name = match[1]
+		}
+	}
+	return name
+}
+
+// failsInFunction reports whether a function of the application has failed on data.
+func failsInFunction(f *failure) bool {
+	var pg *pgconn.PgError
+	return errors.As(f.err, &pg) && strings.HasPrefix(pg.Code, "22") && inFunction(pg) != ""
+}
+
+// functionLine is a line of an error's context: PL/pgSQL function public.f(integer) line 3
+// at RAISE, or SQL function "f" statement 1.
+var functionLine = regexp.MustCompile(`function "?(?:[^"(.]+\.)?([^"(]+)`)
+
+// lacksGrant reports whether the role lacks a privilege that the policies count on: they
+// name the table, and the database does not let the role write it at all.
+func lacksGrant(f *failure, pg *pgconn.PgError) bool {
+	return permissionDenied(pg) && f.operation != nil && f.operation.Named() && !f.operation.Granted()
+}
+
+// permissionDenied reports whether the role lacks a privilege, which a row-level security
+// policy has nothing to do with. The C function tells them apart in every language.
+func permissionDenied(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Routine == "aclcheck_error"
 }
 
 // declined is the rejection that postern.explain_no_row raises: its message is the code,

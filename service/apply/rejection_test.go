@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"postern/service/catalog"
 	"postern/service/upload"
 )
 
@@ -55,7 +56,7 @@ func TestRejectionOf(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			out := classify(&failure{step: step{kind: operation, index: 3}, err: &test.err})
+			out := classify(&failure{step: step{kind: operation, index: 3}, err: &test.err}, &catalog.Snapshot{})
 			require.Equal(t, outcome{rejection: &upload.Rejection{Code: test.code, Message: test.message, Details: test.details, Operation: 3}}, out)
 		})
 	}

@@ -34,8 +34,8 @@ type request struct {
 	single *Single // nil if a client sent the transactions
 }
 
-// prepare plans the transactions, with a fresh catalogue if they name a table or
-// column that the one at hand does not have.
+// prepare plans the transactions, with a fresh catalogue if the one at hand makes a plan
+// fail.
 func (r *request) prepare(ctx context.Context, transactions []*transaction) (err error) {
 	snapshot, err := r.Catalog.Current(ctx)
 	if err != nil {
@@ -65,6 +65,12 @@ func (r *request) planBy(snapshot *catalog.Snapshot) (err error) {
 	return nil
 }
 
+// restsOnCatalogue reports whether another catalogue could accept what a rejection
+// refuses: a table, a column, a value that does not fit its column's type.
+func restsOnCatalogue(r *upload.Rejection) bool {
+	return r.Code == upload.SchemaMismatch || r.Code == upload.InvalidData
+}
+
 // outdated reports whether the tables may have changed since they were read. A
 // request reads them once.
 func (r *request) outdated() bool {
@@ -84,8 +90,9 @@ func (r *request) refresh(ctx context.Context, transactions []*transaction) erro
 	return nil
 }
 
-// plan plans the transactions, and reports whether one does not match the schema.
-func (r *request) plan(ctx context.Context, transactions []*transaction) (mismatch bool) {
+// plan plans the transactions. It reports whether a plan may have failed because the
+// catalogue is stale.
+func (r *request) plan(ctx context.Context, transactions []*transaction) (stale bool) {
 	p := r.planner()
 	for _, t := range transactions {
 		var err error
@@ -93,9 +100,9 @@ func (r *request) plan(ctx context.Context, transactions []*transaction) (mismat
 		if t.failed = nil; err != nil {
 			t.failed = &failure{step: step{kind: rule, index: -1}, err: err}
 		}
-		mismatch = mismatch || t.Rejection != nil && t.Rejection.Code == upload.SchemaMismatch
+		stale = stale || t.failed != nil || t.Rejection != nil && restsOnCatalogue(t.Rejection)
 	}
-	return mismatch
+	return stale
 }
 
 func (r *request) planner() *plan.Planner {

@@ -53,7 +53,7 @@ func (l *loop) sendSingle(ctx context.Context, t *transaction) error {
 		if failed == nil {
 			return nil
 		}
-		rejection := classify(failed).rejection
+		rejection := classify(failed, l.snapshot).rejection
 		if rejection == nil {
 			return failed.err
 		}

@@ -68,11 +68,15 @@ func (c *Catalog) Run(ctx context.Context, report func(*Snapshot, error)) {
 	}
 }
 
-// Refresh reads a new snapshot within 10 seconds. If it fails, the old snapshot
-// stays. Concurrent calls wait for each other.
+// Refresh reads a new snapshot. If it fails, the old one stays. Callers that wait at the
+// same moment share one read, which began after each of them called.
 func (c *Catalog) Refresh(ctx context.Context) error {
+	called := time.Now()
 	c.reading.Lock()
 	defer c.reading.Unlock()
+	if s := c.current.Load(); s != nil && s.ReadAt.After(called) {
+		return nil
+	}
 	return c.read(ctx)
 }
 

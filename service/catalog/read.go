@@ -27,6 +27,7 @@ func Read(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
 		{"unique indexes", func() error { return s.readUniques(ctx, q) }},
 		{"grants", func() error { return s.readGrants(ctx, q, roles) }},
 		{"triggers", func() error { return s.readTriggers(ctx, q) }},
+		{"triggers' functions", func() error { return s.readTriggerFunctions(ctx, q) }},
 		{"views and functions", func() error { return s.readViewsAndFunctions(ctx, q) }},
 		{"settings", func() error { return s.readSettings(ctx, q) }},
 	} {
@@ -194,6 +195,21 @@ select coalesce(pg_partition_root(t.tgrelid), t.tgrelid)::oid, array_remove(arra
   from pg_catalog.pg_trigger t
  where not t.tgisinternal and t.tgtype & 3 = 3
  group by 1`
+
+// triggerFunctionsSQL reads the names of the functions that triggers call.
+const triggerFunctionsSQL = `
+select distinct p.proname::text
+  from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
+ where not t.tgisinternal`
+
+func (s *Snapshot) readTriggerFunctions(ctx context.Context, q Querier) error {
+	rows, err := q.Query(ctx, triggerFunctionsSQL)
+	if err != nil {
+		return err
+	}
+	s.triggerFunctions, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	return err
+}
 
 func (s *Snapshot) readTriggers(ctx context.Context, q Querier) error {
 	rows, err := q.Query(ctx, triggersSQL)

@@ -28,10 +28,11 @@ type Snapshot struct {
 	// empty if the database configures none.
 	PreRequest string
 
-	tables   map[[2]string]*Table
-	byOID    map[uint32]*Table
-	settings map[string][]Setting // by role
-	sum      hash.Hash            // becomes Schema
+	tables           map[[2]string]*Table
+	byOID            map[uint32]*Table
+	settings         map[string][]Setting // by role
+	triggerFunctions []string             // their names without a schema
+	sum              hash.Hash            // becomes Schema
 }
 
 // Setting is a setting that a role has by ALTER ROLE … SET. SET ROLE does not
@@ -77,6 +78,11 @@ type ForeignKey struct {
 	Targets    []string // the referenced columns, in the same order
 	Deferrable bool
 	Restricts  bool // ON DELETE NO ACTION or RESTRICT: a referenced row cannot be deleted
+}
+
+// IsTriggerFunction reports whether a trigger calls a function of this name.
+func (s *Snapshot) IsTriggerFunction(name string) bool {
+	return slices.Contains(s.triggerFunctions, name)
 }
 
 // NewSnapshot is a snapshot of tables that were not read from a database.

@@ -39,11 +39,8 @@ type drafter struct {
 }
 
 func (d *drafter) run(ctx context.Context) (*upload.Rejection, error) {
-	if rejection := d.locate(); rejection != nil {
-		return rejection, nil
-	}
-	if err := d.policy.CheckColumns(d.table); err != nil {
-		return nil, err
+	if rejection, err := d.locate(); rejection != nil || err != nil {
+		return rejection, err
 	}
 	for _, step := range []func() *upload.Rejection{d.readData, d.readPrevious, d.setOwner, d.checkImmutable} {
 		if rejection := step(); rejection != nil {
@@ -59,15 +56,20 @@ func (d *drafter) run(ctx context.Context) (*upload.Rejection, error) {
 	return d.evaluateRules(ctx)
 }
 
-// locate finds the policy, the table and the key of the row.
-func (d *drafter) locate() (rejection *upload.Rejection) {
+// locate finds the policy, the table and the key of the row. An error says that the
+// database lacks what the policy names, which is not the fault of the write.
+func (d *drafter) locate() (rejection *upload.Rejection, err error) {
 	if d.policy, rejection = d.Set.Decide(d.sent); rejection != nil {
-		return rejection
+		return rejection, nil
 	}
-	if d.table = d.Tables.Table(d.policy.Schema, d.policy.Name); d.table == nil {
-		return mismatch("there is no table %q", d.policy.Schema+"."+d.policy.Name)
+	d.table = d.Tables.Table(d.policy.Schema, d.policy.Name)
+	if d.table == nil && !d.policy.Named {
+		return mismatch("there is no table %q", d.policy.Schema+"."+d.policy.Name), nil
 	}
-	return d.readKey()
+	if err := d.policy.CheckColumns(d.table); err != nil {
+		return nil, err
+	}
+	return d.readKey(), nil
 }
 
 // readKey splits a client's id into the columns of the key.

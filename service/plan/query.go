@@ -94,7 +94,11 @@ type StoredRow struct {
 // no row, or sends a value that cannot be compared.
 func (p *Planner) StoredRow(op upload.Operation) (*StoredRow, *upload.Rejection) {
 	d := &drafter{Planner: p, write: &write{sent: op, who: p.Who}}
-	if rejection := d.locate(); rejection != nil {
+	rejection, err := d.locate()
+	if err != nil {
+		rejection = mismatch("%v", err)
+	}
+	if rejection != nil {
 		return nil, rejection
 	}
 	b := &builder{w: d.write, args: slices.Clone(d.keyValues())}

@@ -95,6 +95,17 @@ func (o *Operation) Granted() bool {
 	return slices.Contains(o.Table.Grants[o.write.who.Role], o.write.privilege())
 }
 
+// Named reports whether a policy names the operation's table, and does not open it with
+// all others.
+func (o *Operation) Named() bool { return o.write.policy.Named }
+
+// QuotesSubject reports whether a message quotes the user's sub, and no value that the
+// operation sends: then the claims do not fit the database, as a sub that is no UUID.
+func (o *Operation) QuotesSubject(message string) bool {
+	quoted := `"` + o.write.who.Subject + `"`
+	return strings.Contains(message, quoted) && !slices.ContainsFunc(o.write.values, func(v []byte) bool { return strings.Contains(message, `"`+string(v)+`"`) })
+}
+
 // dependsOnStored reports whether the stored row decides what a column will be: by
 // the conflict strategy, or because only a new row gets the value.
 func (w *write) dependsOnStored(column string) bool {

@@ -1,0 +1,77 @@
+package conformance_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+)
+
+const driftSchema = `
+create type mood as enum ('sad', 'happy');
+create table entries (id uuid primary key, mood mood, qty int, note varchar(3), day date, body text, upper_body text generated always as (upper(body)) stored);
+grant select, insert, update, delete on entries to authenticated;`
+
+// old makes the catalogue that the service has read old enough to be read again.
+func (b *testBundle) old() { time.Sleep(1100 * time.Millisecond) }
+
+// TestSchemaChangesThatAcceptMore has changes after which a value fits that did not. The
+// first write after each is accepted.
+func TestSchemaChangesThatAcceptMore(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, driftSchema, `tables: {entries: {allow: all}}`)
+	for _, test := range []struct{ name, change, data string }{
+		{"EnumValue", `alter type mood add value 'calm'`, `"mood":"calm"`},
+		{"IntToText", `alter table entries alter qty type text`, `"qty":"many"`},
+		{"VarcharToText", `alter table entries alter note type text`, `"note":"longer than three"`},
+		{"DateToTimestamptz", `alter table entries alter day type timestamptz`, `"day":"2026-11-28T10:00:00Z"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			id := uuid.NewString()
+			require.Equal(t, "INVALID_DATA", b.outcome(t, "alice", op("PUT", "entries", id, test.data)))
+			b.old()
+			b.db.Exec(t, test.change)
+			require.Equal(t, "success", b.outcome(t, "alice", op("PUT", "entries", id, test.data)))
+		})
+	}
+}
+
+// TestServersTrouble has errors that are the setup's fault, and not the write's: the
+// device keeps its transaction and sends it again.
+func TestServersTrouble(t *testing.T) {
+	t.Parallel()
+	const put = `"body":"a"`
+	for _, test := range []struct {
+		name, change string
+		want         string
+	}{
+		{"TriggerNamesATableThatIsGone", `create function f() returns trigger language plpgsql as $$ begin perform from gone; return new; end $$;
+			create trigger t before insert on entries for each row execute function f()`, "retryable_error"},
+		{"TriggerMayNotWrite", `create table closed (id int); create function f() returns trigger language plpgsql as $$ begin insert into closed values (1); return new; end $$;
+			create trigger t before insert on entries for each row execute function f()`, "retryable_error"},
+		{"TriggerRejectsTheRowsData", `create function f() returns trigger language plpgsql as $$ begin perform new.body::int; return new; end $$;
+			create trigger t before insert on entries for each row execute function f()`, "REJECTED_BY_DATABASE"},
+		{"PolicyFailsOnData", `create function broken() returns boolean language plpgsql as $$ begin return 'x'::int = 1; end $$;
+			alter table entries enable row level security; create policy p on entries to authenticated using (broken()) with check (broken())`, "retryable_error"},
+		{"RaiseOf503", `create function f() returns trigger language plpgsql as $$ begin raise sqlstate 'PT503' using message = 'later'; end $$;
+			create trigger t before insert on entries for each row execute function f()`, "retryable_error"},
+		{"RaiseOf429", `create function f() returns trigger language plpgsql as $$ begin raise sqlstate 'PT429' using message = 'slow down'; end $$;
+			create trigger t before insert on entries for each row execute function f()`, "retryable_error"},
+		{"RaiseOf409", `create function f() returns trigger language plpgsql as $$ begin raise sqlstate 'PT409' using message = 'no'; end $$;
+			create trigger t before insert on entries for each row execute function f()`, "REJECTED_BY_DATABASE"},
+		{"GrantRevokedForAll", `revoke all on entries from authenticated`, "retryable_error"},
+		{"TableOfThePolicyIsGone", `drop table entries`, "retryable_error"},
+		{"ColumnOfThePolicyIsGone", `alter table entries drop column note`, "retryable_error"},
+		{"ColumnOfTheClientIsUnknown", `alter table entries drop column body cascade`, "SCHEMA_MISMATCH"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := setupSchema(t, driftSchema, `tables: {entries: {allow: all, columns: {remark: note}}}`)
+			require.Equal(t, "success", b.outcome(t, "alice", op("PUT", "entries", uuid.NewString(), put)))
+			b.old()
+			b.db.Exec(t, test.change)
+			require.Equal(t, test.want, b.outcome(t, "alice", op("PUT", "entries", uuid.NewString(), put+`,"remark":"x"`)))
+		})
+	}
+}
