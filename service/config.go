@@ -47,6 +47,7 @@ type Config struct {
 	OnReject       string   `env:"POSTERN_ON_REJECT" yaml:"POSTERN_ON_REJECT"`             // skip or stop
 	AllowedOrigins []string `env:"POSTERN_ALLOWED_ORIGINS" yaml:"POSTERN_ALLOWED_ORIGINS"` // of web apps; * allows all
 	BodyLimit      int      `env:"POSTERN_BODY_LIMIT" yaml:"POSTERN_BODY_LIMIT"`           // bytes
+	MaxOperations  int      `env:"POSTERN_MAX_OPERATIONS" yaml:"POSTERN_MAX_OPERATIONS"`   // in one request
 	Log            string   `env:"POSTERN_LOG" yaml:"POSTERN_LOG"`                         // debug, info, warn or error
 
 	MetricsListen     string `env:"POSTERN_METRICS_LISTEN" yaml:"POSTERN_METRICS_LISTEN"`         // host:port of GET /metrics
@@ -64,6 +65,7 @@ func Default() Config {
 		AnonymousUsers: "allow",
 		AllowedOrigins: []string{"*"},
 		BodyLimit:      8 << 20,
+		MaxOperations:  20_000,
 		Log:            "info",
 
 		MetricsListen:     ":9091",
@@ -140,6 +142,9 @@ func (c Config) Validate() error {
 		problem("POSTERN_ON_REJECT=%q is neither skip nor stop: skip goes on with the transactions after a rejected one, stop does not", c.OnReject)
 	}
 	c.validateOrigins(problem)
+	if c.MaxOperations < 1 {
+		problem("POSTERN_MAX_OPERATIONS=%d is out of range: write the number of operations that a request may have, such as 20000", c.MaxOperations)
+	}
 	if c.BodyLimit < 1<<10 || c.BodyLimit > 1<<30 {
 		problem("POSTERN_BODY_LIMIT=%d is out of range: write a number of bytes from 1024 to 1073741824, such as 8388608", c.BodyLimit)
 	}

@@ -51,6 +51,7 @@ func TestValidate(t *testing.T) {
 		{"NoOrigins", func(c *service.Config) { c.AllowedOrigins = nil }, "POSTERN_ALLOWED_ORIGINS is empty: write the origins of your web apps"},
 		{"AllOriginsAndOne", func(c *service.Config) { c.AllowedOrigins = []string{"https://app.example.com", "*"} }, `POSTERN_ALLOWED_ORIGINS: "*" is not an origin: write https://app.example.com, without a slash at the end, or * alone`},
 		{"OriginWithPath", func(c *service.Config) { c.AllowedOrigins = []string{"https://app.example.com/app"} }, `POSTERN_ALLOWED_ORIGINS: "https://app.example.com/app" is not an origin`},
+		{"NoOperations", func(c *service.Config) { c.MaxOperations = 0 }, "POSTERN_MAX_OPERATIONS=0 is out of range: write the number of operations"},
 		{"BodyLimitTooSmall", func(c *service.Config) { c.BodyLimit = 1023 }, "POSTERN_BODY_LIMIT=1023 is out of range: write a number of bytes from 1024 to 1073741824"},
 		{"BodyLimitTooLarge", func(c *service.Config) { c.BodyLimit = 1<<30 + 1 }, "POSTERN_BODY_LIMIT=1073741825 is out of range: write a number of bytes"},
 		{"Log", func(c *service.Config) { c.Log = "verbose" }, `POSTERN_LOG="verbose" is not a level: write debug, info, warn or error`},

@@ -36,6 +36,7 @@ func (s *Service) routes() *fiber.App {
 		AppName:                      "Postern",
 		DisableStartupMessage:        true,
 		BodyLimit:                    s.cfg.BodyLimit,
+		StreamRequestBody:            true, // the token comes first, see bodies
 		DisablePreParseMultipartForm: true, // would write bodies of that type to temporary files
 		ReadBufferSize:               readBufferSize,
 		ReadTimeout:                  time.Minute,
@@ -76,9 +77,15 @@ func (s *Service) data(c *fiber.Ctx) error {
 	if encoding := c.Get(fiber.HeaderContentEncoding); encoding != "" && encoding != "identity" {
 		return fiber.NewError(fiber.StatusUnsupportedMediaType, "send the body without Content-Encoding")
 	}
-	batch, err := upload.DecodeBatch(c.Request().Body())
+	body, release, err := s.bodies.read(c)
+	defer release()
 	if err != nil {
-		return err
+		return s.refuseBody(ctx, c, who, err)
+	}
+	c.Locals(bodyKey, len(body))
+	batch, err := upload.DecodeBatchWithin(body, s.cfg.MaxOperations)
+	if err != nil {
+		return s.refuseBody(ctx, c, who, err)
 	}
 	if batch.UserID != "" && batch.UserID != who.Subject {
 		return fiber.NewError(fiber.StatusConflict, "the queue holds another user's writes: user_id is not the token's sub. Let that user sign in again, or let the app decide what becomes of the writes")
@@ -176,44 +183,31 @@ func (s *Service) fail(c *fiber.Ctx, err error) error {
 	default:
 		requestLogger(c).Error("request failed", "error", err)
 	}
-	if status == fiber.StatusRequestEntityTooLarge {
-		message = "the body is longer than " + strconv.Itoa(s.cfg.BodyLimit) + " bytes: send fewer transactions in one request"
-		s.drainBody(c)
+	if status == fiber.StatusServiceUnavailable && c.GetRespHeader(fiber.HeaderRetryAfter) == "" {
+		c.Set(fiber.HeaderRetryAfter, "2")
 	}
 	return c.Status(status).JSON(fiber.Map{"message": message})
 }
 
-// drainBody prepares the answer to a request whose body is too long. fiber answers it
-// before any middleware runs and then closes the connection. So drainBody sets the CORS
-// header, without which a browser hides the answer. It also reads the rest of the body:
-// if the connection closes while the client still sends, the client's system drops the
-// answer.
-func (s *Service) drainBody(c *fiber.Ctx) {
-	origin := c.Get(fiber.HeaderOrigin)
-	switch {
-	case slices.Contains(s.cfg.AllowedOrigins, "*"):
-		c.Set(fiber.HeaderAccessControlAllowOrigin, "*")
-	case slices.Contains(s.cfg.AllowedOrigins, origin):
-		c.Set(fiber.HeaderAccessControlAllowOrigin, origin)
-	}
-	const (
-		maxBytes = 256 << 20
-		maxTime  = 5 * time.Second
-		idle     = 200 * time.Millisecond // near the end, because it is unknown how much fiber has read
+// refuseBody makes an upload over a limit known to the team: its device sends it again and
+// again, and nothing else of its queue is uploaded. What is known of it is logged, counted
+// and stored as a rejected write without content.
+func (s *Service) refuseBody(ctx context.Context, c *fiber.Ctx, who identity.Identity, err error) error {
+	var (
+		large *tooLarge
+		many  *upload.TooMany
 	)
-	conn, length := c.Context().Conn(), c.Request().Header.ContentLength()
-	deadline, total, buffer := time.Now().Add(maxTime), 0, make([]byte, 64<<10)
-	for total < maxBytes && time.Now().Before(deadline) {
-		wait := maxTime
-		if total+readBufferSize >= length {
-			wait = idle
-		}
-		_ = conn.SetReadDeadline(time.Now().Add(wait))
-		n, err := conn.Read(buffer)
-		if total += n; err != nil {
-			return
-		}
+	length := c.Request().Header.ContentLength()
+	if !errors.As(err, &large) && !errors.As(err, &many) {
+		return err
 	}
+	s.metrics.tooLarge.Inc()
+	requestLogger(c).Error("upload over a limit: its device cannot upload anything until the limit is raised or the app gives it up",
+		"subject", who.Subject, "bytes", length, "error", err)
+	if stored := s.ledger.StoreTooLarge(ctx, who, err.Error(), length); stored != nil {
+		requestLogger(c).Error("cannot store what is known of an upload over a limit", "error", stored)
+	}
+	return fiber.NewError(fiber.StatusRequestEntityTooLarge, err.Error())
 }
 
 // refuseToken returns the answer to a refused token (RFC 6750, section 3). The log gets
@@ -234,7 +228,10 @@ func (s *Service) refuseToken(c *fiber.Ctx, refusal *identity.Refusal) (status i
 	return fiber.StatusUnauthorized, string(refusal.Kind)
 }
 
-const loggerKey = "logger"
+const (
+	loggerKey = "logger"
+	bodyKey   = "body" // the bytes of a body that was read
+)
 
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
@@ -261,8 +258,12 @@ func (s *Service) trace(c *fiber.Ctx) (err error) {
 	if err != nil {
 		err = s.fail(c, err)
 	}
+	bytes, read := c.Locals(bodyKey).(int)
+	if !read {
+		drain(c)
+	}
 	logger.Info("request", "method", strings.Clone(c.Method()), "path", strings.Clone(c.Path()), "status", c.Response().StatusCode(),
-		"bytes", len(c.Request().Body()), "took", time.Since(started).Round(10*time.Microsecond).String())
+		"bytes", bytes, "took", time.Since(started).Round(10*time.Microsecond).String())
 	return err
 }
 

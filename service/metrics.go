@@ -22,6 +22,7 @@ type metrics struct {
 	results    *prometheus.CounterVec
 	rejections *prometheus.CounterVec
 	unnamed    *prometheus.CounterVec
+	tooLarge   prometheus.Counter
 	warned     sync.Once // that a client names no device
 }
 
@@ -34,11 +35,14 @@ func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
 		rejections: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_rejections_total", Help: "Transactions answered as rejected, by code and by the table of the operation that caused it. A repeated transaction counts again.",
 		}, []string{"code", "table"}),
+		tooLarge: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "postern_uploads_too_large_total", Help: "Uploads over a limit of bytes or operations. Each is a device whose queue is stuck.",
+		}),
 		unnamed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_uploads_without_client_id_total", Help: "Uploads whose client sent no client_id, by what stands for the device: the token's session, or none.",
 		}, []string{"queue"}),
 	}
-	m.registry.MustRegister(m.results, m.rejections, m.unnamed, stuckQueues{applier}, policiesInForce{live}, collectors.NewGoCollector(),
+	m.registry.MustRegister(m.results, m.rejections, m.unnamed, m.tooLarge, stuckQueues{applier}, policiesInForce{live}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, status := range []upload.Status{upload.Success, upload.RetryableError, upload.FatalError, upload.NotAttempted} {
 		m.results.WithLabelValues(string(status))

@@ -49,6 +49,7 @@ type Service struct {
 	applier  *apply.Applier
 	ledger   *ledger.Ledger
 	metrics  *metrics
+	bodies   *bodies
 	app      *fiber.App
 
 	roles         []string // the database roles that users write as
@@ -82,6 +83,7 @@ func Open(cfg Config, issuers []identity.Issuer, live *policies.Live, logger *sl
 		cfg: cfg, logger: logger, db: db, verifier: verifier, catalog: tables, policies: live, ledger: receipts,
 		applier: apply.New(db, tables, live, receipts, apply.OnReject(cfg.OnReject)),
 		roles:   roles,
+		bodies:  newBodies(cfg.BodyLimit),
 		end:     end,
 	}
 	s.metrics = newMetrics(s.applier, live)

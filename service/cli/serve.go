@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 
 	"postern/service"
@@ -53,6 +54,8 @@ func serve(cmd *cobra.Command, cfg service.Config) error {
 		return err
 	}
 	logger := newLogger(level)
+	// The garbage collector and the budget of request bodies need to know the machine's memory.
+	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)), memlimit.WithLogger(logger))
 	s, err := service.Open(cfg, parties, set, logger)
 	if err != nil {
 		return err

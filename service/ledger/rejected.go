@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strconv"
@@ -101,3 +103,27 @@ func tableNames(t upload.Transaction) (names []string) {
 
 // replaceNUL replaces U+0000, which Postgres' type text cannot hold.
 func replaceNUL(s string) string { return strings.ReplaceAll(s, "\x00", "\uFFFD") }
+
+// StoreTooLarge stores what is known of an upload that exceeds a limit of the server: who
+// sent it, its length in bytes or -1, and when. There is one record for each user and
+// length, which counts the attempts.
+func (l *Ledger) StoreTooLarge(ctx context.Context, who identity.Identity, message string, length int) error {
+	h := sha256.New()
+	hashTexts(h, "too large", who.Issuer, who.Subject, strconv.Itoa(length))
+	s, err := l.Rejected(who, "", "", Entry{
+		Digest:    Digest{Sum: [sha256.Size]byte(h.Sum(nil))},
+		Rejection: &upload.Rejection{Code: upload.TooLarge, Message: message, Operation: -1, Details: map[string]int{"bytes": length}},
+	})
+	if err != nil {
+		return err
+	}
+	conn, err := l.db.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("storing an upload over a limit: %w", err)
+	}
+	defer conn.Release()
+	if err := conn.Conn().PgConn().ExecParams(ctx, s.SQL, s.Args, nil, nil, nil).Read().Err; err != nil {
+		return fmt.Errorf("storing an upload over a limit: %w", err)
+	}
+	return nil
+}

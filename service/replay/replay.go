@@ -60,6 +60,9 @@ func DryRun(ctx context.Context, a *apply.Applier, logger *slog.Logger, who iden
 }
 
 func singleOf(who identity.Identity, record ledger.Record, by ledger.By) (apply.Single, error) {
+	if record.Code == upload.TooLarge {
+		return apply.Single{}, errors.New("this write was over a limit of the server, so its content is not stored: raise the limit, and its device sends it again")
+	}
 	digest, transaction, err := record.Decoded()
 	if err != nil {
 		return apply.Single{}, err

@@ -3,6 +3,7 @@ package upload
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
@@ -109,11 +110,26 @@ func (m *members) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return nil
 }
 
+// TooMany is the error of a body with more operations than a limit.
+type TooMany struct{ Limit int }
+
+func (t *TooMany) Error() string {
+	return fmt.Sprintf("the upload has more than %d operations: send fewer transactions in one request; a single transaction of this size needs a larger POSTERN_MAX_OPERATIONS on the server", t.Limit)
+}
+
 // DecodeBatch decodes the body of POST /api/data. It ignores members that the API does
 // not have, because newer clients may send more. Every error is a *Malformed.
-func DecodeBatch(body []byte) (Batch, error) {
-	if path, deep := tooDeep(body); deep {
-		return Batch{}, &Malformed{path, fmt.Sprintf("arrays and objects nest deeper than %d levels", MaxDepth)}
+func DecodeBatch(body []byte) (Batch, error) { return DecodeBatchWithin(body, math.MaxInt) }
+
+// DecodeBatchWithin is DecodeBatch for at most maxOperations operations. They are counted
+// before anything is decoded. The error may also be a *TooMany.
+func DecodeBatchWithin(body []byte, maxOperations int) (Batch, error) {
+	deep, operations := scan(body, maxOperations)
+	if deep {
+		return Batch{}, &Malformed{pathAtDepth(body), fmt.Sprintf("arrays and objects nest deeper than %d levels", MaxDepth)}
+	}
+	if operations > maxOperations {
+		return Batch{}, &TooMany{maxOperations}
 	}
 	var wire *wireBatch
 	if err := json.Unmarshal(body, &wire); err != nil {
@@ -285,9 +301,13 @@ func quoteShort(s string) string {
 	return strconv.Quote(s)
 }
 
-// tooDeep reports whether a body nests deeper than MaxDepth. The path has the first
-// six steps to the value that does. A body that does not takes one pass over its bytes.
-func tooDeep(body []byte) (path string, deep bool) {
+// operationDepth is the depth at which an operation's object begins:
+// {"transactions":[{"crud":[{…
+const operationDepth = 5
+
+// scan takes one pass over a body's bytes. It reports whether the body nests deeper than
+// MaxDepth, and counts the objects at the depth of operations up to one more than most.
+func scan(body []byte, most int) (deep bool, operations int) {
 	depth, inString := 0, false
 	for i := 0; i < len(body); i++ {
 		switch c := body[i]; {
@@ -299,15 +319,21 @@ func tooDeep(body []byte) (path string, deep bool) {
 		case c == '{' || c == '[':
 			depth++
 			if depth > MaxDepth {
-				return pathAtDepth(body), true
+				return true, operations
+			}
+			if c == '{' && depth == operationDepth {
+				if operations++; operations > most {
+					return false, operations
+				}
 			}
 		case c == '}' || c == ']':
 			depth--
 		}
 	}
-	return "", false
+	return false, operations
 }
 
+// pathAtDepth has the first six steps to the value that nests too deep.
 func pathAtDepth(body []byte) string {
 	d := jsontext.NewDecoder(strings.NewReader(string(body)))
 	for {

@@ -194,6 +194,14 @@ func FuzzDecodeBatch(f *testing.F) {
 		}
 		require.NotEmpty(t, batch.Transactions)
 		require.LessOrEqual(t, len(batch.Transactions), upload.MaxTransactions)
+		operations := 0
+		for _, transaction := range batch.Transactions {
+			operations += len(transaction.Operations)
+		}
+		_, err = upload.DecodeBatchWithin(body, operations)
+		require.NoError(t, err)
+		_, err = upload.DecodeBatchWithin(body, operations-1)
+		require.Error(t, err)
 		for _, transaction := range batch.Transactions {
 			for _, op := range transaction.Operations {
 				require.Contains(t, []upload.Op{upload.Put, upload.Patch, upload.Delete}, op.Op)

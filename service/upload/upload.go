@@ -100,6 +100,7 @@ const (
 	RejectedByDatabase  Code = "REJECTED_BY_DATABASE" // a trigger or function of the application raised an exception
 	Conflict            Code = "CONFLICT"             // the row has changed since the client saw it
 	ImmutableColumn     Code = "IMMUTABLE_COLUMN"     // the policy allows no change of a column
+	TooLarge            Code = "TOO_LARGE"            // the upload exceeds a limit of the server; its client still has it
 	RowNotFound         Code = "ROW_NOT_FOUND"        // a PATCH of a row that does not exist, on a table whose policy rejects that
 )
 

@@ -93,7 +93,7 @@ func TestBrowsers(t *testing.T) {
 	t.Run("TooLargeIsReadable", func(t *testing.T) {
 		t.Parallel()
 		s := rig.NewService(t, rig.DemoPolicies(t), func(c *service.Config) { c.BodyLimit = 1024 })
-		answer := s.Send(t, http.MethodPost, "/api/data", strings.Repeat(" ", 2000), "Origin", "https://app.example.com")
+		answer := s.Send(t, http.MethodPost, "/api/data", strings.Repeat(" ", 2000), "Origin", "https://app.example.com", "Authorization", "Bearer "+s.Token(t, "alice"))
 		require.Equal(t, http.StatusRequestEntityTooLarge, answer.Status)
 		require.Equal(t, "*", answer.Header.Get("Access-Control-Allow-Origin"))
 	})

@@ -1,0 +1,143 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"runtime/debug"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	firstChunk      = 16 << 10         // of a body's buffer, which then doubles
+	bodyTimeout     = 20 * time.Second // for reading a body; reference connectors give up after 30 s
+	bodyGrace       = 2 * time.Second  // for the rest of a body once a shutdown has begun
+	drainBytes      = 16 << 20         // of a body that is refused, so that its client reads the answer
+	drainTime       = 3 * time.Second
+	budgetShare     = 16        // of the memory limit, because a request may need 8 times its body
+	unlimitedBudget = 256 << 20 // bytes, if there is no memory limit
+)
+
+// bodies is the budget of request bodies in flight, in bytes. A body is read in a buffer
+// that grows with what has arrived, so that a header alone takes no memory.
+type bodies struct {
+	budget *semaphore.Weighted
+	limit  int // of one body
+}
+
+// newBodies derives the budget from the process's memory limit (GOMEMLIMIT), but holds
+// at least one body of the longest kind.
+func newBodies(limit int) *bodies {
+	budget := int64(unlimitedBudget)
+	if memory := debug.SetMemoryLimit(-1); memory != math.MaxInt64 {
+		budget = memory / budgetShare
+	}
+	return &bodies{semaphore.NewWeighted(max(budget, int64(limit))), limit}
+}
+
+// errBodies means that too many bodies are in flight.
+var errBodies = fiber.NewError(fiber.StatusServiceUnavailable, "the server reads too many uploads at once: try again")
+
+// tooLarge is the error of a body over the limit. Its length is -1 if it is not known.
+type tooLarge struct{ length, limit int }
+
+func (t *tooLarge) Error() string {
+	length := "longer than"
+	if t.length >= 0 {
+		length = fmt.Sprintf("%d bytes long, more than", t.length)
+	}
+	return fmt.Sprintf("the body is %s the limit of %d bytes: send fewer transactions in one request; a single transaction of this size needs a larger POSTERN_BODY_LIMIT on the server", length, t.limit)
+}
+
+// read reads a request's body. release gives its bytes back to the budget, after the
+// last use of the body.
+func (b *bodies) read(c *fiber.Ctx) (body []byte, release func(), err error) {
+	length := c.Request().Header.ContentLength()
+	if length > b.limit {
+		return nil, func() {}, &tooLarge{length, b.limit}
+	}
+	taken := int64(0)
+	release = func() { b.budget.Release(taken) }
+	stream := c.Context().RequestBodyStream()
+	if stream == nil {
+		return nil, release, nil
+	}
+	stop := b.bound(c)
+	defer stop()
+	for {
+		if len(body) == cap(body) {
+			size := min(max(2*cap(body), firstChunk), b.limit+1)
+			if length >= 0 {
+				size = min(size, max(length, 1))
+			}
+			if size == cap(body) {
+				return body, release, finish(stream, len(body), length, b.limit)
+			}
+			if !b.budget.TryAcquire(int64(size - cap(body))) {
+				return nil, release, errBodies
+			}
+			taken += int64(size - cap(body))
+			body = append(make([]byte, 0, size), body...)
+		}
+		n, err := stream.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case len(body) > b.limit:
+			return nil, release, &tooLarge{-1, b.limit}
+		case errors.Is(err, io.EOF):
+			return body, release, nil
+		case err != nil:
+			return nil, release, fiber.NewError(fiber.StatusRequestTimeout, "the body did not arrive in time or was cut off: send the request again")
+		}
+	}
+}
+
+// finish checks that a body which fills its buffer has ended.
+func finish(stream io.Reader, read, length, limit int) error {
+	if read == length {
+		return nil
+	}
+	if n, _ := stream.Read(make([]byte, 1)); n > 0 {
+		return &tooLarge{-1, limit}
+	}
+	return nil
+}
+
+// bound bounds the time that a body may take to arrive, and shortens it when a shutdown
+// begins.
+func (b *bodies) bound(c *fiber.Ctx) (stop func()) {
+	conn := c.Context().Conn()
+	_ = conn.SetReadDeadline(time.Now().Add(bodyTimeout))
+	shutdown, read := c.Context().Done(), make(chan struct{})
+	go func() {
+		select {
+		case <-shutdown:
+			_ = conn.SetReadDeadline(time.Now().Add(bodyGrace))
+		case <-read:
+		}
+	}()
+	return func() {
+		close(read)
+		_ = conn.SetReadDeadline(time.Time{})
+	}
+}
+
+// drain reads the rest of a body that is not wanted. If the connection closed while the
+// client still sends, the client's system would drop the answer. What is left after that
+// ends with the connection.
+func drain(c *fiber.Ctx) {
+	stream := c.Context().RequestBodyStream()
+	if stream == nil || c.Request().Header.ContentLength() == 0 {
+		return
+	}
+	conn := c.Context().Conn()
+	_ = conn.SetReadDeadline(time.Now().Add(drainTime))
+	if _, err := io.CopyN(io.Discard, stream, drainBytes); !errors.Is(err, io.EOF) {
+		c.Context().SetConnectionClose()
+	}
+	_ = conn.SetReadDeadline(time.Time{})
+}

@@ -1,0 +1,144 @@
+package service
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
+)
+
+// serveBodies answers each request with the length of its body, or with the error. A
+// request to /hold waits for let before it gives its bytes back.
+func serveBodies(t *testing.T, b *bodies, let <-chan struct{}) (address string) {
+	t.Helper()
+	app := fiber.New(fiber.Config{DisableStartupMessage: true, StreamRequestBody: true, BodyLimit: b.limit})
+	app.Post("/*", func(c *fiber.Ctx) error {
+		body, release, err := b.read(c)
+		defer release()
+		if err != nil {
+			drain(c)
+			var large *tooLarge
+			if errors.As(err, &large) {
+				return c.Status(fiber.StatusRequestEntityTooLarge).SendString(err.Error())
+			}
+			return err
+		}
+		if c.Path() == "/hold" {
+			<-let
+		}
+		return c.SendString(strconv.Itoa(len(body)))
+	})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	go func() { _ = app.Listener(listener) }()
+	t.Cleanup(func() { require.NoError(t, app.Shutdown()) })
+	return listener.Addr().String()
+}
+
+func TestBodies(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 20
+	address := serveBodies(t, &bodies{semaphore.NewWeighted(4 * limit), limit}, nil)
+	for _, test := range []struct {
+		name    string
+		length  int
+		chunked bool
+		status  int
+		want    string
+	}{
+		{"Empty", 0, false, http.StatusOK, "0"},
+		{"One", 1, false, http.StatusOK, "1"},
+		{"AChunkOfTheBuffer", firstChunk, false, http.StatusOK, "16384"},
+		{"TheLimit", limit, false, http.StatusOK, "1048576"},
+		{"OneMore", limit + 1, false, http.StatusRequestEntityTooLarge, "1048577 bytes long, more than the limit of 1048576 bytes"},
+		{"EmptyAndChunked", 0, true, http.StatusOK, "0"},
+		{"OneAndChunked", 1, true, http.StatusOK, "1"},
+		{"TheLimitAndChunked", limit, true, http.StatusOK, "1048576"},
+		{"OneMoreAndChunked", limit + 1, true, http.StatusRequestEntityTooLarge, "longer than the limit of 1048576 bytes"},
+		{"FarMore", 8 * limit, true, http.StatusRequestEntityTooLarge, "POSTERN_BODY_LIMIT"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var body io.Reader = bytes.NewReader(make([]byte, test.length))
+			if test.chunked {
+				body = io.MultiReader(body) // of a length that the client does not know
+			}
+			response, err := http.Post("http://"+address+"/", "application/json", body)
+			require.NoError(t, err)
+			defer response.Body.Close()
+			answer, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			require.Equal(t, test.status, response.StatusCode, string(answer))
+			require.Contains(t, string(answer), test.want)
+		})
+	}
+}
+
+// TestTooManyBodies has one body take the whole budget, then give it back.
+func TestTooManyBodies(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 20
+	let, b := make(chan struct{}), &bodies{semaphore.NewWeighted(limit), limit}
+	address := serveBodies(t, b, let)
+	post := func(path string, length int) int {
+		response, err := http.Post("http://"+address+path, "application/json", bytes.NewReader(make([]byte, length)))
+		if err != nil {
+			return 0
+		}
+		defer response.Body.Close()
+		return response.StatusCode
+	}
+	held := make(chan int)
+	go func() { held <- post("/hold", limit) }()
+	require.Eventually(t, func() bool {
+		if b.budget.TryAcquire(1) {
+			b.budget.Release(1)
+			return false
+		}
+		return true
+	}, 10e9, 1e6)
+	require.Equal(t, http.StatusServiceUnavailable, post("/", 1))
+	close(let)
+	require.Equal(t, http.StatusOK, <-held)
+	require.Eventually(t, func() bool { return post("/", limit) == http.StatusOK }, 10e9, 1e6)
+}
+
+// TestAnAnnouncedBodyTakesNoMemory has a client send the header of a long body and its
+// first bytes.
+func TestAnAnnouncedBodyTakesNoMemory(t *testing.T) {
+	t.Parallel()
+	const limit, sent = 8 << 20, 20 << 10
+	b := &bodies{semaphore.NewWeighted(limit), limit}
+	address := serveBodies(t, b, nil)
+	conn, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", limit, strings.Repeat(" ", sent))
+	require.NoError(t, err)
+	taken := func(n int64) bool { // whether n bytes or more of the budget are
+		if b.budget.TryAcquire(limit - n + 1) {
+			b.budget.Release(limit - n + 1)
+			return false
+		}
+		return true
+	}
+	require.Eventually(t, func() bool { return taken(sent) }, 10e9, 1e6)
+	require.False(t, taken(4*sent))
+	_, err = fmt.Fprint(conn, strings.Repeat(" ", limit-sent))
+	require.NoError(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.Eventually(t, func() bool { return !taken(1) }, 10e9, 1e6, "the bytes go back")
+}
