@@ -48,6 +48,9 @@ var codes = map[string]string{
 }
 
 func codeOf(pg *pgconn.PgError, index int) outcome {
+	if pg.Routine == "aclcheck_error" { // a grant that the policies count on is missing
+		return outcome{"retryable_error", "", -1}
+	}
 	for _, state := range []string{pg.Code, pg.Code[:2]} {
 		if code := codes[state]; code != "" {
 			return fatal(code, index)
