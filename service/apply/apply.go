@@ -63,7 +63,7 @@ func (a *Applier) Apply(ctx context.Context, logger *slog.Logger, who identity.I
 	distinct := make([]*transaction, 0, len(all))
 	firsts := make(map[ledger.Digest]*transaction, len(all))
 	for i, t := range batch.Transactions {
-		all[i] = &transaction{Entry: ledger.Entry{Digest: ledger.DigestOf(who, batch.ClientID, t), Transaction: t}, index: i}
+		all[i] = &transaction{Entry: ledger.NewEntry(who, batch.ClientID, t), index: i}
 		if first := firsts[all[i].Digest]; first != nil && all[i].Digest.Receipt {
 			all[i].duplicateOf = first
 			continue

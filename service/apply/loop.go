@@ -204,7 +204,7 @@ func (l *loop) readReceipts(ctx context.Context, batch []*transaction) (ok bool)
 	}
 	var rest []*transaction
 	for _, t := range batch {
-		result, ok := answers[t.Digest]
+		result, ok := answers[t.Receipt()]
 		if !ok {
 			rest = append(rest, t)
 			continue

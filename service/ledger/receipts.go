@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -26,12 +27,34 @@ type Entry struct {
 	Digest      Digest
 	Transaction upload.Transaction
 	Rejection   *upload.Rejection // nil if it is applied
+
+	// once stands for the digest if a receipt may not stand for the transaction. It is
+	// random: only the same request finds the receipt again, when it tries once more
+	// because it does not know whether it has committed.
+	once [sha256.Size]byte
+}
+
+// NewEntry is the entry of a transaction of a request, see DigestOf.
+func NewEntry(who identity.Identity, clientID string, t upload.Transaction) Entry {
+	e := Entry{Digest: DigestOf(who, clientID, t), Transaction: t}
+	if !e.Digest.Receipt {
+		_, _ = rand.Read(e.once[:]) // never fails
+	}
+	return e
+}
+
+// Receipt is the key of the entry's receipt.
+func (e Entry) Receipt() Digest {
+	if e.Digest.Receipt {
+		return e.Digest
+	}
+	return Digest{Sum: e.once, Receipt: true}
 }
 
 // getsReceipt reports whether the entry's answer is final. If the client keeps the
 // transaction until its app has decided, the answer may still change.
 func (e Entry) getsReceipt() bool {
-	return e.Digest.Receipt && (e.Rejection == nil || !e.Rejection.ClientHandling)
+	return e.Rejection == nil || e.Digest.Receipt && !e.Rejection.ClientHandling
 }
 
 // Settle returns one statement that makes the receipts of a request's entries and
@@ -62,7 +85,7 @@ func Settle(who identity.Identity, clientID string, entries []Entry) (s Statemen
 		}
 		switch {
 		case e.getsReceipt():
-			digests, outcomes = append(digests, digest), append(outcomes, outcome)
+			digests, outcomes = append(digests, e.Receipt().bytea()), append(outcomes, outcome)
 		case e.Digest.Receipt:
 			undecided = append(undecided, digest)
 		}
@@ -90,13 +113,14 @@ select r.digest, r.outcome, w.code, w.message, w.details::text, w.operation_inde
   from postern.receipts r left join repeated w using (digest)
  where r.digest = any($1)`
 
-// Answers returns the results of those entries that have a receipt. A transaction
+// Answers returns the results of those entries that have a receipt, by its key. A transaction
 // that was applied has status success. One that was rejected gets its first
 // rejection again.
 func (l *Ledger) Answers(ctx context.Context, entries []Entry) (map[Digest]upload.Result, error) {
 	digests := make([][]byte, 0, len(entries))
 	for _, e := range entries {
-		digests = append(digests, e.Digest.Sum[:])
+		key := e.Receipt()
+		digests = append(digests, key.Sum[:])
 	}
 	rows, err := l.db.Query(ctx, answersSQL, digests)
 	if err != nil {

@@ -42,7 +42,7 @@ var (
 func TestSettle(t *testing.T) {
 	t.Parallel()
 	without := entry(9, "9", nil)
-	without.Digest.Receipt = false
+	without.Digest.Receipt, without.once = false, [32]byte{8}
 	for _, test := range []struct {
 		name              string
 		session, clientID string
@@ -55,7 +55,7 @@ func TestSettle(t *testing.T) {
 		{"Applied", "", "c", []Entry{entry(1, "7", nil)}, [2]string{array(1), `{"applied"}`}, "{}", array(1), "c", "7"},
 		{"Rejected", "", "c", []Entry{entry(1, "7", fatal)}, [2]string{array(1), `{"rejected"}`}, "{}", "{}", "c", "7"},
 		{"Held", "", "c", []Entry{entry(1, "7", held)}, [2]string{"{}", "{}"}, array(1), "{}", "c", "7"},
-		{"WithoutReceipt", "", "c", []Entry{without}, [2]string{"{}", "{}"}, "{}", array(9), "c", "9"},
+		{"WithoutReceipt", "", "c", []Entry{without}, [2]string{array(8), `{"applied"}`}, "{}", array(9), "c", "9"},
 		{"SortedByDigest", "", "c", []Entry{entry(3, "1", nil), entry(1, "2", fatal), entry(2, "3", nil)}, [2]string{array(1, 2, 3), `{"rejected","applied","applied"}`}, "{}", array(2, 3), "c", "3"},
 		{"HighestID", "", "c", []Entry{entry(1, "9", nil), entry(2, "10", fatal), entry(3, "8", nil)}, [2]string{array(1, 2, 3), `{"applied","rejected","applied"}`}, "{}", array(1, 3), "c", "10"},
 		{"SessionForClientID", "s", "", []Entry{entry(1, "7", nil)}, [2]string{array(1), `{"applied"}`}, "{}", array(1), "s", "7"},

@@ -109,7 +109,9 @@ func in(t *testing.T, pool *pgxpool.Pool, statements ...ledger.Statement) error 
 func (b *testBundle) entry(user, device string, id int, rejection *upload.Rejection) ledger.Entry {
 	transaction := upload.Transaction{ID: fmt.Sprint(id), Operations: []upload.Operation{{OpID: fmt.Sprint(id), Op: upload.Delete, Table: "lists", ID: uuid.NewString()}}}
 	transaction.Operations[0].ID = uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, user, device, id)).String()
-	return ledger.Entry{Digest: ledger.DigestOf(b.who(user), device, transaction), Transaction: transaction, Rejection: rejection}
+	e := ledger.NewEntry(b.who(user), device, transaction)
+	e.Rejection = rejection
+	return e
 }
 
 // postern runs the command to its end as its user would, and returns what it
