@@ -24,7 +24,12 @@ import (
 // does, and starts it again.
 func TestKilledProcess(t *testing.T) {
 	t.Parallel()
-	const kills, devices, each = 15, 8, 200
+	const devices = 8
+	kills, each := 15, 200
+	if testing.Short() {
+		kills, each = 4, 50
+		t.Log("short: 4 kills instead of 15")
+	}
 	db, s := rig.NewDatabase(t), seed(t)
 	setUp(t, db, users...)
 	issuer, err := local.OpenIssuer(t.TempDir())
@@ -80,9 +85,13 @@ func (w *world) moments(seed uint64, n int) []int64 {
 // does before it goes to sleep or moves: 57P01.
 func TestTerminatedSessions(t *testing.T) {
 	t.Parallel()
-	const rounds = 60
+	rounds, each := 60, 200
+	if testing.Short() {
+		rounds, each = 15, 50
+		t.Log("short: 15 rounds instead of 60")
+	}
 	b := setup(t)
-	w := b.world(t, 8, 200)
+	w := b.world(t, 8, each)
 	w.upload(t.Context(), b.through)
 	ended := 0
 	for _, at := range w.moments(b.seed, rounds) {
@@ -102,7 +111,11 @@ func TestTerminatedSessions(t *testing.T) {
 // turned away with 57P03.
 func TestRestartedServer(t *testing.T) {
 	t.Parallel()
-	const restarts = 4
+	restarts, each := 4, 150
+	if testing.Short() {
+		restarts, each = 1, 50
+		t.Log("short: 1 restart instead of 4")
+	}
 	dir, err := os.MkdirTemp("", "postern-restart-")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -125,7 +138,7 @@ func TestRestartedServer(t *testing.T) {
 	t.Cleanup(func() { db.Owner.Close() })
 
 	b := setupOn(t, db)
-	w := b.world(t, 8, 150)
+	w := b.world(t, 8, each)
 	w.upload(t.Context(), b.through)
 	u, err := url.Parse(db.OwnerURL)
 	require.NoError(t, err)

@@ -25,7 +25,8 @@ import (
 
 func TestMain(m *testing.M) {
 	if os.Getenv("RAPID_CHECKS") == "" {
-		// Half a minute, as part of all tests; the flag says otherwise.
+		// Half a minute, as part of all tests, and a fifth of the cases with -short. The
+		// flag sets another number.
 		if err := flag.Set("rapid.checks", "24"); err != nil {
 			panic(err)
 		}

@@ -18,7 +18,7 @@ import (
 // 100,000 rejected writes are listed and replayed in bounded memory.
 func TestManyRecords(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes a minute")
+		t.Skip("short: 100,000 records take a minute")
 	}
 	b := setup(t)
 	const many = 100_000
