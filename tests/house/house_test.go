@@ -1,4 +1,5 @@
-// Package house_test holds the tree against the plan of its layout.
+// Package house keeps the layout of the design: which package may import which, and how
+// long files and functions may be.
 package house_test
 
 import (
@@ -7,184 +8,266 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-const module = "postern"
+const (
+	modulePath       = "postern"
+	maxMainLines     = 20
+	maxFileLines     = 400
+	maxFunctionLines = 60
+)
 
-// floors are the packages from the ground up. A package imports those of its own
-// floor and of the floors below. Packages that do not exist yet have their place.
+// floors lists the packages from the ground up. A package imports packages of lower
+// floors only. "." is the root.
 var floors = [][]string{
 	{"service/upload", "service/identity", "service/catalog", "service/value"},
 	{"policies", "service/ledger"},
-	{"service/plan", "service/local"}, // local migrates databases, so it is above ledger
-	{"service/apply", "supabase", "neon"},
-	{"service/replay", "service/policytest", "service/console"},
+	{"service/plan"},
+	{"service/apply"},
+	{"service/replay", "service/policytest"},
+	{"service/console"},
 	{"service"},
 	{"service/cli"},
-	{"."}, // main.go
+	{"."},
 }
 
-// only lists who may import a package, where the floors allow more.
-var only = map[string][]string{
-	"supabase":      {"service/cli"},
-	"neon":          {"service/cli"},
-	"service/local": {"service/cli", "service/policytest", "supabase", "neon"},
+// sameFloor lists the only imports within a floor, by importer.
+var sameFloor = map[string]string{"service/value": "service/catalog"}
+
+// besideFloors lists the packages that stand beside the floors: what they may import, and
+// which packages may import them. Tests may always import them.
+var besideFloors = map[string]struct{ imports, importedBy []string }{
+	"service/local": {
+		imports:    []string{"service/ledger"},
+		importedBy: []string{"service/policytest", "service/cli", "supabase", "neon"},
+	},
+	"supabase": {
+		imports:    []string{"service/identity", "service/local"},
+		importedBy: []string{"service/cli"},
+	},
+	"neon": {
+		imports:    []string{"service/identity", "service/local"},
+		importedBy: []string{"service/cli"},
+	},
+	"service/catalog/catalogtest": {
+		imports: []string{"service/catalog"},
+	},
 }
 
-// policiesImports are all that the language of rules knows of the service.
-var policiesImports = []string{"service/upload", "service/identity", "service/catalog", "service/value"}
+var providers = []string{"supabase", "neon"}
 
-// notAName lists words that say nothing about what a package is for.
-var notAName = []string{"util", "utils", "common", "models", "helpers", "types"}
+// These names say nothing about what is in a package.
+var emptyNames = []string{"util", "utils", "common", "models", "helpers", "types"}
 
-func TestFloors(t *testing.T) {
+// sourceFile is what the checks need to know of a Go file.
+type sourceFile struct {
+	path      string     // from the module's root, with slashes
+	pkg       string     // the name after "package"
+	imports   []string   // the module's own packages, from its root
+	lines     int        // of the whole file
+	functions []function // at the top level
+}
+
+type function struct {
+	name  string
+	lines int
+}
+
+func (f sourceFile) dir() string        { return path.Dir(f.path) }
+func (f sourceFile) isTest() bool       { return strings.HasSuffix(f.path, "_test.go") }
+func (f sourceFile) isExternal() bool   { return f.isTest() && strings.HasSuffix(f.pkg, "_test") }
+func (f sourceFile) isUnderTests() bool { return isUnderTests(f.dir()) }
+
+func isUnderTests(dir string) bool { return strings.HasPrefix(dir, "tests/") }
+
+func TestHouse(t *testing.T) {
 	t.Parallel()
-	require.Empty(t, violations(readImports(t)))
-}
-
-// Each rule finds its violation.
-func TestViolations(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		imports map[string][]string
-		want    []string
-	}{
-		"arrows down":        {map[string][]string{".": {"service/cli"}, "service/apply": {"service/plan", "policies"}, "service/cli": {"neon", "supabase"}}, nil},
-		"on the same floor":  {map[string][]string{"service/catalog": {"service/value"}}, nil},
-		"tests import all":   {map[string][]string{"tests/rig": {"service/cli", "neon"}}, nil},
-		"an arrow up":        {map[string][]string{"service/plan": {"service/apply"}}, []string{"service/plan imports service/apply, which is on a higher floor: move what it needs down, or pass it in"}},
-		"providers meet":     {map[string][]string{"neon": {"supabase"}}, []string{"neon imports supabase, which only service/cli may import"}},
-		"a provider in plan": {map[string][]string{"service": {"supabase"}}, []string{"service imports supabase, which only service/cli may import"}},
-		"policies and more":  {map[string][]string{"policies": {"service/ledger"}}, []string{"policies imports service/ledger: of the service it may know only service/upload, service/identity, service/catalog, service/value"}},
-		"production in test": {map[string][]string{"service": {"tests/rig"}}, []string{"service imports tests/rig: only tests may import what is for tests"}},
-		"a new package":      {map[string][]string{"service/cache": nil}, []string{"service/cache is on no floor: add it to the table of floors"}},
-		"no name":            {map[string][]string{"tests/util": nil}, []string{"tests/util: a package's name says what it is for, and util does not"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			require.Equal(t, c.want, violations(c.imports))
-		})
+	files := readModule(t, filepath.Join("..", ".."))
+	require.Greater(t, len(files), 100, "the module has more files than these: is the path of its root still right?")
+	for _, problem := range check(files) {
+		t.Error(problem)
 	}
 }
 
-func TestRoot(t *testing.T) {
-	t.Parallel()
-	files, err := filepath.Glob(filepath.Join(root, "*.go"))
-	require.NoError(t, err)
-	require.Equal(t, []string{filepath.Join(root, "main.go")}, files, "at the root there is only main.go")
-}
-
-// violations lists what is wrong with the imports of packages, in words.
-func violations(imports map[string][]string) (found []string) {
-	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
-	for _, name := range slices.Sorted(maps.Keys(imports)) {
-		if base := path.Base(name); slices.Contains(notAName, base) {
-			say("%s: a package's name says what it is for, and %s does not", name, base)
-		}
-		if isTest(name) {
-			continue
-		}
-		if floor(name) < 0 {
-			say("%s is on no floor: add it to the table of floors", name)
-			continue
-		}
-		for _, imported := range imports[name] {
-			importers, restricted := only[imported]
-			switch {
-			case isTest(imported):
-				say("%s imports %s: only tests may import what is for tests", name, imported)
-			case restricted && !slices.Contains(importers, name):
-				say("%s imports %s, which only %s may import", name, imported, strings.Join(importers, ", "))
-			case name == "policies" && !slices.Contains(policiesImports, imported):
-				say("%s imports %s: of the service it may know only %s", name, imported, strings.Join(policiesImports, ", "))
-			case floor(imported) > floor(name):
-				say("%s imports %s, which is on a higher floor: move what it needs down, or pass it in", name, imported)
+// check returns a sentence for each file that breaks a rule of the layout.
+func check(files []sourceFile) []string {
+	var problems []string
+	for _, f := range files {
+		problems = append(problems, checkPlace(f)...)
+		for _, imported := range f.imports {
+			if problem := checkImport(f, imported); problem != "" {
+				problems = append(problems, problem)
 			}
 		}
+		if !f.isTest() {
+			problems = append(problems, checkLength(f)...)
+		}
 	}
-	return found
+	return problems
 }
 
-// isTest reports whether a package serves tests alone.
-func isTest(name string) bool {
-	return strings.HasPrefix(name, "tests/") || name == "service/catalog/catalogtest"
+func checkPlace(f sourceFile) []string {
+	var problems []string
+	dir := f.dir()
+	if dir == "." {
+		if f.path != "main.go" {
+			problems = append(problems, fmt.Sprintf("%s is at the root: move it to the package that uses it, because only main.go belongs there.", f.path))
+		} else if f.lines > maxMainLines {
+			problems = append(problems, fmt.Sprintf("main.go has %d lines, and at most %d are allowed: move the rest to service/cli.", f.lines, maxMainLines))
+		}
+	}
+	name := strings.TrimSuffix(f.pkg, "_test")
+	if slices.Contains(emptyNames, name) || slices.Contains(emptyNames, path.Base(dir)) {
+		problems = append(problems, fmt.Sprintf("%s is in a package called %s: name the package for what it does.", f.path, name))
+	}
+	if !isUnderTests(dir) && !isKnown(dir) {
+		problems = append(problems, fmt.Sprintf("%s is in a package without a floor: add %s to the tables in tests/house.", f.path, dir))
+	}
+	return problems
 }
 
-// floor counts from 0; it is -1 for a package that is not in the table.
-func floor(name string) int {
-	return slices.IndexFunc(floors, func(names []string) bool { return slices.Contains(names, name) })
+// checkImport returns what is wrong with one import, or "".
+func checkImport(f sourceFile, imported string) string {
+	dir := f.dir()
+	switch {
+	case imported == ".":
+		return fmt.Sprintf("%s imports the main package: move what it needs to service/cli or below.", f.path)
+	case f.isUnderTests():
+		return ""
+	case slices.Contains(providers, dir) && slices.Contains(providers, imported) && dir != imported:
+		return fmt.Sprintf("%s imports %s: move what both providers need to the floor that uses it.", f.path, imported)
+	case f.isTest() && isForTests(imported):
+		return ""
+	case f.isExternal() && (dir == imported || isBeside(imported) || floorOf(dir) == floorOf(imported)):
+		return ""
+	case isForTests(imported):
+		return fmt.Sprintf("%s imports %s, which is for tests only: move what it needs out of there.", f.path, imported)
+	case !isKnown(imported) || !isKnown(dir):
+		return "" // checkPlace reports the package itself
+	case isBeside(dir) || isBeside(imported):
+		return checkBeside(f, imported)
+	case floorOf(imported) >= floorOf(dir) && sameFloor[dir] != imported:
+		return fmt.Sprintf("%s imports %s, which is not on a lower floor: move what both need down, or let a higher floor pass it in.", f.path, imported)
+	}
+	return ""
 }
 
-const root = "../.."
+// checkBeside checks an import in which one side or both stand beside the floors.
+func checkBeside(f sourceFile, imported string) string {
+	dir := f.dir()
+	if beside, ok := besideFloors[dir]; ok && !slices.Contains(beside.imports, imported) {
+		return fmt.Sprintf("%s imports %s, but %s may import only %s: let its caller pass in what it needs.",
+			f.path, imported, dir, strings.Join(beside.imports, " and "))
+	}
+	if beside, ok := besideFloors[imported]; ok && !slices.Contains(beside.importedBy, dir) {
+		return fmt.Sprintf("%s imports %s, which only %s and tests may import: let one of them pass it in.",
+			f.path, imported, strings.Join(beside.importedBy, ", "))
+	}
+	return ""
+}
 
-// readImports reads which packages of the module each one imports, outside its
-// own tests.
-func readImports(t *testing.T) map[string][]string {
+func checkLength(f sourceFile) []string {
+	var problems []string
+	if f.lines > maxFileLines {
+		problems = append(problems, fmt.Sprintf("%s has %d lines, and at most %d are allowed: split it by what its parts do.", f.path, f.lines, maxFileLines))
+	}
+	for _, fn := range f.functions {
+		if fn.lines > maxFunctionLines {
+			problems = append(problems, fmt.Sprintf("%s: %s has %d lines, and at most %d are allowed: split it into its steps.", f.path, fn.name, fn.lines, maxFunctionLines))
+		}
+	}
+	return problems
+}
+
+func floorOf(dir string) int {
+	return slices.IndexFunc(floors, func(floor []string) bool { return slices.Contains(floor, dir) })
+}
+
+func isBeside(dir string) bool {
+	_, ok := besideFloors[dir]
+	return ok
+}
+
+func isKnown(dir string) bool { return floorOf(dir) >= 0 || isBeside(dir) }
+
+// isForTests tells whether only tests may import a package.
+func isForTests(dir string) bool {
+	beside, ok := besideFloors[dir]
+	return isUnderTests(dir) || ok && len(beside.importedBy) == 0
+}
+
+// readModule parses the Go files of the module below root, without those of other modules.
+func readModule(t *testing.T, root string) []sourceFile {
 	t.Helper()
-	imports := map[string][]string{}
-	err := filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
+	var files []sourceFile
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() {
-			return skip(file, entry.Name())
+		if entry.IsDir() && name != root {
+			if _, err := os.Stat(filepath.Join(name, "go.mod")); err == nil {
+				return fs.SkipDir
+			}
+			if base := entry.Name(); base == "node_modules" || base == "testdata" || strings.HasPrefix(base, ".") {
+				return fs.SkipDir
+			}
 		}
-		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+		if entry.IsDir() || filepath.Ext(name) != ".go" {
 			return nil
 		}
-		dir, err := filepath.Rel(root, filepath.Dir(file))
+		relative, err := filepath.Rel(root, name)
 		if err != nil {
 			return err
 		}
-		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
-		if err != nil {
-			return err
-		}
-		name := filepath.ToSlash(dir)
-		imports[name] = append(imports[name], ours(parsed.Imports)...)
-		return nil
+		file, err := parse(name, filepath.ToSlash(relative))
+		files = append(files, file)
+		return err
 	})
 	require.NoError(t, err)
-	require.Contains(t, imports, "service/cli")
-	for name := range imports {
-		slices.Sort(imports[name])
-		imports[name] = slices.Compact(imports[name])
-	}
-	return imports
+	return files
 }
 
-// skip leaves out folders that hold no packages of the module.
-func skip(dir, name string) error {
-	if dir == root {
-		return nil
+func parse(name, relative string) (sourceFile, error) {
+	set := token.NewFileSet()
+	parsed, err := parser.ParseFile(set, name, nil, parser.SkipObjectResolution)
+	if err != nil {
+		return sourceFile{}, err
 	}
-	if strings.HasPrefix(name, ".") || name == "testdata" || name == "node_modules" {
-		return filepath.SkipDir
-	}
-	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-		return filepath.SkipDir // another module
-	}
-	return nil
-}
-
-// ours are the packages of the module, by their folders.
-func ours(specs []*ast.ImportSpec) (names []string) {
-	for _, spec := range specs {
-		switch imported := strings.Trim(spec.Path.Value, `"`); {
-		case imported == module:
-			names = append(names, ".")
-		case strings.HasPrefix(imported, module+"/"):
-			names = append(names, strings.TrimPrefix(imported, module+"/"))
+	file := sourceFile{path: relative, pkg: parsed.Name.Name, lines: set.File(parsed.FileStart).LineCount()}
+	for _, spec := range parsed.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return sourceFile{}, err
+		}
+		if imported == modulePath {
+			file.imports = append(file.imports, ".")
+		} else if inModule, ok := strings.CutPrefix(imported, modulePath+"/"); ok {
+			file.imports = append(file.imports, inModule)
 		}
 	}
-	return names
+	lines := func(n ast.Node) int { return set.Position(n.End()).Line - set.Position(n.Pos()).Line + 1 }
+	for _, declaration := range parsed.Decls {
+		if named, ok := declaration.(*ast.FuncDecl); ok {
+			file.functions = append(file.functions, function{name: named.Name.Name, lines: lines(named)})
+			continue
+		}
+		ast.Inspect(declaration, func(n ast.Node) bool {
+			literal, ok := n.(*ast.FuncLit)
+			if ok {
+				name := fmt.Sprintf("the function on line %d", set.Position(literal.Pos()).Line)
+				file.functions = append(file.functions, function{name: name, lines: lines(literal)})
+			}
+			return !ok
+		})
+	}
+	return file, nil
 }
