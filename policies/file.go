@@ -217,6 +217,9 @@ const bom = "\ufeff" // some editors write it at the start of a file
 func readFile(path string, content []byte) (f sourceFile, err error) {
 	f = sourceFile{path: path, lines: strings.Split(strings.TrimPrefix(string(content), bom), "\n")}
 	f.at, err = Decode(path, content, &f.content)
+	if c := f.content; err == nil && c.Tables == nil && c.Transaction.Rules == nil && c.Rate == nil {
+		err = fmt.Errorf("%s: the file says nothing, so its tables would be closed: write at least one table under tables, or delete the file", path)
+	}
 	return f, err
 }
 

@@ -1,6 +1,7 @@
 package policies_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -77,4 +78,25 @@ func FuzzRead(f *testing.F) {
 			t.Fatal("it does not end")
 		}
 	})
+}
+
+// TestFilesThatSayNothing has files that would close every table without a word.
+func TestFilesThatSayNothing(t *testing.T) {
+	t.Parallel()
+	for name, content := range map[string]string{
+		"Empty": "", "Comment": "# tables:\n#   lists: {allow: all}\n", "NoTables": "tables:\n", "Nothing": "{}\n", "NoRules": "transaction:\n  rules:\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := policies.ReadFS(fstest.MapFS{"app.yaml": {Data: []byte(content)}, "other.yaml": {Data: []byte("tables: {lists: {allow: all}}")}}, "policies")
+			require.ErrorContains(t, err, "policies/app.yaml: the file says nothing")
+		})
+	}
+	for name, content := range map[string]string{"ClosedOnPurpose": "tables: {}\n", "Rate": "rate: {most: 10, per: 1s}\n"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := policies.ReadFS(fstest.MapFS{"app.yaml": {Data: []byte(content)}}, "policies")
+			require.NotContains(t, fmt.Sprint(err), "says nothing")
+		})
+	}
 }

@@ -144,11 +144,20 @@ func (s *Service) forPowerSync(c *fiber.Ctx) (who identity.Identity, token strin
 func (s *Service) powerSyncURL() string { return strings.TrimRight(s.cfg.PowerSyncURL, "/") }
 
 func (s *Service) readyz(c *fiber.Ctx) error {
-	if err := s.ready(); err != nil {
-		s.catalog.RefreshIfOlderThan(time.Second) // the cause may be gone, and no upload arrives that would notice
-		return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"message": err.Error()})
+	err := s.ready()
+	if err == nil {
+		s.unready.Store("")
+		return c.JSON(fiber.Map{"status": "ready"})
 	}
-	return c.JSON(fiber.Map{"status": "ready", "policies_sha256": s.policies.SHA256()})
+	s.catalog.RefreshIfOlderThan(time.Second) // the cause may be gone, and no upload arrives that would notice
+	if s.unready.Swap(err.Error()) != err.Error() {
+		s.logger.Warn("not ready for uploads", "error", err)
+	}
+	message := err.Error()
+	if errors.As(err, new(policyTrouble)) {
+		message = "the policies cannot be used: the log has the mistakes" // policies are nothing for strangers
+	}
+	return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"message": message})
 }
 
 // authenticate verifies the bearer token. The token it returns is a copy, because the

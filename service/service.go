@@ -50,6 +50,7 @@ type Service struct {
 	ledger   *ledger.Ledger
 	metrics  *metrics
 	bodies   *bodies
+	unready  atomic.Value // why the service was not ready the last time: a string
 	app      *fiber.App
 
 	roles         []string // the database roles that users write as
@@ -217,10 +218,13 @@ func (s *Service) ready() error {
 	}
 	set, err := s.policies.For(snapshot)
 	if err != nil {
-		return err
+		return policyTrouble{err}
 	}
-	if last := s.lookups.Load(); last != nil && last.set == set {
-		return last.problems
+	if last := s.lookups.Load(); last != nil && last.set == set && last.problems != nil {
+		return policyTrouble{last.problems}
 	}
 	return nil
 }
+
+// policyTrouble is what keeps policies from being used.
+type policyTrouble struct{ error }

@@ -525,7 +525,7 @@ func TestReload(t *testing.T) {
 	write(`tables: {lists: {allow: [put, delete]}}`)
 	require.Eventually(t, func() bool { return live.SHA256() != first }, 10*time.Second, 10*time.Millisecond)
 	require.Equal(t, "success", s.One(t, "alice", op("DELETE", "lists", id, "")).Status)
-	require.Contains(t, s.Send(t, http.MethodGet, "/readyz", "").Body, live.SHA256())
+	require.JSONEq(t, `{"status":"ready"}`, s.Send(t, http.MethodGet, "/readyz", "").Body, "it tells strangers nothing of policies")
 	metrics := httptest.NewRecorder()
 	s.Metrics.ServeHTTP(metrics, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	require.Contains(t, metrics.Body.String(), `postern_policies_info{sha256="`+live.SHA256()+`"} 1`)
@@ -564,7 +564,8 @@ tables:
     allow: all
     rules: [{name: r, lookup: {l: "select nmae from lists where id = $id"}, check: lookup.l == null, code: NO, message: No}]`))
 	require.Eventually(t, func() bool {
-		return strings.Contains(s.Send(t, http.MethodGet, "/readyz", "").Body, `column \"nmae\" does not exist`)
+		unready := s.Send(t, http.MethodGet, "/readyz", "")
+		return strings.Contains(unready.Body, "the policies cannot be used") && strings.Contains(s.Logs.String(), `column \"nmae\" does not exist`)
 	}, 10*time.Second, 10*time.Millisecond)
 }
 
@@ -579,7 +580,8 @@ tables:
     allow: all
     rules: [{name: r, lookup: {l: "select name from archive where id = $id"}, check: lookup.l == null, code: NO, message: No}]`))
 	require.Eventually(t, func() bool {
-		return strings.Contains(s.Send(t, http.MethodGet, "/readyz", "").Body, `relation \"archive\" does not exist`)
+		unready := s.Send(t, http.MethodGet, "/readyz", "")
+		return strings.Contains(unready.Body, "the policies cannot be used") && strings.Contains(s.Logs.String(), `relation \"archive\" does not exist`)
 	}, 10*time.Second, 10*time.Millisecond)
 	database.Exec(t, `create view archive as select * from lists where false; grant select on archive to authenticated`)
 	require.Eventually(t, func() bool { return s.Send(t, http.MethodGet, "/readyz", "").Status == http.StatusOK }, 10*time.Second, 50*time.Millisecond)
