@@ -120,7 +120,9 @@ func Connect(databaseURL string) (*pgxpool.Pool, error) {
 		config.MaxConns = maxConns
 	}
 	config.MinConns, config.MinIdleConns = 0, 0
-	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return p.IdleDuration > pingAfter }
+	config.ShouldPing = func(ctx context.Context, p pgxpool.ShouldPingParams) bool {
+		return p.IdleDuration > pingAfter || apply.MustPing(ctx)
+	}
 	return pgxpool.NewWithConfig(context.Background(), config)
 }
 

@@ -159,8 +159,8 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 		exhausted := try >= maxAttempts
 		if failed.unsent {
 			exhausted = time.Since(started) > connectTimeout
-		} else if lost(failed.err) {
-			l.DB.Reset() // the other connections have been idle at least as long
+		} else if lost(failed.err) || goesAway(failed.err) {
+			ctx = withPing(ctx)
 		}
 		if exhausted || !pause(ctx, try) {
 			return failed
@@ -194,7 +194,7 @@ func (l *loop) readReceipts(ctx context.Context, batch []*transaction) (ok bool)
 	for i, t := range batch {
 		entries[i] = t.Entry
 	}
-	answers, err := l.Ledger.Answers(ctx, entries)
+	answers, err := l.Ledger.Answers(withPing(ctx), entries)
 	if err == nil && len(answers) == 0 {
 		err = errors.New("a receipt was there and is gone")
 	}

@@ -46,7 +46,7 @@ func classify(f *failure, tables *catalog.Snapshot) outcome {
 	case f.kind == receipts && pg.ConstraintName == ledger.ReceiptConstraint:
 		return outcome{answered: true}
 	case pg.Code == "40001", pg.Code == "40P01", // a clash with another transaction
-		pg.Code == "57P01", pg.Code == "57P02", pg.Code == "57P03", // the server goes away, or comes back
+		goesAway(pg), // the server goes away, or comes back
 		strings.HasPrefix(pg.Code, "08"):
 		return outcome{again: f.err}
 	case !f.mayReject(pg):
@@ -91,6 +91,22 @@ func lost(err error) bool {
 	var pg *pgconn.PgError
 	return !errors.As(err, &pg)
 }
+
+// goesAway reports whether the server said that it ends the connection.
+func goesAway(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "57P01" || pg.Code == "57P02" || pg.Code == "57P03")
+}
+
+type pingKey struct{}
+
+// withPing has a pool try each connection before it hands it out, see MustPing.
+func withPing(ctx context.Context) context.Context { return context.WithValue(ctx, pingKey{}, true) }
+
+// MustPing reports whether the pool must try a connection before it hands it out: one
+// was just lost, so that the others that are idle may be dead, too. It is for the
+// pool's ShouldPing.
+func MustPing(ctx context.Context) bool { return ctx.Value(pingKey{}) != nil }
 
 // unrecognised reports whether an error is Postgres' answer to the write, or a rule
 // that cannot be evaluated, and not trouble of a known kind that passes: connections,

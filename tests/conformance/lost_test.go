@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -53,4 +54,28 @@ func TestLostCommit(t *testing.T) {
 	require.Greater(t, succeeded, transactions/2)
 	require.Positive(t, proxy.Drops())
 	t.Logf("%d of %d succeeded, %d answers were lost", succeeded, transactions, proxy.Drops())
+}
+
+// TestEveryConnectionEnded has the database end all connections of the pool, as a restart
+// does, while they are idle. No upload may fail because of it.
+func TestEveryConnectionEnded(t *testing.T) {
+	t.Parallel()
+	db := rig.NewDatabase(t)
+	db.Exec(t, `create table counters (id text primary key, n int); grant select, insert, update on counters to authenticated;
+		create function wait() returns trigger language plpgsql as 'begin if new.n = 0 then perform pg_sleep(0.5); end if; return new; end';
+		create trigger wait before insert on counters for each row execute function wait()`)
+	s := rig.NewServiceOn(t, db, rig.Policies(t, `tables: {counters: {allow: all}}`))
+	upload := func(i, n int) string {
+		return s.One(t, "alice", op("PUT", "counters", fmt.Sprint(i), fmt.Sprintf(`"n":%d`, n))).Status
+	}
+	var filling sync.WaitGroup
+	for i := range 20 {
+		filling.Go(func() { upload(i, 0) })
+	}
+	filling.Wait()
+	ended := db.Text(t, `select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = 'postern' and datname = current_database()`)
+	require.GreaterOrEqual(t, len(ended), 2, "at least 10 connections: %s", ended)
+	for i := range 20 {
+		require.Equal(t, "success", upload(100+i, 1))
+	}
 }

@@ -92,7 +92,7 @@ func TestCutConnections(t *testing.T) {
 	b := setup(t)
 	w := b.world(t, devices, each)
 	b.arm(
-		rig.RandomFates(b.seed, 300, 2_000_000, rig.CutRequest, rig.CutAnswer, rig.DropAnswer),
+		rig.RandomFates(b.seed, 300, 150_000, rig.CutRequest, rig.CutAnswer, rig.DropAnswer),
 		rig.RandomFates(b.seed, 100, 8_000, rig.DropAnswer, rig.CutAnswer))
 	w.upload(t.Context(), b.through)
 	w.await(t)
@@ -110,7 +110,7 @@ func TestSameRequestAtOnce(t *testing.T) {
 	b := setup(t)
 	w := b.world(t, 3, 100)
 	b.arm(
-		rig.RandomFates(b.seed, 300, 300_000, rig.CutRequest, rig.CutAnswer, rig.DropAnswer),
+		rig.RandomFates(b.seed, 300, 100_000, rig.CutRequest, rig.CutAnswer, rig.DropAnswer),
 		rig.RandomFates(b.seed, 100, 4_000, rig.DropAnswer, rig.CutAnswer, rig.CutRequest))
 	for _, d := range w.devices {
 		d.most, d.senders = 5, 8
