@@ -23,6 +23,7 @@ type loop struct {
 	pending  []*transaction
 	alone    bool // each transaction is sent by itself
 	isolated bool // each operation locks its own row, instead of all rows ahead
+	lost     bool // a connection was lost in this request
 }
 
 // next is what an outcome makes the loop do.
@@ -144,7 +145,7 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 	}
 	started := time.Now()
 	for try := 1; ; try++ {
-		failed := (&attempt{request: l.request, transactions: batch, isolated: l.isolated, answers: plan.Answers{}}).run(ctx)
+		failed := (&attempt{request: l.request, transactions: batch, isolated: l.isolated, answers: plan.Answers{}}).run(l.context(ctx))
 		if failed == nil {
 			return nil
 		}
@@ -160,12 +161,20 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 		if failed.unsent {
 			exhausted = time.Since(started) > connectTimeout
 		} else if lost(failed.err) || goesAway(failed.err) {
-			ctx = withPing(ctx)
+			l.lost = true
 		}
 		if exhausted || !pause(ctx, try) {
 			return failed
 		}
 	}
+}
+
+// context has the pool try connections before it hands them out, if one was lost.
+func (l *loop) context(ctx context.Context) context.Context {
+	if l.lost {
+		return withPing(ctx)
+	}
+	return ctx
 }
 
 // answer gives the transactions of a committed batch their results.
@@ -194,7 +203,7 @@ func (l *loop) readReceipts(ctx context.Context, batch []*transaction) (ok bool)
 	for i, t := range batch {
 		entries[i] = t.Entry
 	}
-	answers, err := l.Ledger.Answers(withPing(ctx), entries)
+	answers, err := l.Ledger.Answers(l.context(ctx), entries)
 	if err == nil && len(answers) == 0 {
 		err = errors.New("a receipt was there and is gone")
 	}
