@@ -80,7 +80,8 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// TestFilesThatSayNothing has files that would close every table without a word.
+// TestFilesThatSayNothing has files without tables and rules. A folder of nothing else
+// would close every table.
 func TestFilesThatSayNothing(t *testing.T) {
 	t.Parallel()
 	for name, content := range map[string]string{

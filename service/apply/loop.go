@@ -30,12 +30,13 @@ type loop struct {
 type next byte
 
 const (
-	answer       next = iota // the batch is committed
-	readReceipts             // some of the batch have a receipt: answer those and send the others
-	sendAlone                // it cannot be told which transaction failed: send each by itself
-	sendEarlier              // send those before the failed one first
-	rejectFailed             // the failed one is rejected, if no other order or catalogue helps
-	retryFailed              // the client has to send the failed one again, which ends the request
+	answer        next = iota // the batch is committed
+	readReceipts              // some of the batch have a receipt: answer those and send the others
+	sendAlone                 // it cannot be told which transaction failed: send each by itself
+	sendEarlier               // send those before the failed one first
+	rejectFailed              // the failed one is rejected, if no other order helps
+	readCatalogue             // a current catalogue may help: read it, plan again and send again
+	retryFailed               // the client has to send the failed one again, which ends the request
 )
 
 func (l *loop) run(ctx context.Context) {
@@ -70,16 +71,21 @@ func (l *loop) run(ctx context.Context) {
 			}
 		case retryFailed:
 			t := batch[at]
-			if failsInFunction(failed) && l.outdated() && l.refresh(ctx, batch[at:]) == nil {
-				continue // the function may be a trigger's that the catalogue does not know yet
-			}
 			own := t.Rejection == nil && failed.kind.ofWrite()
 			if out.rejection = l.retryLater(t, errors.Join(out.again, out.retry), own); out.rejection == nil {
 				return
 			}
-			size = l.rejectFailed(ctx, batch, at, failed, out.rejection)
+			size = l.rejectFailed(batch, at, failed, out.rejection)
+		case readCatalogue:
+			if err := l.refresh(ctx, batch[at:]); err != nil {
+				_ = l.retryLater(batch[at], err, false)
+				l.pending, size = batch[:at], at // what comes after it is not attempted
+				continue
+			}
+			l.pending = slices.Concat(batch[:at], l.upToEnd(l.pending[at:]))
+			size = min(size, len(l.pending))
 		case rejectFailed:
-			size = l.rejectFailed(ctx, batch, at, failed, out.rejection)
+			size = l.rejectFailed(batch, at, failed, out.rejection)
 		}
 	}
 }
@@ -95,6 +101,8 @@ func (l *loop) after(batch []*transaction, failed *failure, out outcome, at int)
 		return sendAlone
 	case out.rejection != nil && at > 0 && failed.kind != rule && needChecks(batch[:at]):
 		return sendEarlier // the cause may be an earlier one that its rules will reject
+	case dependsOnCatalogue(failed, out) && l.outdated():
+		return readCatalogue
 	case out.rejection != nil:
 		return rejectFailed
 	case at > 0:
@@ -103,15 +111,20 @@ func (l *loop) after(batch []*transaction, failed *failure, out outcome, at int)
 	return retryFailed
 }
 
-// rejectFailed rejects a transaction of the batch, unless a fresh catalogue or its
-// other order may help. It returns how many of the pending are sent next: those
-// before it, which were rolled back with it, and itself, now with its rejection.
-func (l *loop) rejectFailed(ctx context.Context, batch []*transaction, at int, failed *failure, rejection *upload.Rejection) (size int) {
-	t := batch[at]
-	if (restsOnCatalogue(rejection) || permissionDenied(failed.err)) && l.outdated() && l.refresh(ctx, batch[at:]) == nil {
-		l.pending = slices.Concat(batch[:at], l.upToEnd(l.pending[at:]))
-		return min(len(batch), len(l.pending))
+// dependsOnCatalogue reports whether the outcome may be another one with a current
+// catalogue. If a function fails, it may be a trigger's that the catalogue lacks.
+func dependsOnCatalogue(failed *failure, out outcome) bool {
+	if out.rejection == nil {
+		return failsInFunction(failed)
 	}
+	return restsOnCatalogue(out.rejection) || permissionDenied(failed.err)
+}
+
+// rejectFailed rejects a transaction of the batch, unless its other order may help. It
+// returns how many of the pending are sent next: those before it, which were rolled
+// back with it, and itself, now with its rejection.
+func (l *loop) rejectFailed(batch []*transaction, at int, failed *failure, rejection *upload.Rejection) (size int) {
+	t := batch[at]
 	complete(rejection, l.snapshot, t, failed)
 	if len(t.orders) > 1 && failed.transaction >= 0 {
 		t.orders, t.firstRejection = t.orders[1:], rejection

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
@@ -59,6 +60,12 @@ func TestAfter(t *testing.T) {
 		{"FullAtTheSecond", batch{withRules, plain}, at(operation, 1, full), sendEarlier},
 		{"RecordOfTheSecond", batch{plain, alreadyRejected}, at(record, 1, unique), sendEarlier},
 		{"RuleOfTheSecondFails", batch{plain, withRules}, at(rule, 1, errors.New("division by zero")), sendEarlier},
+		{"Value", batch{plain, plain}, at(operation, 1, &pgconn.PgError{Code: "22P02"}), readCatalogue},
+		{"ValueAfterRules", batch{withRules, plain}, at(operation, 1, &pgconn.PgError{Code: "22P02"}), sendEarlier},
+		{"Column", batch{plain}, at(operation, 0, &pgconn.PgError{Code: "42703"}), readCatalogue},
+		{"Grant", batch{plain}, at(operation, 0, &pgconn.PgError{Code: "42501", Routine: "aclcheck_error"}), readCatalogue},
+		{"RowLevelSecurity", batch{plain}, at(operation, 0, &pgconn.PgError{Code: "42501"}), rejectFailed},
+		{"FunctionOnData", batch{plain}, at(operation, 0, &pgconn.PgError{Code: "22P02", Where: "PL/pgSQL function f() line 1 at PERFORM"}), readCatalogue},
 		{"Session", batch{plain, plain}, at(session, -1, &pgconn.PgError{Code: "22023"}), retryFailed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -67,7 +74,8 @@ func TestAfter(t *testing.T) {
 			if test.failed != nil {
 				index = max(test.failed.transaction, 0)
 			}
-			require.Equal(t, test.want, (&loop{}).after(test.batch, test.failed, classify(test.failed, &catalog.Snapshot{}), index))
+			l := &loop{request: &request{snapshot: &catalog.Snapshot{}, began: time.Now()}}
+			require.Equal(t, test.want, l.after(test.batch, test.failed, classify(test.failed, &catalog.Snapshot{}), index))
 		})
 	}
 }
@@ -102,7 +110,7 @@ func TestRejectFailed(t *testing.T) {
 			for i, size := range test.sizes {
 				require.Nil(t, failing.Rejection)
 				rejection := &upload.Rejection{Code: codes[i], Operation: 1}
-				require.Equal(t, size, l.rejectFailed(t.Context(), batch, 1, &failure{step: step{kind: operation, transaction: test.transaction}}, rejection))
+				require.Equal(t, size, l.rejectFailed(batch, 1, &failure{step: step{kind: operation, transaction: test.transaction}}, rejection))
 				require.Equal(t, batch, l.pending)
 			}
 			require.NotNil(t, failing.Rejection)

@@ -27,9 +27,9 @@ type request struct {
 	claims   []byte
 	now      time.Time
 
-	set       *policies.Set
-	snapshot  *catalog.Snapshot
-	refreshed bool // the catalogue was read for this request
+	began    time.Time
+	set      *policies.Set
+	snapshot *catalog.Snapshot
 
 	single *Single // nil if a client sent the transactions
 }
@@ -37,6 +37,7 @@ type request struct {
 // prepare plans the transactions, with a fresh catalogue if the one at hand makes a plan
 // fail.
 func (r *request) prepare(ctx context.Context, transactions []*transaction) (err error) {
+	r.began = time.Now()
 	snapshot, err := r.Catalog.Current(ctx)
 	if err != nil {
 		return err
@@ -71,15 +72,12 @@ func restsOnCatalogue(r *upload.Rejection) bool {
 	return r.Code == upload.SchemaMismatch || r.Code == upload.InvalidData
 }
 
-// outdated reports whether the tables may have changed since they were read. A
-// request reads them once.
-func (r *request) outdated() bool {
-	return !r.refreshed && time.Since(r.snapshot.ReadAt) > time.Second
-}
+// outdated reports whether the tables may have changed between the last read and the
+// request.
+func (r *request) outdated() bool { return r.snapshot.ReadAt.Before(r.began) }
 
-// refresh reads the catalogue and plans again.
+// refresh reads the catalogue and plans again. Then the catalogue is not outdated.
 func (r *request) refresh(ctx context.Context, transactions []*transaction) error {
-	r.refreshed = true
 	if err := r.Catalog.Refresh(ctx); err != nil {
 		return err
 	}

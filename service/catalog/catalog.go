@@ -29,7 +29,11 @@ type Catalog struct {
 	roles   []string
 	current atomic.Pointer[Snapshot]
 	reading sync.Mutex
-	stale   chan struct{}
+
+	// Of the last read, successful or not.
+	ended time.Time
+	took  time.Duration
+	stale chan struct{}
 }
 
 // New returns a catalogue that has not been read yet. It will read the grants of
@@ -69,7 +73,9 @@ func (c *Catalog) Run(ctx context.Context, report func(*Snapshot, error)) {
 }
 
 // Refresh reads a new snapshot. If it fails, the old one stays. Callers that wait at the
-// same moment share one read, which began after each of them called.
+// same moment share one read, which began after each of them called. After each read
+// there is a pause of the same length: clients whose writes never fit can keep the
+// database busy for half of the time at most.
 func (c *Catalog) Refresh(ctx context.Context) error {
 	called := time.Now()
 	c.reading.Lock()
@@ -77,13 +83,20 @@ func (c *Catalog) Refresh(ctx context.Context) error {
 	if s := c.current.Load(); s != nil && s.ReadAt.After(called) {
 		return nil
 	}
+	select {
+	case <-time.After(c.took - time.Since(c.ended)):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	return c.read(ctx)
 }
 
 func (c *Catalog) read(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	began := time.Now()
 	s, err := Read(ctx, c.db, c.roles)
+	c.ended, c.took = time.Now(), time.Since(began)
 	if err != nil {
 		return err
 	}

@@ -81,3 +81,31 @@ func TestRefreshIfOlderThan(t *testing.T) {
 		})
 	}
 }
+
+// slow is a database that takes a while to fail.
+type slow struct{ began *[]time.Duration }
+
+func (s slow) Query(context.Context, string, ...any) (pgx.Rows, error) {
+	*s.began = append(*s.began, time.Duration(time.Now().UnixNano()))
+	time.Sleep(10 * time.Millisecond)
+	return nil, errUnreachable
+}
+
+func TestRefreshPauses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var began []time.Duration
+		c, start := New(slow{&began}, nil), time.Duration(time.Now().UnixNano())
+		for range 3 {
+			require.ErrorIs(t, c.Refresh(t.Context()), errUnreachable)
+		}
+		time.Sleep(time.Minute)
+		require.ErrorIs(t, c.Refresh(t.Context()), errUnreachable)
+		for i, want := range []time.Duration{0, 20 * time.Millisecond, 40 * time.Millisecond, 50*time.Millisecond + time.Minute} {
+			require.Equal(t, want, began[i]-start)
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, c.Refresh(ended), context.Canceled)
+	})
+}
