@@ -22,15 +22,15 @@ const (
 	unlimitedBudget = 256 << 20 // bytes, if there is no memory limit
 )
 
-// bodies is the budget of request bodies in flight, in bytes. A body is read in a buffer
-// that grows with what has arrived, so that a header alone takes no memory.
+// bodies reads request bodies, and bounds how many bytes of them are in memory at once.
+// A body's buffer grows with what has arrived, so a header alone takes no memory.
 type bodies struct {
 	budget *semaphore.Weighted
 	limit  int // of one body
 }
 
-// newBodies derives the budget from the process's memory limit (GOMEMLIMIT), but holds
-// at least one body of the longest kind.
+// newBodies derives the bound from the process's memory limit (GOMEMLIMIT). One body of
+// the greatest length always fits.
 func newBodies(limit int) *bodies {
 	budget := int64(unlimitedBudget)
 	if memory := debug.SetMemoryLimit(-1); memory != math.MaxInt64 {
@@ -75,7 +75,7 @@ func (b *bodies) read(c *fiber.Ctx) (body []byte, release func(), err error) {
 				size = min(size, max(length, 1))
 			}
 			if size == cap(body) {
-				return body, release, finish(stream, len(body), length, b.limit)
+				return body, release, nil // it has arrived
 			}
 			if !b.budget.TryAcquire(int64(size - cap(body))) {
 				return nil, release, errBodies
@@ -96,19 +96,7 @@ func (b *bodies) read(c *fiber.Ctx) (body []byte, release func(), err error) {
 	}
 }
 
-// finish checks that a body which fills its buffer has ended.
-func finish(stream io.Reader, read, length, limit int) error {
-	if read == length {
-		return nil
-	}
-	if n, _ := stream.Read(make([]byte, 1)); n > 0 {
-		return &tooLarge{-1, limit}
-	}
-	return nil
-}
-
-// bound bounds the time that a body may take to arrive, and shortens it when a shutdown
-// begins.
+// bound limits the time that a body may take to arrive. A shutdown leaves it less.
 func (b *bodies) bound(c *fiber.Ctx) (stop func()) {
 	conn := c.Context().Conn()
 	_ = conn.SetReadDeadline(time.Now().Add(bodyTimeout))
@@ -126,9 +114,9 @@ func (b *bodies) bound(c *fiber.Ctx) (stop func()) {
 	}
 }
 
-// drain reads the rest of a body that is not wanted. If the connection closed while the
-// client still sends, the client's system would drop the answer. What is left after that
-// ends with the connection.
+// drain reads the rest of a body that is not wanted: if the connection closed while the
+// client still sends, the client's system would drop the answer. A body that goes on for
+// too long is left, and the connection is closed.
 func drain(c *fiber.Ctx) {
 	stream := c.Context().RequestBodyStream()
 	if stream == nil || c.Request().Header.ContentLength() == 0 {

@@ -198,9 +198,9 @@ func (s *Service) fail(c *fiber.Ctx, err error) error {
 	return c.Status(status).JSON(fiber.Map{"message": message})
 }
 
-// refuseBody makes an upload over a limit known to the team: its device sends it again and
-// again, and nothing else of its queue is uploaded. What is known of it is logged, counted
-// and stored as a rejected write without content.
+// refuseBody answers an upload that cannot be read. If it is over a limit, the team must
+// hear of it, because its device sends it for ever and uploads nothing else. So it is
+// logged, counted, and stored as a rejected write without content.
 func (s *Service) refuseBody(ctx context.Context, c *fiber.Ctx, who identity.Identity, err error) error {
 	var (
 		large *tooLarge

@@ -150,7 +150,7 @@ func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
 	}
 	if !slices.Equal(missing, s.missingGrants) {
 		s.missingGrants = missing
-		s.logger.Warn("the policies allow writes for which the role lacks grants; they are rejected until you run this SQL", "sql", missing)
+		s.logger.Warn("the policies allow writes for which the role lacks grants; devices keep such writes and try again until you run this SQL", "sql", missing)
 	}
 }
 

@@ -28,9 +28,9 @@ type Entry struct {
 	Transaction upload.Transaction
 	Rejection   *upload.Rejection // nil if it is applied
 
-	// once stands for the digest if a receipt may not stand for the transaction. It is
-	// random: only the same request finds the receipt again, when it tries once more
-	// because it does not know whether it has committed.
+	// once is the receipt's key if Digest.Receipt is false. It is random, so only the
+	// same request finds the receipt again: when it does not know whether it has
+	// committed, and tries once more.
 	once [sha256.Size]byte
 }
 
