@@ -99,9 +99,11 @@ func Open(cfg Config, issuers []identity.Issuer, live *policies.Live, logger *sl
 	return s, nil
 }
 
-// Connect returns a pool that works through PgBouncer and Supavisor in transaction mode:
-// without prepared statements and session state. An idle pool sends nothing, because
-// that would keep a serverless database awake.
+// Connect returns a pool. On direct connections its Applier uses named statements.
+// Otherwise it works through PgBouncer and Supavisor in transaction mode: without
+// prepared statements and session state. statements=named or unnamed in the URL
+// overrides what each connection finds out. An idle pool sends nothing, because that
+// would keep a serverless database awake.
 func Connect(databaseURL string) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
@@ -120,6 +122,12 @@ func Connect(databaseURL string) (*pgxpool.Pool, error) {
 		config.MaxConns = maxConns
 	}
 	config.MinConns, config.MinIdleConns = 0, 0
+	statements := apply.Statements(config.ConnConfig.RuntimeParams["statements"])
+	if statements != apply.Auto && statements != apply.Named && statements != apply.Unnamed {
+		return nil, fmt.Errorf("DATABASE_URL: statements=%s is unknown: write statements=named, statements=unnamed, or leave it out", statements)
+	}
+	delete(config.ConnConfig.RuntimeParams, "statements")
+	config.AfterConnect = statements.NewConnection
 	config.ShouldPing = func(ctx context.Context, p pgxpool.ShouldPingParams) bool {
 		return p.IdleDuration > pingAfter || apply.MustPing(ctx)
 	}

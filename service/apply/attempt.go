@@ -15,6 +15,7 @@ type attempt struct {
 	conn         *pgx.Conn
 	transactions []*transaction
 	isolated     bool
+	unnamed      bool // statements are parsed anew
 	answers      plan.Answers
 }
 
@@ -54,7 +55,11 @@ func (a *attempt) rehearsal() *rehearsal {
 }
 
 func (a *attempt) exchange(ctx context.Context, steps []step) *failure {
-	return exchange(ctx, a.conn.PgConn(), steps)
+	var named *statements
+	if a.single == nil && !a.unnamed {
+		named = statementsOf(a.conn.PgConn(), a.snapshot.Schema)
+	}
+	return exchange(ctx, a.conn.PgConn(), named, a.who.Role, steps)
 }
 
 // envelope is what makes the steps of an attempt one unit.

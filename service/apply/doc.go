@@ -33,7 +33,19 @@
 //	5  the operations of each transaction, with deferrable constraints deferred;
 //	   the constraints are checked at its end
 //
-// A statement that equals the one before it is parsed once.
+// # Named statements
+//
+// On a direct connection Postgres parses each statement once, and keeps its plan
+// (statements.go). The pipeline that needs a statement first gives it a name, after the
+// switch to the user's role. So the text of a statement is the same for the same work:
+// whatever belongs to one user or one request is a parameter. Through a pooler, whose
+// connections are not ours, statements have no name. Then a statement that equals the
+// one before it is parsed once.
+//
+// Postgres plans a named statement again if its tables or policies change, and it checks
+// grants and row-level security as the role that runs it. The types of its parameters
+// stay. So a failure that another type could cause counts only if the statement fails
+// in the same way when it is parsed anew, in the next attempt of the same request.
 //
 // # Two round trips
 //

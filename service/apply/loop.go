@@ -24,6 +24,7 @@ type loop struct {
 	alone    bool // each transaction is sent by itself
 	isolated bool // each operation locks its own row, instead of all rows ahead
 	lost     bool // a connection was lost in this request
+	unnamed  bool // statements are parsed anew, because a named one may not fit the tables any more
 }
 
 // next is what an outcome makes the loop do.
@@ -158,9 +159,13 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 	}
 	started := time.Now()
 	for try := 1; ; try++ {
-		failed := (&attempt{request: l.request, transactions: batch, isolated: l.isolated, answers: plan.Answers{}}).run(l.context(ctx))
+		failed := (&attempt{request: l.request, transactions: batch, isolated: l.isolated, unnamed: l.unnamed, answers: plan.Answers{}}).run(l.context(ctx))
 		if failed == nil {
 			return nil
+		}
+		if failed.outdated {
+			l.unnamed = true
+			continue
 		}
 		out := classify(failed, l.snapshot)
 		if failed.locksAhead && out.rejection != nil {

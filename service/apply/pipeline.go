@@ -60,6 +60,8 @@ type failure struct {
 	err       error
 	rejection *upload.Rejection // of a rule; err is nil
 	unsent    bool              // nothing reached the database
+	at        int               // index of the step in its pipeline
+	outdated  bool              // a named statement may not fit the tables any more
 }
 
 // failedOutside is a failure that belongs to no step.
@@ -67,35 +69,70 @@ func failedOutside(err error, unsent bool) *failure {
 	return &failure{step: ours(session, ""), err: err, unsent: unsent}
 }
 
-// exchange sends steps in one round trip. The first one that fails ends them.
-func exchange(ctx context.Context, conn *pgconn.PgConn, steps []step) *failure {
+// sent is how a step was sent.
+type sent struct {
+	name     string // of its statement; empty if that is unnamed
+	prepares bool   // its statement got the name in this pipeline
+}
+
+// exchange sends steps in one round trip. The first one that fails ends them. role is
+// the user's. named are the connection's named statements, or nil.
+func exchange(ctx context.Context, conn *pgconn.PgConn, named *statements, role string, steps []step) *failure {
 	pipeline := conn.StartPipeline(ctx)
+	closing := named.closeDropped(pipeline)
+	how := make([]sent, len(steps))
 	previous := ""
-	for _, s := range steps {
+	for i, s := range steps {
+		if i > 0 && s.SQL == steps[i-1].SQL {
+			how[i].name = how[i-1].name
+		} else {
+			how[i].name, how[i].prepares = named.use(statement{role, s.SQL})
+		}
+		if how[i].prepares {
+			pipeline.SendPrepare(how[i].name, s.SQL, nil)
+		}
 		// The unnamed statement stays until the next one is parsed. A pooler in
 		// transaction mode leaves it alone within a pipeline.
-		if s.SQL == previous {
-			pipeline.SendQueryPrepared("", s.Args, nil, nil)
+		if how[i].name != "" || s.SQL == previous {
+			pipeline.SendQueryPrepared(how[i].name, s.Args, nil, nil)
 		} else {
 			pipeline.SendQueryParams(s.SQL, s.Args, nil, nil, nil)
+			previous = s.SQL
 		}
-		previous = s.SQL
 	}
 	if err := pipeline.Sync(); err != nil {
 		_ = pipeline.Close()
 		return failedOutside(err, false)
 	}
-	var failed *failure
-	for _, s := range steps {
-		if err := finish(pipeline, s.save); err != nil {
-			failed = &failure{step: s, err: err}
-			break
-		}
+	failed := finishAll(pipeline, closing, how, steps)
+	if failed != nil {
+		named.failed(role, how, steps, failed)
 	}
 	if err := pipeline.Close(); err != nil && failed == nil {
 		failed = &failure{step: ours(commit, ""), err: err}
 	}
 	return failed
+}
+
+// finishAll reads the results of all statements, up to the first that failed.
+func finishAll(pipeline *pgconn.Pipeline, closing int, how []sent, steps []step) *failure {
+	for range closing {
+		if _, err := pipeline.GetResults(); err != nil {
+			return failedOutside(err, false)
+		}
+	}
+	for i, s := range steps {
+		if how[i].prepares {
+			if _, err := pipeline.GetResults(); err != nil {
+				return &failure{step: s, err: err, at: i}
+			}
+			how[i].prepares = false // done
+		}
+		if err := finish(pipeline, s.save); err != nil {
+			return &failure{step: s, err: err, at: i}
+		}
+	}
+	return nil
 }
 
 // finish reads the result of one statement.

@@ -3,12 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,51 +16,15 @@ import (
 
 func TestMain(m *testing.M) { rig.Main(m) }
 
-// recorder keeps what one connection sends to Postgres.
-type recorder struct {
-	mu   sync.Mutex
-	sent []byte
-}
-
-func (r *recorder) Write(chunk []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.sent = append(r.sent, chunk...)
-	return len(chunk), nil
-}
-
-// take returns the messages since the last time: their types, followed by the
-// statement where that is parsed, and by the number of bytes elsewhere. See
-// https://www.postgresql.org/docs/current/protocol-message-formats.html.
-func (r *recorder) take(t *testing.T) (messages []string) {
-	t.Helper()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for rest := r.sent; len(rest) > 0; {
-		require.Greater(t, len(rest), 4)
-		kind, length := string(rest[0]), int(binary.BigEndian.Uint32(rest[1:]))
-		require.GreaterOrEqual(t, len(rest), 1+length)
-		content := string(rest[5 : 1+length])
-		if kind == "P" {
-			messages = append(messages, kind+" "+strings.Split(content, "\x00")[1])
-		} else {
-			messages = append(messages, kind+" "+strings.Repeat("x", len(content)))
-		}
-		rest = rest[1+length:]
-	}
-	r.sent = nil
-	return messages
-}
-
 // TestSameStatements keeps the floor honest: for every shape of request it sends
 // the messages that Postern sends, each as long.
 func TestSameStatements(t *testing.T) {
 	t.Parallel()
 	db := rig.NewDatabase(t)
-	through := func() (*recorder, string) {
+	through := func() (*rig.Recorder, string) {
 		u, err := url.Parse(db.LoginURL)
 		require.NoError(t, err)
-		recorded := &recorder{}
+		recorded := &rig.Recorder{}
 		proxied, err := rig.NewProxy(t, u.Host, rig.ProxyOptions{Requests: recorded}).URL(db.LoginURL + "&pool_max_conns=1")
 		require.NoError(t, err)
 		return recorded, proxied
@@ -91,18 +52,12 @@ func TestSameStatements(t *testing.T) {
 	}
 	send(shape{1, 1}) // the connections are made
 	s.AwaitTidy(t)
-	fromPostern.reset()
-	fromFloor.reset()
+	fromPostern.Reset()
+	fromFloor.Reset()
 	for _, shape := range shapes {
 		send(shape)
-		want := fromPostern.take(t)
-		require.Equal(t, want, fromFloor.take(t), "%v", shape)
+		want := fromPostern.Messages(t)
+		require.Equal(t, want, fromFloor.Messages(t), "%v", shape)
 		require.Contains(t, want, "P "+putSQL)
 	}
-}
-
-func (r *recorder) reset() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.sent = nil
 }

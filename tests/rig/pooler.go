@@ -20,6 +20,9 @@ import (
 // all tests of a run: POSTERN_TEST_POOLER=1. It must be installed.
 const poolerEnv = "POSTERN_TEST_POOLER"
 
+// Pooled reports whether PgBouncer is between Postern and Postgres.
+func Pooled() bool { return bouncer != nil }
+
 // pooler is a running PgBouncer; its address stands in for the server's.
 type pooler struct {
 	cmd     *exec.Cmd
