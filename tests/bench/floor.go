@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,20 +18,29 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gofiber/fiber/v2"
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postern/service/local"
 )
 
-// floorEnv marks a process as the floor and holds the address of its key set.
-const floorEnv = "POSTERN_BENCH_FLOOR"
+// floorEnv marks a process as the floor or the limit, and holds the address of its key
+// set. limitEnv makes it the limit.
+const (
+	floorEnv = "POSTERN_BENCH_FLOOR"
+	limitEnv = "POSTERN_BENCH_LIMIT"
+)
 
 // floor is the least that a program must do which answers the same requests: it
 // verifies the token, and sends the very statements that Postern sends for them
-// (TestSameStatements) as one batch. It knows one table and one operation, checks
-// nothing else, and remembers nothing.
+// (TestSameStatements) as one batch, named and prepared once a connection. It knows one
+// table and one operation, checks nothing else, and remembers nothing.
+//
+// The limit is the floor without role, claims and receipts: it sends the operations
+// alone, as the owner of the table.
 type floor struct {
+	bare   bool // it is the limit
 	db     *pgxpool.Pool
 	keys   keyfunc.Keyfunc
 	parser *jwt.Parser
@@ -56,8 +67,14 @@ func newFloor(ctx context.Context, databaseURL, keySet string) (*floor, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		conn.PgConn().CustomData()["names"] = map[string]string{}
+		// The owner of the limit's rows, of which the table asks.
+		_, err := conn.Exec(ctx, `select set_config('request.jwt.claims', '{"sub":"00000000-0000-4000-8000-000000000000"}', false)`)
+		return err
+	}
 	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
-	f := &floor{}
+	f := &floor{bare: os.Getenv(limitEnv) != ""}
 	if f.db, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, err
 	}
@@ -161,52 +178,67 @@ func settleArgs(claims []byte, body request) ([][]byte, error) {
 	return [][]byte{digests, outcomes, []byte("{}"), digests, []byte(who.Issuer), []byte(who.Subject), []byte(body.ClientID), last.ID}, nil
 }
 
-// write sends one batch and waits for its end. Like Postern it parses a
-// statement that follows itself once; pgx.Batch would parse it each time.
+// write sends one batch and waits for its end.
 func (f *floor) write(ctx context.Context, claims []byte, body request) error {
 	conn, err := f.db.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
-	batch := conn.Conn().PgConn().StartPipeline(ctx)
-	batch.SendQueryParams(f.setup, append([][]byte{claims}, f.more...), nil, nil, nil)
-	receipts, err := settleArgs(claims, body)
-	if err != nil {
-		return errors.Join(err, batch.Close())
+	b := &batch{Pipeline: conn.Conn().PgConn().StartPipeline(ctx), names: conn.Conn().PgConn().CustomData()["names"].(map[string]string)}
+	if !f.bare {
+		receipts, err := settleArgs(claims, body)
+		if err != nil {
+			return errors.Join(err, b.Close())
+		}
+		b.send(f.setup, append([][]byte{claims}, f.more...)...)
+		b.send(receiptSQL, receipts...)
+		b.send(roleSQL, []byte("authenticated"))
 	}
-	batch.SendQueryParams(receiptSQL, receipts, nil, nil, nil)
-	batch.SendQueryParams(roleSQL, [][]byte{[]byte("authenticated")}, nil, nil, nil)
-	first := true
 	for _, raw := range body.Transactions {
 		var t transaction
 		if err := json.Unmarshal(raw, &t); err != nil {
-			return errors.Join(err, batch.Close())
+			return errors.Join(err, b.Close())
 		}
 		for _, op := range t.Crud {
-			args := [][]byte{[]byte(op.ID), []byte(op.Data.Name)}
-			if first {
-				batch.SendQueryParams(putSQL, args, nil, nil, nil)
-			} else {
-				batch.SendQueryPrepared("", args, nil, nil)
-			}
-			first = false
+			b.send(putSQL, []byte(op.ID), []byte(op.Data.Name))
 		}
 	}
-	if err := batch.Sync(); err != nil {
-		return errors.Join(err, batch.Close())
+	return b.finish()
+}
+
+// batch is a pipeline and the names of its connection's statements.
+type batch struct {
+	*pgconn.Pipeline
+	names map[string]string
+}
+
+func (b *batch) send(sql string, args ...[]byte) {
+	name, known := b.names[sql]
+	if !known {
+		name = "postern_" + strconv.Itoa(len(b.names)+1) // as long as Postern's
+		b.names[sql] = name
+		b.SendPrepare(name, sql, nil)
+	}
+	b.SendQueryPrepared(name, args, nil, nil)
+}
+
+func (b *batch) finish() error {
+	if err := b.Sync(); err != nil {
+		return errors.Join(err, b.Close())
 	}
 	for {
-		results, err := batch.GetResults()
+		results, err := b.GetResults()
 		if err != nil {
-			return errors.Join(err, batch.Close())
+			return errors.Join(err, b.Close())
 		}
-		reader, ok := results.(*pgconn.ResultReader)
-		if !ok { // the batch's end
-			return batch.Close()
-		}
-		if _, err := reader.Close(); err != nil {
-			return errors.Join(err, batch.Close())
+		switch result := results.(type) {
+		case *pgconn.PipelineSync:
+			return b.Close()
+		case *pgconn.ResultReader:
+			if _, err := result.Close(); err != nil {
+				return errors.Join(err, b.Close())
+			}
 		}
 	}
 }

@@ -52,12 +52,10 @@ func TestSameStatements(t *testing.T) {
 	}
 	send(shape{1, 1}) // the connections are made
 	s.AwaitTidy(t)
-	fromPostern.Reset()
+	require.Subset(t, fromPostern.Parsed(t), []string{f.setup, receiptSQL, roleSQL, putSQL})
 	fromFloor.Reset()
 	for _, shape := range shapes {
 		send(shape)
-		want := fromPostern.Messages(t)
-		require.Equal(t, want, fromFloor.Messages(t), "%v", shape)
-		require.Contains(t, want, "P "+putSQL)
+		require.Equal(t, fromPostern.Messages(t), fromFloor.Messages(t), "%v", shape)
 	}
 }

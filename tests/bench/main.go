@@ -1,20 +1,21 @@
 // Bench compares Postern with a floor, the least that any program must do that
-// answers the same requests: see floor.go. From the module's root:
+// answers the same requests, and with a limit, which only writes: see floor.go. From
+// the module's root:
 //
-//	go run ./tests/bench          every cell, under 8 minutes
+//	go run ./tests/bench          every cell, some 10 minutes
 //	go run ./tests/bench -quick   every cell, shorter and noisier, under a minute
 //
 // It prints a Markdown table: for each delay added to the database's round trip,
 // number of connections and shape of request, the throughput of Postern divided
-// by that of the floor, and the ratios of their latencies; CPU time and database
-// round trips a request; and then the peak memory of each.
+// by that of the floor and of the limit, and the ratios of latencies to the floor; CPU
+// time and database round trips a request; and then the peak memory of each.
 //
-// Both programs are processes of their own, on the same throwaway Postgres (which
+// The programs are processes of their own, on the same throwaway Postgres (which
 // does not wait for its disk, so that the programs weigh more than in production),
 // with the same demo tables under row-level security and the same pool of 32
 // connections. Postern is `postern serve` as it is built, logging each request to a
-// file. Their slices of load take turns, floor and Postern leading in turn, so
-// that what else the machine does hits both; the ratio is the median over pairs of
+// file. Their slices of load take turns, each program leading in turn, so
+// that what else the machine does hits all; the ratio is the median over pairs of
 // neighbouring slices. Load, programs and Postgres share the machine: numbers of
 // requests a second mean little, ratios much.
 //
@@ -50,7 +51,7 @@ var (
 )
 
 const (
-	posternIndex, floorIndex = 0, 1
+	posternIndex, floorIndex, limitIndex = 0, 1, 2
 
 	poolSize = 32 // so that no request waits for a connection
 	users    = 8
@@ -58,7 +59,7 @@ const (
 )
 
 // names of the programs, by index.
-var names = [2]string{"Postern", "floor"}
+var names = [3]string{"Postern", "floor", "limit"}
 
 // effort is how long a cell is measured: rounds of one slice for each program.
 type effort struct {
@@ -107,7 +108,7 @@ func bench(ctx context.Context, out io.Writer, e effort) (err error) {
 	defer closeStage()
 	fmt.Fprintf(out, "Postern against the floor, %d CPUs, %s/%s, %d slices of %v each.\n\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, e.rounds, e.slice)
 	printHeader(out)
-	var peaks [2]int64
+	var peaks [3]int64
 	for _, delay := range delays {
 		if err := s.measure(ctx, out, e, delay, &peaks); err != nil {
 			return fmt.Errorf("with %v added: %w", delay, err)
@@ -201,6 +202,9 @@ func (s *stage) start(ctx context.Context, which int, delay time.Duration) (p pr
 		}
 	}()
 	database := s.loginURL
+	if which == limitIndex {
+		database = s.postgres.OwnerURL("postgres") + fmt.Sprintf("&pool_max_conns=%d", poolSize)
+	}
 	if delay > 0 {
 		u, err := url.Parse(database)
 		if err != nil {
@@ -222,7 +226,11 @@ func (s *stage) start(ctx context.Context, which int, delay time.Duration) (p pr
 	if err != nil {
 		return p, err
 	}
-	p.process, err = rig.StartProcess(output, []string{floorEnv + "=" + s.keys + "/dev/jwks.json", "DATABASE_URL=" + database}, self)
+	environment := []string{floorEnv + "=" + s.keys + "/dev/jwks.json"}
+	if which == limitIndex {
+		environment = append(environment, limitEnv+"=1")
+	}
+	p.process, err = rig.StartProcess(output, append(environment, "DATABASE_URL="+database), self)
 	if err != nil {
 		return p, err
 	}
@@ -232,8 +240,8 @@ func (s *stage) start(ctx context.Context, which int, delay time.Duration) (p pr
 }
 
 // measure prints all cells of one delay.
-func (s *stage) measure(ctx context.Context, out io.Writer, e effort, delay time.Duration, peaks *[2]int64) error {
-	var programs [2]program
+func (s *stage) measure(ctx context.Context, out io.Writer, e effort, delay time.Duration, peaks *[3]int64) error {
+	var programs [3]program
 	for i := range programs {
 		p, err := s.start(ctx, i, delay)
 		if err != nil {

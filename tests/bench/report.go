@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// cell is one line of the report: Postern and the floor under the same load, in
-// slices that took turns.
+// cell is one line of the report: the programs under the same load, in slices that
+// took turns.
 type cell struct {
 	delay       time.Duration
 	connections int
 	shape       shape
-	programs    [2]measured
+	programs    [3]measured
 }
 
 // measured is what one program did in a cell.
@@ -50,12 +50,12 @@ func (m measured) all() (joined slice) {
 	return joined
 }
 
-// throughput is Postern's share of the floor's requests a second: the median over
-// the pairs of slices that ran one after the other, the least and the greatest.
-func (c cell) throughput() (median, least, greatest float64) {
-	ratios := make([]float64, len(c.programs[0].slices))
+// throughput is Postern's share of another program's requests a second: the median
+// over the pairs of slices that ran one after the other, the least and the greatest.
+func (c cell) throughput(other int) (median, least, greatest float64) {
+	ratios := make([]float64, len(c.programs[posternIndex].slices))
 	for i := range ratios {
-		ratios[i] = c.programs[0].slices[i].perSecond() / c.programs[1].slices[i].perSecond()
+		ratios[i] = c.programs[posternIndex].slices[i].perSecond() / c.programs[other].slices[i].perSecond()
 	}
 	slices.Sort(ratios)
 	middle := len(ratios) / 2
@@ -67,14 +67,17 @@ func (c cell) throughput() (median, least, greatest float64) {
 }
 
 func printHeader(w io.Writer) {
-	fmt.Fprintln(w, "| added delay | connections | transactions × operations | Postern, req/s | floor, req/s | **throughput ratio** (least–greatest) | p50 ratio | p99 ratio | p50, ms | p99, ms | CPU, µs/req: Postern, floor | round trips/req: Postern, floor |")
+	fmt.Fprintln(w, "| added delay | connections | transactions × operations | req/s: Postern, floor, limit | **÷ floor** (least–greatest) | **÷ limit** (least–greatest) | p50 ÷ floor | p99 ÷ floor | p50, ms | p99, ms | CPU, µs/req: Postern, floor | round trips/req: Postern, floor |")
 	fmt.Fprintln(w, "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
 }
 
 func (c cell) print(w io.Writer) {
-	median, least, greatest := c.throughput()
-	postern, floor := c.programs[0], c.programs[1]
+	postern, floor, limit := c.programs[posternIndex], c.programs[floorIndex], c.programs[limitIndex]
 	p, f := postern.all(), floor.all()
+	share := func(other int) string {
+		median, least, greatest := c.throughput(other)
+		return fmt.Sprintf("**%.2f** (%.2f–%.2f)", median, least, greatest)
+	}
 	ratio := func(q float64) float64 { return float64(p.quantile(q)) / float64(f.quantile(q)) }
 	milliseconds := func(q float64) float64 { return float64(p.quantile(q)) / float64(time.Millisecond) }
 	cpu := func(m measured) string {
@@ -89,8 +92,8 @@ func (c cell) print(w io.Writer) {
 		}
 		return fmt.Sprintf("%.2f", float64(m.roundTrips)/float64(m.requests()))
 	}
-	fmt.Fprintf(w, "| %v | %d | %v | %.0f | %.0f | **%.2f** (%.2f–%.2f) | %.2f | %.2f | %.2f | %.2f | %s, %s | %s, %s |\n",
-		c.delay, c.connections, c.shape, postern.perSecond(), floor.perSecond(), median, least, greatest,
+	fmt.Fprintf(w, "| %v | %d | %v | %.0f, %.0f, %.0f | %s | %s | %.2f | %.2f | %.2f | %.2f | %s, %s | %s, %s |\n",
+		c.delay, c.connections, c.shape, postern.perSecond(), floor.perSecond(), limit.perSecond(), share(floorIndex), share(limitIndex),
 		ratio(0.5), ratio(0.99), milliseconds(0.5), milliseconds(0.99), cpu(postern), cpu(floor), trips(postern), trips(floor))
 }
 

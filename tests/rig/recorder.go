@@ -38,6 +38,10 @@ func (r *Recorder) Messages(t testing.TB) (messages []string) {
 	defer r.mu.Unlock()
 	for rest := r.sent; len(rest) > 0; {
 		require.Greater(t, len(rest), 4)
+		if rest[0] == 0 { // a connection begins with a message that has no type
+			rest = rest[binary.BigEndian.Uint32(rest):]
+			continue
+		}
 		kind, length := string(rest[0]), int(binary.BigEndian.Uint32(rest[1:]))
 		require.GreaterOrEqual(t, len(rest), 1+length)
 		content := string(rest[5 : 1+length])
