@@ -22,6 +22,9 @@
 // In every case the claims are checked next (checkClaims). With CheckSessions, the
 // issuer is also asked about every token (sessions).
 //
+// A signature is checked once for each token and key set (verified.go). The claims and
+// the session are checked each time.
+//
 // # Key sets
 //
 // One goroutine for each issuer fetches its key set: at the start, every few minutes,

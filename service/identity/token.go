@@ -26,6 +26,8 @@ type token struct {
 	raw       jsontext.Value // the claims as they were sent
 	signed    string         // the part of text that the signature covers
 	signature []byte
+
+	verifiedWith *keys // the key set in which the signature's key was found; nil if it is not verified
 }
 
 // header has the parameters that are read (RFC 7515, section 4.1). Parameters with keys
