@@ -23,13 +23,15 @@ const (
 func prologue(ctx context.Context, r *request, transactions []*transaction) ([]step, error) {
 	count := 8
 	for _, t := range transactions {
-		count += len(t.toSend()) + 3
+		if count += len(t.toSend()) + 1; r.snapshot.Deferred {
+			count += 2
+		}
 	}
 	steps := append(make([]step, 0, count), setup(ctx, r))
-	var entries []ledger.Entry
+	entries := make([]*ledger.Entry, 0, len(transactions))
 	for _, t := range transactions {
 		if r.works(t) || t.Rejection != nil {
-			entries = append(entries, t.Entry)
+			entries = append(entries, &t.Entry)
 		}
 	}
 	if r.single != nil {

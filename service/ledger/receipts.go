@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,7 +16,6 @@ import (
 
 	"postern/service/identity"
 	"postern/service/upload"
-	"postern/service/value"
 )
 
 // ReceiptConstraint is the constraint that the second receipt of one transaction
@@ -64,43 +64,96 @@ func (e Entry) getsReceipt() bool {
 //
 // The statement must run in the database transaction that applies the entries, before
 // it switches to the user's role. If a transaction arrives twice at once, the second
-// waits here for the first, and then violates ReceiptConstraint.
+// waits here for the first, and then violates ReceiptConstraint. Receipts are made in
+// the order of their digests, so that two requests never wait for each other.
 //
 // An entry that its client keeps gets no receipt. If it has one already, because the
 // team has replayed or dismissed it, the statement violates ReceiptConstraint, too.
 //
 // If a request names neither a client id nor a session, its queue is not known. Then
 // its held writes are not released, only resolved or dismissed.
-func Settle(who identity.Identity, clientID string, entries []Entry) (s Statement, ok bool) {
+func Settle(who identity.Identity, clientID string, entries []*Entry) (s Statement, ok bool) {
 	var (
-		digests, outcomes, undecided, applied []string
+		digests, outcomes, undecided, applied list
 		latest                                []byte // the highest transaction id; NULL if the queue is not known
 		highest                               int64
 	)
-	entries = slices.SortedFunc(slices.Values(entries), func(a, b Entry) int { return bytes.Compare(a.Digest.Sum[:], b.Digest.Sum[:]) })
+	slices.SortFunc(entries, func(a, b *Entry) int { return bytes.Compare(a.Digest.Sum[:], b.Digest.Sum[:]) })
 	for _, e := range entries {
-		digest, outcome := e.Digest.bytea(), "rejected"
+		outcome := "rejected"
 		if e.Rejection == nil {
-			outcome, applied = "applied", append(applied, digest)
+			outcome = "applied"
+			applied.digest(e.Digest)
 		}
 		switch {
 		case e.getsReceipt():
-			digests, outcomes = append(digests, e.Receipt().bytea()), append(outcomes, outcome)
+			digests.digest(e.Receipt())
+			outcomes.text(outcome)
 		case e.Digest.Receipt:
-			undecided = append(undecided, digest)
+			undecided.digest(e.Digest)
 		}
 		id, err := strconv.ParseInt(e.Transaction.ID, 10, 64)
 		if err == nil && device(who, clientID) != "" && (latest == nil || id > highest) {
 			highest, latest = id, []byte(e.Transaction.ID)
 		}
 	}
+	sql, receipt, outcome := SettleSQL, digests.array(), outcomes.array()
+	if digests.count == 1 {
+		sql, receipt, outcome = SettleOneSQL, digests.only(), outcomes.only()
+	}
 	return Statement{
-		SQL: `select postern.settle($1, $2, $3, $4, $5, $6, $7, $8)`,
+		SQL: sql,
 		Args: [][]byte{
-			value.TextArray(digests), value.TextArray(outcomes), value.TextArray(undecided), value.TextArray(applied),
+			receipt, outcome, undecided.array(), applied.array(),
 			[]byte(who.Issuer), []byte(who.Subject), []byte(device(who, clientID)), latest,
 		},
 	}, len(entries) > 0
+}
+
+// The statements of Settle, for several receipts and for one. They call the function
+// only if it has something to do, which is rare: a call takes longer than finding out.
+const (
+	SettleSQL = `with receipts as (insert into postern.receipts (digest, outcome) select * from unnest($1::bytea[], $2::text[]))` + settleRecords
+
+	SettleOneSQL = `with receipts as (insert into postern.receipts (digest, outcome) values ($1, $2))` + settleRecords
+
+	settleRecords = `
+select postern.settle($3, $4, $5, $6, $7, $8)
+ where $3::bytea[] <> '{}'
+    or exists (select from postern.rejected_writes w where w.digest = any($4) and w.status in ('open', 'held'))
+    or exists (select from postern.rejected_writes w
+                where w.status = 'held' and w.issuer = $5 and w.subject = $6 and w.device = $7 and w.transaction_id < $8)`
+)
+
+// list is an array in Postgres' text form, of elements that need no escapes.
+type list struct {
+	elements []byte // with quotes and commas
+	count    int
+}
+
+func (l *list) text(element string) {
+	l.next()
+	l.elements = append(append(l.elements, element...), '"')
+}
+
+func (l *list) digest(d Digest) {
+	l.next()
+	l.elements = append(hex.AppendEncode(append(l.elements, `\\x`...), d.Sum[:]), '"')
+}
+
+// next begins an element.
+func (l *list) next() {
+	if l.count++; l.count > 1 {
+		l.elements = append(l.elements, ',')
+	}
+	l.elements = append(l.elements, '"')
+}
+
+func (l *list) array() []byte { return slices.Concat([]byte("{"), l.elements, []byte("}")) }
+
+// only returns the only element, as it is outside of an array.
+func (l *list) only() []byte {
+	return bytes.TrimPrefix(l.elements[1:len(l.elements)-1], []byte(`\`))
 }
 
 // A repeated rejected write counts another attempt.

@@ -24,6 +24,9 @@ func array(digests ...byte) string {
 	return "{" + strings.Join(texts, ",") + "}"
 }
 
+// only is the text form of one such digest.
+func only(n byte) string { return Digest{Sum: [32]byte{n}}.bytea() }
+
 func texts(args [][]byte) []string {
 	out := make([]string, len(args))
 	for i, arg := range args {
@@ -52,21 +55,25 @@ func TestSettle(t *testing.T) {
 		applied           string
 		queue, latest     string
 	}{
-		{"Applied", "", "c", []Entry{entry(1, "7", nil)}, [2]string{array(1), `{"applied"}`}, "{}", array(1), "c", "7"},
-		{"Rejected", "", "c", []Entry{entry(1, "7", fatal)}, [2]string{array(1), `{"rejected"}`}, "{}", "{}", "c", "7"},
+		{"Applied", "", "c", []Entry{entry(1, "7", nil)}, [2]string{only(1), `applied`}, "{}", array(1), "c", "7"},
+		{"Rejected", "", "c", []Entry{entry(1, "7", fatal)}, [2]string{only(1), `rejected`}, "{}", "{}", "c", "7"},
 		{"Held", "", "c", []Entry{entry(1, "7", held)}, [2]string{"{}", "{}"}, array(1), "{}", "c", "7"},
-		{"WithoutReceipt", "", "c", []Entry{without}, [2]string{array(8), `{"applied"}`}, "{}", array(9), "c", "9"},
+		{"WithoutReceipt", "", "c", []Entry{without}, [2]string{only(8), `applied`}, "{}", array(9), "c", "9"},
 		{"SortedByDigest", "", "c", []Entry{entry(3, "1", nil), entry(1, "2", fatal), entry(2, "3", nil)}, [2]string{array(1, 2, 3), `{"rejected","applied","applied"}`}, "{}", array(2, 3), "c", "3"},
 		{"HighestID", "", "c", []Entry{entry(1, "9", nil), entry(2, "10", fatal), entry(3, "8", nil)}, [2]string{array(1, 2, 3), `{"applied","rejected","applied"}`}, "{}", array(1, 3), "c", "10"},
-		{"SessionForClientID", "s", "", []Entry{entry(1, "7", nil)}, [2]string{array(1), `{"applied"}`}, "{}", array(1), "s", "7"},
-		{"ClientIDBeforeSession", "s", "c", []Entry{entry(1, "7", nil)}, [2]string{array(1), `{"applied"}`}, "{}", array(1), "c", "7"},
-		{"UnknownQueue", "", "", []Entry{entry(1, "7", nil)}, [2]string{array(1), `{"applied"}`}, "{}", array(1), "", "NULL"},
-		{"NoTransactionID", "", "c", []Entry{entry(1, "", nil)}, [2]string{array(1), `{"applied"}`}, "{}", array(1), "c", "NULL"},
+		{"SessionForClientID", "s", "", []Entry{entry(1, "7", nil)}, [2]string{only(1), `applied`}, "{}", array(1), "s", "7"},
+		{"ClientIDBeforeSession", "s", "c", []Entry{entry(1, "7", nil)}, [2]string{only(1), `applied`}, "{}", array(1), "c", "7"},
+		{"UnknownQueue", "", "", []Entry{entry(1, "7", nil)}, [2]string{only(1), `applied`}, "{}", array(1), "", "NULL"},
+		{"NoTransactionID", "", "c", []Entry{entry(1, "", nil)}, [2]string{only(1), `applied`}, "{}", array(1), "c", "NULL"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			who := identity.Identity{Issuer: "issuer", Subject: "alice", SessionID: test.session}
-			s, ok := Settle(who, test.clientID, test.entries)
+			entries := make([]*Entry, len(test.entries))
+			for i := range test.entries {
+				entries[i] = &test.entries[i]
+			}
+			s, ok := Settle(who, test.clientID, entries)
 			require.True(t, ok)
 			require.Equal(t, []string{test.receipts[0], test.receipts[1], test.undecided, test.applied, "issuer", "alice", test.queue, test.latest}, texts(s.Args))
 		})

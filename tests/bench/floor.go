@@ -22,6 +22,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"postern/service/ledger"
 	"postern/service/local"
 )
 
@@ -109,9 +110,8 @@ func (f *floor) prepare(ctx context.Context) error {
 }
 
 const (
-	receiptSQL = `select postern.settle($1, $2, $3, $4, $5, $6, $7, $8)`
-	roleSQL    = `select set_config('role', $1, true)`
-	putSQL     = `insert into "public"."lists" as t ("id", "name") values ($1, $2) on conflict ("id") do update set "name" = excluded."name"`
+	roleSQL = `select set_config('role', $1, true)`
+	putSQL  = `insert into "public"."lists" as t ("id", "name") values ($1, $2) on conflict ("id") do update set "name" = excluded."name"`
 )
 
 // request is the part of a body that the floor reads.
@@ -155,15 +155,15 @@ func (f *floor) data(c *fiber.Ctx) error {
 	return c.JSON(fiber.Map{"results": results})
 }
 
-// settleArgs are the arguments of postern.settle for transactions that are applied.
-func settleArgs(claims []byte, body request) ([][]byte, error) {
+// settle is the statement of the receipts of transactions that are applied.
+func settle(claims []byte, body request) (sql string, args [][]byte, err error) {
 	var who struct {
 		Issuer  string `json:"iss"`
 		Subject string `json:"sub"`
 	}
 	var last transaction
 	if err := errors.Join(json.Unmarshal(claims, &who), json.Unmarshal(body.Transactions[len(body.Transactions)-1], &last)); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	digests, outcomes := []byte{'{'}, []byte{'{'}
 	for i, t := range body.Transactions {
@@ -175,7 +175,11 @@ func settleArgs(claims []byte, body request) ([][]byte, error) {
 		outcomes = append(outcomes, `"applied"`...)
 	}
 	digests, outcomes = append(digests, '}'), append(outcomes, '}')
-	return [][]byte{digests, outcomes, []byte("{}"), digests, []byte(who.Issuer), []byte(who.Subject), []byte(body.ClientID), last.ID}, nil
+	sql, args = ledger.SettleSQL, [][]byte{digests, outcomes, []byte("{}"), digests, []byte(who.Issuer), []byte(who.Subject), []byte(body.ClientID), last.ID}
+	if len(body.Transactions) == 1 {
+		sql, args[0], args[1] = ledger.SettleOneSQL, digests[3:len(digests)-2], []byte("applied")
+	}
+	return sql, args, nil
 }
 
 // write sends one batch and waits for its end.
@@ -187,12 +191,12 @@ func (f *floor) write(ctx context.Context, claims []byte, body request) error {
 	defer conn.Release()
 	b := &batch{Pipeline: conn.Conn().PgConn().StartPipeline(ctx), names: conn.Conn().PgConn().CustomData()["names"].(map[string]string)}
 	if !f.bare {
-		receipts, err := settleArgs(claims, body)
+		sql, args, err := settle(claims, body)
 		if err != nil {
 			return errors.Join(err, b.Close())
 		}
 		b.send(f.setup, append([][]byte{claims}, f.more...)...)
-		b.send(receiptSQL, receipts...)
+		b.send(sql, args...)
 		b.send(roleSQL, []byte("authenticated"))
 	}
 	for _, raw := range body.Transactions {

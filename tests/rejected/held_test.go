@@ -37,7 +37,7 @@ func (d *device) send(t *testing.T, id int, rejection *upload.Rejection) error {
 	t.Helper()
 	e := d.entry(d.user, d.name, id, rejection)
 	who := d.who(d.user)
-	settle, ok := ledger.Settle(who, d.name, []ledger.Entry{e})
+	settle, ok := ledger.Settle(who, d.name, []*ledger.Entry{&e})
 	require.True(t, ok)
 	statements := []ledger.Statement{settle}
 	if rejection != nil {

@@ -39,7 +39,7 @@ create table postern.rejected_writes (
 );
 create index rejected_writes_author on postern.rejected_writes (issuer, subject, first_at, id);
 create index rejected_writes_first_at on postern.rejected_writes (first_at, id);
-create index rejected_writes_held on postern.rejected_writes (issuer, subject) where status = 'held';
+create index rejected_writes_held on postern.rejected_writes (issuer, subject, device) where status = 'held';
 create index rejected_writes_closed_at on postern.rejected_writes (closed_at) where closed_at is not null;
 
 -- The author of a rejected write: the database role and the token's claims, which a
@@ -62,49 +62,40 @@ create table postern.rejected_actions (
 );
 create index rejected_actions_record on postern.rejected_actions (record, id);
 
--- Makes the receipts of a request's transactions, and closes the rejected writes that
--- the request settles. It runs in the database transaction that applies them, as the
--- login role, whose plans for it Postgres keeps.
+-- Closes the rejected writes that a request settles, in the database transaction that
+-- applies it. Settle's statement calls it if there may be some.
 --
---   digests, outcomes  the receipts, sorted by digest, so that two requests never wait
---                      for each other
---   undecided          the digests of transactions that get no receipt yet, because
---                      their client keeps them until its app has decided
---   applied            the digests of what is applied: their open or held records are
---                      resolved
---   queue, latest      the device's queue and its highest transaction id: held records
---                      of earlier transactions are released, because a queue keeps its
---                      order. latest is NULL if the queue is not known.
+--   undecided      the digests of transactions that get no receipt yet, because their
+--                  client keeps them until its app has decided. If one has a receipt
+--                  nevertheless, receipts_pkey is violated.
+--   applied        the digests of what is applied: their open or held records are
+--                  resolved
+--   queue, latest  the device's queue and its highest transaction id: held records of
+--                  earlier transactions are released, because a queue keeps its order.
+--                  latest is NULL if the queue is not known.
 --
--- If one of the transactions has a receipt, it violates receipts_pkey. A released
--- record gets one, so that a late duplicate of its transaction is not applied.
+-- A released record gets a receipt, so that a late duplicate of its transaction is not
+-- applied.
 -- +goose StatementBegin
-create function postern.settle(digests bytea[], outcomes text[], undecided bytea[], applied bytea[], author_issuer text, author_subject text, queue text, latest bigint)
+create function postern.settle(undecided bytea[], applied bytea[], author_issuer text, author_subject text, queue text, latest bigint)
 returns void
 language plpgsql volatile
 set search_path = ''
 as $$
 begin
-  insert into postern.receipts (digest, outcome) select * from unnest(digests, outcomes);
-  if cardinality(undecided) > 0 then
-    insert into postern.receipts (digest, outcome) select r.digest, r.outcome from postern.receipts r where r.digest = any(undecided);
-  end if;
-  if exists (select from postern.rejected_writes w where w.digest = any(applied) and w.status in ('open', 'held')) then
-    with closed as (
-      update postern.rejected_writes w set status = 'resolved', closed_at = now()
-       where w.digest = any(applied) and w.status in ('open', 'held') returning id)
-    insert into postern.rejected_actions (record, action, who) select id, 'resolved', 'postern' from closed;
-  end if;
-  if exists (select from postern.rejected_writes w where w.status = 'held' and w.issuer = author_issuer and w.subject = author_subject and w.device = queue and w.transaction_id < latest) then
-    with closed as (
-      update postern.rejected_writes w set status = 'released', closed_at = now()
-       where w.status = 'held' and w.issuer = author_issuer and w.subject = author_subject and w.device = queue and w.transaction_id < latest
-      returning id, digest, identified),
-    late as (
-      insert into postern.receipts (digest, outcome) select digest, 'rejected' from closed where identified order by digest
-          on conflict do nothing)
-    insert into postern.rejected_actions (record, action, who) select id, 'released', 'postern' from closed;
-  end if;
+  insert into postern.receipts (digest, outcome) select r.digest, r.outcome from postern.receipts r where r.digest = any(undecided);
+  with closed as (
+    update postern.rejected_writes w set status = 'resolved', closed_at = now()
+     where w.digest = any(applied) and w.status in ('open', 'held') returning id)
+  insert into postern.rejected_actions (record, action, who) select id, 'resolved', 'postern' from closed;
+  with closed as (
+    update postern.rejected_writes w set status = 'released', closed_at = now()
+     where w.status = 'held' and w.issuer = author_issuer and w.subject = author_subject and w.device = queue and w.transaction_id < latest
+    returning id, digest, identified),
+  late as (
+    insert into postern.receipts (digest, outcome) select digest, 'rejected' from closed where identified order by digest
+        on conflict do nothing)
+  insert into postern.rejected_actions (record, action, who) select id, 'released', 'postern' from closed;
 end
 $$;
 -- +goose StatementEnd
