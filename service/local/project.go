@@ -28,19 +28,29 @@ const LoginPassword = "postern"
 // PrepareDatabase sets up a project with the demo's tables and schema postern in a
 // database, and returns the URL that the service connects with. It may run again.
 func PrepareDatabase(ctx context.Context, p *Postgres, database string, project Project) (loginURL string, err error) {
-	conn, err := pgx.Connect(ctx, p.OwnerURL(database))
-	if err != nil {
+	if err := PrepareProject(ctx, p, database, project); err != nil {
 		return "", err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if err := conn.PgConn().Exec(ctx, project.SQL+demoSQL).Close(); err != nil {
-		return "", fmt.Errorf("setting up the demo project: %w", err)
 	}
 	if _, err := ledger.Migrate(ctx, p.OwnerURL(database), project.Roles); err != nil {
 		return "", err
 	}
-	if _, err := conn.Exec(ctx, fmt.Sprintf(`alter role %s password '%s'`, ledger.Login, LoginPassword)); err != nil {
-		return "", fmt.Errorf("setting the login role's password: %w", err)
+	return p.URL(ledger.Login, LoginPassword, database), p.execute(ctx, database, fmt.Sprintf(`alter role %s password '%s'`, ledger.Login, LoginPassword))
+}
+
+// PrepareProject sets up a project with the demo's tables in a database, without schema
+// postern. It may run again.
+func PrepareProject(ctx context.Context, p *Postgres, database string, project Project) error {
+	return p.execute(ctx, database, project.SQL+demoSQL)
+}
+
+func (p *Postgres) execute(ctx context.Context, database, sql string) error {
+	conn, err := pgx.Connect(ctx, p.OwnerURL(database))
+	if err != nil {
+		return err
 	}
-	return p.URL(ledger.Login, LoginPassword, database), nil
+	defer conn.Close(context.WithoutCancel(ctx))
+	if err := conn.PgConn().Exec(ctx, sql).Close(); err != nil {
+		return fmt.Errorf("setting up the demo project: %w", err)
+	}
+	return nil
 }

@@ -4,6 +4,10 @@
 //
 //	go run ./tests/bench          every cell, some 10 minutes
 //	go run ./tests/bench -quick   every cell, shorter and noisier, under a minute
+//	go run ./tests/bench -direct  only the cells without added delay
+//	go run ./tests/bench -against ./before
+//	                              another build of Postern in the floor's place, with a
+//	                              database of its own that its own migrate has prepared
 //
 // It prints a Markdown table: for each delay added to the database's round trip,
 // number of connections and shape of request, the throughput of Postern divided
@@ -32,11 +36,15 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"postern/policies"
 	"postern/service/local"
@@ -61,6 +69,9 @@ const (
 // names of the programs, by index.
 var names = [3]string{"Postern", "floor", "limit"}
 
+// against is another build of Postern that takes the floor's place; empty if none does.
+var against string
+
 // effort is how long a cell is measured: rounds of one slice for each program.
 type effort struct {
 	rounds int
@@ -74,7 +85,15 @@ func main() {
 		os.Exit(1)
 	}
 	quick := flag.Bool("quick", false, "shorter and noisier, under a minute")
+	direct := flag.Bool("direct", false, "only without added delay")
+	flag.StringVar(&against, "against", "", "another build of Postern, in the floor's place")
 	flag.Parse()
+	if *direct {
+		delays = delays[:1]
+	}
+	if against != "" {
+		names[floorIndex] = "before"
+	}
 	e := effort{4, 1400 * time.Millisecond}
 	if *quick {
 		e = effort{2, 250 * time.Millisecond}
@@ -106,7 +125,7 @@ func bench(ctx context.Context, out io.Writer, e effort) (err error) {
 		return err
 	}
 	defer closeStage()
-	fmt.Fprintf(out, "Postern against the floor, %d CPUs, %s/%s, %d slices of %v each.\n\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, e.rounds, e.slice)
+	fmt.Fprintf(out, "Postern beside %s, %d CPUs, %s/%s, %d slices of %v each.\n\n", strings.Join(names[1:], " and "), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, e.rounds, e.slice)
 	printHeader(out)
 	var peaks [3]int64
 	for _, delay := range delays {
@@ -158,6 +177,9 @@ func newStage(ctx context.Context) (s *stage, closeStage func(), err error) {
 		return nil, nil, err
 	}
 	s.loginURL += fmt.Sprintf("&pool_max_conns=%d", poolSize)
+	if err := s.prepareAgainst(ctx); err != nil {
+		return nil, nil, err
+	}
 	if s.issuer, err = local.OpenIssuer(s.dir); err != nil {
 		return nil, nil, err
 	}
@@ -174,7 +196,31 @@ func newStage(ctx context.Context) (s *stage, closeStage func(), err error) {
 	return s, closeStage, nil
 }
 
-// program is Postern or the floor, running.
+// prepareAgainst prepares a database for the other build.
+func (s *stage) prepareAgainst(ctx context.Context) error {
+	if against == "" {
+		return nil
+	}
+	owner, err := pgx.Connect(ctx, s.postgres.OwnerURL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer owner.Close(context.WithoutCancel(ctx))
+	if _, err := owner.Exec(ctx, "create database before"); err != nil {
+		return err
+	}
+	if err := local.PrepareProject(ctx, s.postgres, "before", supabase.Project); err != nil {
+		return err
+	}
+	migrate := exec.CommandContext(ctx, against, "migrate")
+	migrate.Env = append(os.Environ(), "DATABASE_URL="+s.postgres.OwnerURL("before"))
+	if output, err := migrate.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s migrate: %w\n%s", against, err, output)
+	}
+	return nil
+}
+
+// program is one of the programs, running.
 type program struct {
 	process *rig.Process
 	url     string
@@ -201,9 +247,12 @@ func (s *stage) start(ctx context.Context, which int, delay time.Duration) (p pr
 			p.close()
 		}
 	}()
-	database := s.loginURL
-	if which == limitIndex {
+	binary, database := s.binary, s.loginURL
+	switch {
+	case which == limitIndex:
 		database = s.postgres.OwnerURL("postgres") + fmt.Sprintf("&pool_max_conns=%d", poolSize)
+	case which == floorIndex && against != "":
+		binary, database = against, strings.Replace(database, "/postgres?", "/before?", 1)
 	}
 	if delay > 0 {
 		u, err := url.Parse(database)
@@ -218,8 +267,8 @@ func (s *stage) start(ctx context.Context, which int, delay time.Duration) (p pr
 		}
 	}
 	output := filepath.Join(s.dir, names[which]+".log")
-	if which == posternIndex {
-		p.process, p.url, err = rig.Serve(ctx, output, s.binary, database, s.keys, s.policies)
+	if which == posternIndex || which == floorIndex && against != "" {
+		p.process, p.url, err = rig.Serve(ctx, output, binary, database, s.keys, s.policies)
 		return p, err
 	}
 	self, err := os.Executable()

@@ -67,7 +67,8 @@ func (c cell) throughput(other int) (median, least, greatest float64) {
 }
 
 func printHeader(w io.Writer) {
-	fmt.Fprintln(w, "| added delay | connections | transactions × operations | req/s: Postern, floor, limit | **÷ floor** (least–greatest) | **÷ limit** (least–greatest) | p50 ÷ floor | p99 ÷ floor | p50, ms | p99, ms | CPU, µs/req: Postern, floor | round trips/req: Postern, floor |")
+	floor := names[floorIndex]
+	fmt.Fprintf(w, "| added delay | connections | transactions × operations | req/s: Postern, %[1]s, limit | **÷ %[1]s** (least–greatest) | **÷ limit** (least–greatest) | p50 ÷ %[1]s | p99 ÷ %[1]s | p50, ms | p99, ms | CPU, µs/req: Postern, %[1]s | round trips/req: Postern, %[1]s |\n", floor)
 	fmt.Fprintln(w, "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
 }
 
