@@ -68,7 +68,7 @@ func Default() Config {
 		MaxOperations:  20_000,
 		Log:            "info",
 
-		MetricsListen:     ":9091",
+		MetricsListen:     "127.0.0.1:9091",
 		RejectedRetention: "90d",
 	}
 }
@@ -235,7 +235,7 @@ func (c Config) validateRejected(problem func(format string, args ...any)) {
 		problem("POSTERN_REJECTED_RETENTION=%q is neither a number of days nor a duration of at least an hour: write 90d or 36h", c.RejectedRetention)
 	}
 	if _, _, err := net.SplitHostPort(c.MetricsListen); err != nil {
-		problem("POSTERN_METRICS_LISTEN=%q is not host:port: write :9091 or 127.0.0.1:9091", c.MetricsListen)
+		problem("POSTERN_METRICS_LISTEN=%q is not host:port: write 127.0.0.1:9091, or :9091 for a scraper on another machine", c.MetricsListen)
 	}
 	if (c.WebhookURL == "") != (c.WebhookSecret == "") {
 		problem("POSTERN_WEBHOOK_URL and POSTERN_WEBHOOK_SECRET go together: set both, or neither")

@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,7 +112,7 @@ func TestValidateRejectedWrites(t *testing.T) {
 		{"NoUnit", func(c *service.Config) { c.RejectedRetention = "90" }, `POSTERN_REJECTED_RETENTION="90" is neither a number of days nor a duration of at least an hour: write 90d or 36h`},
 		{"NoDays", func(c *service.Config) { c.RejectedRetention = "0d" }, `POSTERN_REJECTED_RETENTION="0d" is neither`},
 		{"NegativeHours", func(c *service.Config) { c.RejectedRetention = "-2h" }, `POSTERN_REJECTED_RETENTION="-2h" is neither`},
-		{"MetricsListen", func(c *service.Config) { c.MetricsListen = "9091" }, `POSTERN_METRICS_LISTEN="9091" is not host:port: write :9091 or 127.0.0.1:9091`},
+		{"MetricsListen", func(c *service.Config) { c.MetricsListen = "9091" }, `POSTERN_METRICS_LISTEN="9091" is not host:port: write 127.0.0.1:9091, or :9091 for a scraper on another machine`},
 		{"WebhookWithoutSecret", func(c *service.Config) { c.WebhookURL = "https://example.com" }, "POSTERN_WEBHOOK_URL and POSTERN_WEBHOOK_SECRET go together: set both, or neither"},
 		{"WebhookOverHTTP", func(c *service.Config) { c.WebhookURL, c.WebhookSecret = "http://example.com?key=hidden", good }, "POSTERN_WEBHOOK_URL is not an https URL: write https://"},
 		{"ShortSecret", func(c *service.Config) { c.WebhookURL, c.WebhookSecret = "https://example.com", "hidden" }, "POSTERN_WEBHOOK_SECRET has 6 bytes: set one of at least 16 bytes"},
@@ -137,6 +138,19 @@ func load(t *testing.T, content string) (service.Config, error) {
 	file := filepath.Join(t.TempDir(), service.ConfigFile)
 	require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
 	return service.LoadConfig(file)
+}
+
+// By default nobody but this machine reaches the metrics. On Fly.io the scraper is on
+// another machine.
+func TestMetricsListenOnLoopback(t *testing.T) {
+	t.Parallel()
+	host, port, err := net.SplitHostPort(service.Default().MetricsListen)
+	require.NoError(t, err)
+	require.True(t, net.ParseIP(host).IsLoopback(), host)
+	fly, err := os.ReadFile("../fly.toml")
+	require.NoError(t, err)
+	require.Contains(t, string(fly), "\nPOSTERN_METRICS_LISTEN = \":"+port+"\" ")
+	require.Contains(t, string(fly), "\n[metrics]\nport = "+port+"\n")
 }
 
 func TestLoadConfig(t *testing.T) {
