@@ -130,6 +130,9 @@ func (s *Service) forPowerSync(c *fiber.Ctx) (who identity.Identity, token strin
 	if who, token, err = s.authenticate(ctx, c); err != nil {
 		return who, "", err
 	}
+	if !time.Now().Before(who.ExpiresAt) { // accepted within the leeway, and of no use to another server
+		return who, "", &identity.Refusal{Kind: identity.Expired, Issuer: who.Issuer, KeyID: who.KeyID}
+	}
 	if s.cfg.PowerSyncURL == "" {
 		return who, "", fiber.NewError(fiber.StatusNotImplemented, "the server has no POWERSYNC_URL: set it to the URL of your PowerSync instance")
 	}

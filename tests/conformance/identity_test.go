@@ -175,6 +175,18 @@ func TestPowerSyncCredentials(t *testing.T) {
 	}
 }
 
+// An upload may use a token for a little longer than it lives, because clocks differ. The
+// PowerSync Service would refuse it, so the app must get a new one first.
+func TestExpiredTokensAreNotHandedOut(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t, "ES256")
+	s := rig.ServeCommand(t, rig.NewDatabase(t), "SUPABASE_URL="+p.URL)
+	s.AwaitReady(t)
+	token := p.sign(t, "ES256", p.supabase(jwt.MapClaims{"exp": time.Now().Unix() - 1}))
+	accepted(t, s, token)
+	refused(t, s, token, identity.Expired, credentials, older)
+}
+
 // Keys that cannot be fetched are our trouble and not the token's. They come by
 // themselves once they can be, and those at hand outlive an outage.
 func TestKeyServerOutage(t *testing.T) {
