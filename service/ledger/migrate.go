@@ -65,6 +65,9 @@ func Migrate(ctx context.Context, ownerURL string, roles []string) (Migrated, er
 	if err != nil {
 		return Migrated{}, err
 	}
+	if err := protectTables(ctx, db); err != nil {
+		return Migrated{}, err
+	}
 	return Migrated{applied, loginURL}, nil
 }
 
@@ -212,23 +215,68 @@ select string_agg(oid::regclass::text, ', ') from pg_catalog.pg_class
 	return list, nil
 }
 
+// loginPolicy is the policy of row-level security that lets the login role work on a
+// table. What it may do there is up to its grants.
+const loginPolicy = `"postern reads and writes all rows"`
+
+// protectTables enables row-level security on each table of schema postern, River's
+// among them, so that a grant to an application's role shows it no row. A table gets
+// its policy for the login role in the same database transaction, or the running
+// service would lose its access in between. Each table has a transaction of its own:
+// one that locked several could deadlock with the running service.
+func protectTables(ctx context.Context, db *sql.DB) error {
+	var tables string
+	err := db.QueryRowContext(ctx, `
+select coalesce(string_agg(oid::regclass::text, ' '), '') from pg_catalog.pg_class c
+ where relnamespace = 'postern'::regnamespace and relkind in ('r', 'p')
+   and not (relrowsecurity and exists (select from pg_catalog.pg_policy where polrelid = c.oid and quote_ident(polname) = $1))`, loginPolicy).Scan(&tables)
+	if err != nil {
+		return fmt.Errorf("listing the tables of schema postern: %w", err)
+	}
+	for _, table := range strings.Fields(tables) {
+		if err := protectTable(ctx, db, table); err != nil {
+			return fmt.Errorf("enabling row-level security on %s: %w", table, err)
+		}
+	}
+	return nil
+}
+
+func protectTable(ctx context.Context, db *sql.DB, table string) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	for _, statement := range protection(table) {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// protection returns the statements that enable row-level security on a table of schema
+// postern. They belong in one database transaction.
+func protection(table string) []string {
+	return []string{
+		`alter table ` + table + ` enable row level security`,
+		`drop policy if exists ` + loginPolicy + ` on ` + table,
+		`create policy ` + loginPolicy + ` on ` + table + ` to ` + Login + ` using (true) with check (true)`,
+	}
+}
+
 // rights returns the statements that grant the login role its rights in schema
 // postern, and a rejected write's author the right to read it. The policies are here
-// and not in a migration, because they name the roles. Row-level security and the
-// login role's policy must come in one database transaction, or the running service
-// would lose its access in between.
+// and not in a migration, because they name the roles. Authors must not be able to read
+// rejected_writes before it has row-level security, so it is protected here.
 func rights(login string, roles []string) []string {
-	statements := []string{
-		`grant select, insert, update, delete on postern.receipts, postern.rejected_writes to ` + login,
-		`grant select, insert, update on postern.rejected_identities to ` + login,
-		`grant select, insert on postern.rejected_actions to ` + login,
-		`grant select on postern.migrations to ` + login,
-		`grant execute on all functions in schema postern to ` + login, // which a hardened database revokes from public
-		`alter table postern.rejected_writes enable row level security`,
-		`drop policy if exists "postern reads and writes all rows" on postern.rejected_writes`,
-		`create policy "postern reads and writes all rows" on postern.rejected_writes to ` + login + ` using (true) with check (true)`,
-		`drop policy if exists "authors read their own rows" on postern.rejected_writes`,
-	}
+	statements := append(protection("postern.rejected_writes"),
+		`grant select, insert, update, delete on postern.receipts, postern.rejected_writes to `+login,
+		`grant select, insert, update on postern.rejected_identities to `+login,
+		`grant select, insert on postern.rejected_actions to `+login,
+		`grant select on postern.migrations to `+login,
+		`grant execute on all functions in schema postern to `+login, // which a hardened database revokes from public
+		`drop policy if exists "authors read their own rows" on postern.rejected_writes`)
 	if len(roles) == 0 {
 		return statements
 	}

@@ -1,13 +1,17 @@
 package conformance_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"postern/service/ledger"
 	"postern/tests/rig"
 )
 
@@ -63,5 +67,72 @@ func TestOlderSchema(t *testing.T) {
 			database.Exec(t, older.mend)
 			s.AwaitReady(t)
 		})
+	}
+}
+
+// Whoever has a grant on schema postern by mistake, as default privileges give it, sees
+// no row of it.
+func TestRowLevelSecurityOfPosternsTables(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	require.Equal(t, "success", b.One(t, "alice", op("PUT", "lists", "8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10", `"name":"x"`)).Status)
+	b.db.Exec(t, `create role reader nologin; grant usage on schema postern to reader; grant all on all tables in schema postern to reader`)
+	t.Cleanup(func() {
+		_, err := b.db.Owner.Exec(context.WithoutCancel(t.Context()), `drop owned by reader; drop role reader`)
+		require.NoError(t, err)
+	})
+	tables, err := b.db.Owner.Query(t.Context(), `select oid::regclass::text from pg_class where relnamespace = 'postern'::regnamespace and relkind in ('r', 'p')`)
+	require.NoError(t, err)
+	names, err := pgx.CollectRows(tables, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Contains(t, names, "postern.river_job")
+	seen := map[string]int{}
+	for _, role := range []string{"reader", "postern"} {
+		tx, err := b.db.Owner.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), `grant select on all tables in schema postern to postern; set role `+role)
+		require.NoError(t, err)
+		for _, table := range names {
+			var n int
+			require.NoError(t, tx.QueryRow(t.Context(), `select count(*) from `+table).Scan(&n), table)
+			seen[role] += n
+			if role == "reader" {
+				require.Zero(t, n, table)
+			}
+		}
+		require.NoError(t, tx.Rollback(t.Context()))
+	}
+	require.Positive(t, seen["postern"], "the login role sees what is there")
+}
+
+// A new version migrates while the older one serves, which has tables without row-level
+// security: every upload succeeds.
+func TestRowLevelSecurityComesWhileTheServiceRuns(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for range 5 {
+		b.db.Exec(t, `do $$ declare t text; begin
+			for t in select oid::regclass::text from pg_class where relnamespace = 'postern'::regnamespace and relkind = 'r' loop
+				execute format('drop policy if exists "postern reads and writes all rows" on %s', t);
+				execute format('alter table %s disable row level security', t);
+			end loop; end $$`)
+		migrated := make(chan error, 1)
+		go func() {
+			_, err := ledger.Migrate(t.Context(), b.db.OwnerURL, []string{"authenticated"})
+			migrated <- err
+		}()
+		for done := false; !done; {
+			select {
+			case err := <-migrated:
+				require.NoError(t, err)
+				done = true
+			default:
+			}
+			rejected := b.One(t, "alice", op("PUT", "lists", uuid.NewString(), `"name":"`+strings.Repeat("x", 201)+`"`))
+			require.Equal(t, "fatal_error", rejected.Status, rejected.Message)
+			applied := b.One(t, "alice", op("PUT", "lists", uuid.NewString(), `"name":"x"`))
+			require.Equal(t, "success", applied.Status, applied.Message)
+		}
+		require.Equal(t, "0", b.db.Text(t, `select count(*) from pg_class where relnamespace = 'postern'::regnamespace and relkind = 'r' and not relrowsecurity`))
 	}
 }
