@@ -19,8 +19,8 @@ type CodeRule struct {
 	Tables []string // by the client's names; the rule checks every transaction that writes to one of them
 	// Decide may change the transaction's operations, append to them, and read and
 	// write through DB. It rejects the transaction by returning NewRejection. With
-	// any other error the rule has failed: everything is rolled back, and the client
-	// retries. Decide may run several times for one transaction; at most one of these
+	// any other error the rule has failed: everything is rolled back, the client
+	// retries, and the error is logged, so it must not quote rows. Decide may run several times for one transaction; at most one of these
 	// runs is committed.
 	Decide func(ctx context.Context, tx *Tx) error
 }

@@ -193,10 +193,10 @@ func (e *expression) eval(ctx context.Context, in *Input) (ref.Val, error) {
 	}
 	var cancelled interpreter.EvalCancelledError
 	if errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded {
-		err = fmt.Errorf("it takes more than %d steps for this transaction", maxSteps)
+		return nil, fmt.Errorf("%s: it takes more than %d steps for this transaction", e.text, maxSteps)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", e.text, err)
+		return nil, &evalError{e.text, err}
 	}
 	return value, nil
 }

@@ -36,7 +36,7 @@ func (s *Set) Decide(op upload.Operation) (*Table, *upload.Rejection) {
 		return nil, &upload.Rejection{Code: upload.Unauthorized, Message: message}
 	case !slices.Contains(table.allow, op.Op):
 		return nil, &upload.Rejection{Code: upload.Unauthorized,
-			Message: fmt.Sprintf("%s is not allowed on table %q: its policy allows %s", op.Op, op.Table, table.allowed())}
+			Message: fmt.Sprintf("%s is not allowed on table %q: its policy allows %s", op.Op, upload.Short(op.Table), table.allowed())}
 	}
 	return table, nil
 }
@@ -48,7 +48,7 @@ func (s *Set) table(name string) (table *Table, message string) {
 		return table, ""
 	}
 	if s.rest == nil {
-		return nil, fmt.Sprintf("writes to table %q are not allowed: no policy names the table", name)
+		return nil, fmt.Sprintf("writes to table %q are not allowed: no policy names the table", upload.Short(name))
 	}
 	if message, closed := s.closed[name]; closed {
 		return nil, message

@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"errors"
+	"fmt"
 	"log/slog"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -16,6 +18,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/cors"
 
+	"postern/service/apply"
 	"postern/service/identity"
 	"postern/service/upload"
 )
@@ -192,8 +195,14 @@ func (s *Service) fail(c *fiber.Ctx, err error) error {
 		status, message = fiber.StatusBadRequest, malformed.Error()
 	case errors.As(err, &known):
 		status, message = known.Code, known.Message
+		switch {
+		case c.Locals(loggerKey) == nil && status == fiber.StatusBadRequest:
+			message = "the request is not valid HTTP: correct its headers" // fasthttp's message quotes them
+		case status == fiber.StatusNotFound:
+			message = upload.Short(message) // fiber's has the path
+		}
 	default:
-		requestLogger(c).Error("request failed", "error", err)
+		requestLogger(c).Error("request failed", apply.LogAttributes(err)...)
 	}
 	if status == fiber.StatusServiceUnavailable && c.GetRespHeader(fiber.HeaderRetryAfter) == "" {
 		c.Set(fiber.HeaderRetryAfter, "2")
@@ -217,7 +226,7 @@ func (s *Service) refuseBody(ctx context.Context, c *fiber.Ctx, who identity.Ide
 	requestLogger(c).Error("upload over a limit: its device cannot upload anything until the limit is raised or the app gives it up",
 		"subject", who.Subject, "bytes", length, "error", err)
 	if stored := s.ledger.StoreTooLarge(ctx, who, err.Error(), length); stored != nil {
-		requestLogger(c).Error("cannot store what is known of an upload over a limit", "error", stored)
+		requestLogger(c).Error("cannot store what is known of an upload over a limit", apply.LogAttributes(stored)...)
 	}
 	return fiber.NewError(fiber.StatusRequestEntityTooLarge, err.Error())
 }
@@ -261,7 +270,7 @@ func (s *Service) trace(c *fiber.Ctx) (err error) {
 	func() {
 		defer func() {
 			if r := recover(); r != nil {
-				logger.Error("panic", "value", r, "stack", string(debug.Stack()))
+				logger.Error("panic", "value", panicText(r), "stack", string(debug.Stack()))
 				err = errors.New("panic")
 			}
 		}()
@@ -274,9 +283,18 @@ func (s *Service) trace(c *fiber.Ctx) (err error) {
 	if !read {
 		drain(c)
 	}
-	logger.Info("request", "method", strings.Clone(c.Method()), "path", strings.Clone(c.Path()), "status", c.Response().StatusCode(),
+	logger.Info("request", "method", upload.Short(strings.Clone(c.Method())), "path", upload.Short(strings.Clone(c.Path())), "status", c.Response().StatusCode(),
 		"bytes", bytes, "took", time.Since(started).Round(10*time.Microsecond).String())
 	return err
+}
+
+// panicText describes the value of a panic without row data. The runtime's own errors
+// quote none.
+func panicText(value any) string {
+	if err, ok := value.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("a %T", value)
 }
 
 // requestLogger returns the logger that trace has set. If the request failed before

@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gofiber/fiber/v2"
 
+	"postern/service/apply"
 	"postern/service/ledger"
 	"postern/service/upload"
 )
@@ -116,7 +117,7 @@ func (s *Service) dismiss(c *fiber.Ctx) error {
 
 // answerUnavailable answers a request for which the database failed.
 func (s *Service) answerUnavailable(c *fiber.Ctx, err error) error {
-	requestLogger(c).Error("cannot read or close rejected writes; the client is told to try again", "error", err)
+	requestLogger(c).Error("cannot read or close rejected writes; the client is told to try again", apply.LogAttributes(err)...)
 	c.Set(fiber.HeaderRetryAfter, "5")
 	return fiber.NewError(fiber.StatusServiceUnavailable, "the database cannot be reached now: try again")
 }

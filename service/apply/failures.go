@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -143,25 +142,4 @@ func pause(ctx context.Context, attempt int) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// logAttributes describes an error without row data: messages of classes 22 and 23,
-// and of RAISE, quote values.
-func logAttributes(err error) []any {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
-		return []any{"error", err.Error()}
-	}
-	attributes := []any{"sqlstate", pg.Code}
-	for _, a := range [][2]string{{"table", pg.TableName}, {"column", pg.ColumnName}, {"constraint", pg.ConstraintName}} {
-		if a[1] != "" {
-			attributes = append(attributes, a[0], a[1])
-		}
-	}
-	switch {
-	case strings.HasPrefix(pg.Code, "22"), strings.HasPrefix(pg.Code, "23"), strings.HasPrefix(pg.Code, "P0"), strings.HasPrefix(pg.Code, "PT"):
-	default:
-		attributes = append(attributes, "error", pg.Message)
-	}
-	return attributes
 }

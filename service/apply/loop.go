@@ -206,7 +206,7 @@ func (l *loop) answer(batch []*transaction) {
 		t.result = &result
 		table := ""
 		if t.Rejection.Operation >= 0 {
-			table = t.Transaction.Operations[t.Rejection.Operation].Table
+			table = upload.Short(t.Transaction.Operations[t.Rejection.Operation].Table)
 		}
 		l.log(t).Warn("write rejected", "code", t.Rejection.Code, "table", table, "operation", t.Rejection.Operation, "subject", l.who.Subject)
 	}

@@ -154,10 +154,10 @@ func (r *request) retryLater(t *transaction, err error, own bool) *upload.Reject
 	if own && same >= giveUpAfter && unrecognised(err) {
 		return &upload.Rejection{Code: upload.UnclassifiedError, Message: "the database refuses this write each time it is tried", Operation: -1}
 	}
-	r.log(t).Error("transaction not applied, the client will retry", append(logAttributes(err), "attempt", same)...)
+	r.log(t).Error("transaction not applied, the client will retry", append(LogAttributes(err), "attempt", same)...)
 	if failing >= stuckAfter {
 		r.log(t).Error("queue stuck: its first transaction keeps failing, and nothing behind it is uploaded",
-			append(logAttributes(err), "for", failing.Round(time.Second).String(), "subject", r.who.Subject)...)
+			append(LogAttributes(err), "for", failing.Round(time.Second).String(), "subject", r.who.Subject)...)
 	}
 	t.result = &upload.Result{
 		Status:       upload.RetryableError,
@@ -169,7 +169,7 @@ func (r *request) retryLater(t *transaction, err error, own bool) *upload.Reject
 
 // log is the logger of one transaction.
 func (r *request) log(t *transaction) *slog.Logger {
-	return r.logger.With("transaction", t.index, "transaction_id", t.Transaction.ID)
+	return r.logger.With("transaction", t.index, "transaction_id", upload.Short(t.Transaction.ID))
 }
 
 // sessionClaims is what request.jwt.claims holds during the user's statements, as

@@ -47,7 +47,7 @@ const (
 type Refusal struct {
 	Kind       Kind
 	Reason     string
-	Issuer     string        // the token's iss claim, cut to 200 bytes; empty if it cannot be read
+	Issuer     string        // the token's iss claim, cut to 100 bytes; empty if it cannot be read
 	KeyID      string        // the token's kid, in the same way
 	RetryAfter time.Duration // with Unavailable: whole seconds, 1 or more
 }

@@ -164,9 +164,9 @@ func (n numericDate) time() time.Time {
 	return time.Unix(int64(whole), int64(fraction*float64(time.Second)))
 }
 
-// truncate cuts a text of a token or an issuer to 200 bytes, for the log.
+// truncate cuts a text of a token or an issuer to 100 bytes, for the log.
 func truncate(s string) string {
-	const most = 200
+	const most = 100
 	if len(s) <= most {
 		return s
 	}

@@ -64,7 +64,7 @@ func (d *drafter) locate() (rejection *upload.Rejection, err error) {
 	}
 	d.table = d.Tables.Table(d.policy.Schema, d.policy.Name)
 	if d.table == nil && !d.policy.Named {
-		return mismatch("there is no table %q", d.policy.Schema+"."+d.policy.Name), nil
+		return mismatch("there is no table %q", d.policy.Schema+"."+upload.Short(d.policy.Name)), nil
 	}
 	if err := d.policy.CheckColumns(d.table); err != nil {
 		return nil, err
@@ -122,7 +122,7 @@ func (d *drafter) readData() *upload.Rejection {
 		case !ok:
 			return mismatch("clients know column %q of table %s as %q: send it under that name", member.Name, d.table, d.policy.ClientName(member.Name))
 		case column == nil:
-			return mismatch("table %s has no column %q", d.table, name)
+			return mismatch("table %s has no column %q", d.table, upload.Short(name))
 		case column.Generated, column.Identity && d.indexOf(column) < 0:
 			continue
 		case d.policy.Writable != nil && !slices.Contains(d.policy.Writable, name) && d.indexOf(column) < 0:

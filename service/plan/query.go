@@ -41,7 +41,7 @@ func (q *Query) row(answers Answers) (policies.Row, error) {
 	if q.lookup != nil {
 		row, err := policies.RowFromJSON(values[0])
 		if err != nil {
-			return nil, &policies.RuleError{Rule: q.rule.Position() + " " + q.rule.Name, Err: fmt.Errorf("lookup %s: %w", q.lookup.Name, err)}
+			return nil, &policies.RuleError{Rule: q.rule.Position() + " " + q.rule.Name, Err: fmt.Errorf("lookup %s: the row is not a JSON object that expressions can read", q.lookup.Name)}
 		}
 		return row, nil
 	}
@@ -109,7 +109,7 @@ func (p *Planner) StoredRow(op upload.Operation) (*StoredRow, *upload.Rejection)
 			continue
 		}
 		if column == nil {
-			return nil, mismatch("table %s has no column %q", d.table, m.Name)
+			return nil, mismatch("table %s has no column %q", d.table, upload.Short(m.Name))
 		}
 		sent, rejection := d.countEpoch(column, m.Value)
 		if rejection != nil {

@@ -288,7 +288,7 @@ func dotted(pointer jsontext.Pointer) string {
 		if path.Len() > 0 {
 			path.WriteByte('.')
 		}
-		path.WriteString(token)
+		path.WriteString(Short(token))
 	}
 	return path.String()
 }
