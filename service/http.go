@@ -210,15 +210,21 @@ func (s *Service) fail(c *fiber.Ctx, err error) error {
 	return c.Status(status).JSON(fiber.Map{"message": message})
 }
 
-// refuseBody answers an upload that cannot be read. If it is over a limit, the team must
-// hear of it, because its device sends it for ever and uploads nothing else. So it is
-// logged, counted, and stored as a rejected write without content.
+// refuseBody answers an upload that cannot be read. The team must hear of it, because its
+// device sends it for ever and uploads nothing else. So it is logged and counted. If it is
+// over a limit, it is also stored as a rejected write without content.
 func (s *Service) refuseBody(ctx context.Context, c *fiber.Ctx, who identity.Identity, err error) error {
 	var (
-		large *tooLarge
-		many  *upload.TooMany
+		large     *tooLarge
+		many      *upload.TooMany
+		malformed *upload.Malformed
 	)
 	length := c.Request().Header.ContentLength()
+	if errors.As(err, &malformed) {
+		s.metrics.malformed.Inc()
+		requestLogger(c).Error("upload not in the write API's form: its device cannot upload anything until the app is corrected",
+			"subject", who.Subject, "bytes", length, "path", malformed.Path)
+	}
 	if !errors.As(err, &large) && !errors.As(err, &many) {
 		return err
 	}

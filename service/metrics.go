@@ -23,6 +23,7 @@ type metrics struct {
 	rejections *prometheus.CounterVec
 	unnamed    *prometheus.CounterVec
 	tooLarge   prometheus.Counter
+	malformed  prometheus.Counter
 	warned     sync.Once // that a client names no device
 }
 
@@ -38,11 +39,14 @@ func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
 		tooLarge: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "postern_uploads_too_large_total", Help: "Uploads over a limit of bytes or operations. Each is a device whose queue is stuck.",
 		}),
+		malformed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "postern_uploads_malformed_total", Help: "Uploads that are not in the write API's form. Each is a device whose queue is stuck, or a client in development.",
+		}),
 		unnamed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_uploads_without_client_id_total", Help: "Uploads whose client sent no client_id, by what stands for the device: the token's session, or none.",
 		}, []string{"queue"}),
 	}
-	m.registry.MustRegister(m.results, m.rejections, m.unnamed, m.tooLarge, stuckQueues{applier}, policiesInForce{live}, collectors.NewGoCollector(),
+	m.registry.MustRegister(m.results, m.rejections, m.unnamed, m.tooLarge, m.malformed, stuckQueues{applier}, policiesInForce{live}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, status := range []upload.Status{upload.Success, upload.RetryableError, upload.FatalError, upload.NotAttempted} {
 		m.results.WithLabelValues(string(status))

@@ -98,7 +98,7 @@ func (r *request) plan(ctx context.Context, transactions []*transaction) (stale 
 		if t.failed = nil; err != nil {
 			t.failed = &failure{step: step{kind: rule, index: -1}, err: err}
 		}
-		stale = stale || t.failed != nil || t.Rejection != nil && restsOnCatalogue(t.Rejection)
+		stale = stale || t.failed != nil || t.Rejection != nil && restsOnCatalogue(t.Rejection) && t.Transaction.Unreadable == nil
 	}
 	return stale
 }

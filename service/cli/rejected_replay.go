@@ -214,7 +214,7 @@ func (p *replayer) replayOne(ctx context.Context, record ledger.Record) error {
 				return err
 			}
 		}
-	case err == nil, errors.Is(err, replay.ErrClosed):
+	case err == nil, errors.Is(err, replay.ErrClosed), errors.Is(err, replay.ErrNoContent):
 	case errors.As(err, &pg) && (pg.Code == "42501" || pg.Code == "22023"):
 		return fmt.Errorf("%s was not replayed: DATABASE_URL's role cannot become %s; use the owner's URL: %w", record.ID, who.Role, err)
 	case pg == nil:

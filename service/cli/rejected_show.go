@@ -163,6 +163,9 @@ func (s shownWrite) print(out io.Writer) {
 	for i, op := range s.Operations {
 		op.print(out, i)
 	}
+	if s.Raw != nil {
+		fmt.Fprintf(out, "\nNot readable as it was sent, so it cannot be replayed. Its bytes, escaped (base64 in --json):\n%.4000q\n", s.Raw)
+	}
 	if len(s.Actions) > 0 {
 		fmt.Fprintln(out, "\nActions")
 	}

@@ -36,6 +36,9 @@ type Digest struct {
 // same digest: if neither the transaction nor any operation has an id, or if nothing
 // names the queue and the transaction is not unique by itself.
 func DigestOf(who identity.Identity, clientID string, t upload.Transaction) Digest {
+	if t.Unreadable != nil {
+		return digestOfBytes(who, device(who, clientID), t)
+	}
 	numbered := t.ID != "" || slices.ContainsFunc(t.Operations, func(op upload.Operation) bool { return op.OpID != "" })
 	unique := slices.ContainsFunc(t.Operations, insertsFreshRow)
 	queue := clientID
@@ -50,6 +53,13 @@ func DigestOf(who identity.Identity, clientID string, t upload.Transaction) Dige
 		hashMembers(h, op.Previous)
 	}
 	return Digest{Sum: [sha256.Size]byte(h.Sum(nil)), Receipt: numbered && (queue != "" || unique)}
+}
+
+// digestOfBytes identifies a transaction that cannot be read, which is never applied.
+func digestOfBytes(who identity.Identity, queue string, t upload.Transaction) Digest {
+	h := sha256.New()
+	hashTexts(h, "unreadable", who.Issuer, who.Subject, queue, string(t.Unreadable.Sent))
+	return Digest{Sum: [sha256.Size]byte(h.Sum(nil)), Receipt: t.ID != "" && queue != ""}
 }
 
 // insertsFreshRow reports whether an operation inserts a row under a random or

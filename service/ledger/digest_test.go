@@ -215,3 +215,19 @@ func TestDigestGetsAReceipt(t *testing.T) {
 		require.False(t, sent{clientID: "device"}.digest().Receipt)
 	})
 }
+
+// TestDigestOfUnreadable covers the bytes of a transaction that cannot be read, so that
+// its record is stored once.
+func TestDigestOfUnreadable(t *testing.T) {
+	t.Parallel()
+	digest := func(clientID, id, bytes string) ledger.Digest {
+		return ledger.DigestOf(identity.Identity{Issuer: "i", Subject: "alice"}, clientID, upload.Transaction{ID: id, Unreadable: &upload.Unreadable{Sent: []byte(bytes)}})
+	}
+	first := digest("device", "7", "\xff")
+	require.True(t, first.Receipt)
+	require.Equal(t, first, digest("device", "7", "\xff"))
+	require.NotEqual(t, first.Sum, digest("device", "7", "\xfe").Sum)
+	require.NotEqual(t, first.Sum, digest("other", "7", "\xff").Sum)
+	require.False(t, digest("", "7", "\xff").Receipt, "no queue is known")
+	require.False(t, digest("device", "", "\xff").Receipt, "two writes may have the same bytes")
+}

@@ -53,7 +53,8 @@ type Record struct {
 	FirstAt       time.Time      `json:"first_at"`
 	LastAt        time.Time      `json:"last_at"`
 	ClosedAt      *time.Time     `json:"closed_at,omitzero"`
-	Transaction   jsontext.Value `json:"transaction"` // as it was sent, in the write API's form
+	Transaction   jsontext.Value `json:"transaction"`  // as it was sent, in the write API's form
+	Raw           []byte         `json:"raw,omitzero"` // the bytes of a transaction that cannot be read; then Transaction has no values
 
 	digest     []byte
 	identified bool
@@ -109,7 +110,7 @@ const (
 )
 
 const columns = `id::text, status, issuer, subject, client_id, transaction_id, tables, code, message, details::text, operation_index, rule, policy_sha256,
-       attempts, first_at, last_at, closed_at, transaction::text, digest, identified`
+       attempts, first_at, last_at, closed_at, transaction::text, raw, digest, identified`
 
 // where is the filter as SQL. It has a condition for each field that is set and no
 // other, because conditions that are always true mislead Postgres' estimates.
@@ -161,7 +162,7 @@ func (l *Ledger) Records(ctx context.Context, f Filter, after Cursor, limit int)
 		if err != nil {
 			return nil, after, false, fmt.Errorf("reading rejected writes: %w", err)
 		}
-		if size += len(r.Transaction); len(page) == limit || len(page) > 0 && size > pageBytes {
+		if size += len(r.Transaction) + len(r.Raw); len(page) == limit || len(page) > 0 && size > pageBytes {
 			more = true
 			break
 		}
@@ -211,7 +212,7 @@ func (l *Ledger) Record(ctx context.Context, id string) (Record, error) {
 func scanRecord(row pgx.CollectableRow) (r Record, err error) {
 	var details, transaction string
 	err = row.Scan(&r.ID, &r.Status, &r.Issuer, &r.Subject, &r.ClientID, &r.TransactionID, &r.Tables, &r.Code, &r.Message, &details, &r.Operation,
-		&r.Rule, &r.PolicySHA256, &r.Attempts, &r.FirstAt, &r.LastAt, &r.ClosedAt, &transaction, &r.digest, &r.identified)
+		&r.Rule, &r.PolicySHA256, &r.Attempts, &r.FirstAt, &r.LastAt, &r.ClosedAt, &transaction, &r.Raw, &r.digest, &r.identified)
 	if details != "null" {
 		r.Details = jsontext.Value(details)
 	}

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strconv"
@@ -21,8 +22,8 @@ const rejectedSQL = `
 with stored as (
   insert into postern.rejected_writes
          (digest, issuer, subject, client_id, device, transaction_id, transaction, tables, code, message, details, operation_index,
-          requires_client_handling, rule, policy_sha256, identified, status)
-  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $18, case when $13::boolean then 'held' else 'open' end)
+          requires_client_handling, rule, policy_sha256, identified, raw, status)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $18, decode($19, 'base64'), case when $13::boolean then 'held' else 'open' end)
       on conflict (digest) do update
      set attempts = rejected_writes.attempts + 1, last_at = now(), code = excluded.code, message = excluded.message, details = excluded.details,
          operation_index = excluded.operation_index, requires_client_handling = excluded.requires_client_handling,
@@ -70,6 +71,10 @@ func (l *Ledger) Rejected(who identity.Identity, clientID, policySHA256 string, 
 	if e.Transaction.ID != "" {
 		id = []byte(e.Transaction.ID)
 	}
+	var raw []byte
+	if u := e.Transaction.Unreadable; u != nil {
+		raw = base64.StdEncoding.AppendEncode(nil, u.Sent)
+	}
 	claims := []byte(who.Claims)
 	if claims == nil {
 		claims = []byte("{}")
@@ -81,7 +86,7 @@ func (l *Ledger) Rejected(who identity.Identity, clientID, policySHA256 string, 
 			transaction, value.TextArray(tableNames(e.Transaction)),
 			[]byte(e.Rejection.Code), []byte(replaceNUL(e.Rejection.Message)), details, index,
 			strconv.AppendBool(nil, e.Rejection.ClientHandling), []byte(e.Rejection.Rule), []byte(policySHA256),
-			[]byte(who.Role), claims, strconv.AppendBool(nil, e.Digest.Receipt),
+			[]byte(who.Role), claims, strconv.AppendBool(nil, e.Digest.Receipt), raw,
 		},
 	}
 	if l.Announce {

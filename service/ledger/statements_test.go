@@ -93,6 +93,9 @@ func TestRejected(t *testing.T) {
 	}}
 	bare := Entry{Digest: Digest{Sum: [32]byte{1}}, Rejection: &upload.Rejection{Code: "X", Operation: -1}}
 	sum := Digest{Sum: [32]byte{1}}.bytea()
+	unreadable := Entry{Digest: Digest{Sum: [32]byte{1}}, Rejection: &upload.Rejection{Code: "X", Operation: -1}, Transaction: upload.Transaction{
+		Operations: []upload.Operation{{Op: upload.Put, Table: "a", ID: "1"}}, Unreadable: &upload.Unreadable{Sent: []byte("\xff")},
+	}}
 	for _, test := range []struct {
 		name     string
 		who      identity.Identity
@@ -105,12 +108,19 @@ func TestRejected(t *testing.T) {
 			[]string{
 				sum, "issuer", "alice", "c", "c", "7",
 				`{"transaction_id":7,"crud":[{"id":"1","op":"DELETE","table":"b\u0000"},{"id":"2","op":"DELETE","table":"a"},{"id":"3","op":"DELETE","table":"a"}]}`,
-				"{\"b\uFFFD\",\"a\"}", "TOO_LONG", "the title a\uFFFD is too long", `{"max":3}`, "1", "true", "title-length", "sha", "authenticated", `{"sub":"alice"}`, "false",
+				"{\"b\uFFFD\",\"a\"}", "TOO_LONG", "the title a\uFFFD is too long", `{"max":3}`, "1", "true", "title-length", "sha", "authenticated", `{"sub":"alice"}`, "false", "NULL",
 			},
 		},
 		{
 			"Bare", identity.Identity{Issuer: "issuer", Subject: "alice", SessionID: "s", Role: "authenticated"}, "", bare,
-			[]string{sum, "issuer", "alice", "", "s", "NULL", `{"crud":[]}`, "{}", "X", "", "null", "NULL", "false", "", "sha", "authenticated", "{}", "false"},
+			[]string{sum, "issuer", "alice", "", "s", "NULL", `{"crud":[]}`, "{}", "X", "", "null", "NULL", "false", "", "sha", "authenticated", "{}", "false", "NULL"},
+		},
+		{
+			"Unreadable", who, "c", unreadable,
+			[]string{
+				sum, "issuer", "alice", "c", "c", "NULL", `{"crud":[{"id":"1","op":"PUT","table":"a"}]}`, `{"a"}`, "X", "", "null", "NULL", "false", "", "sha",
+				"authenticated", `{"sub":"alice"}`, "false", "/w==",
+			},
 		},
 	} {
 		for _, announce := range []bool{false, true} {

@@ -45,6 +45,10 @@ type Operation struct {
 // transaction cannot be applied as it stands. An error says that a rule could not
 // be evaluated.
 func (p *Planner) Transaction(ctx context.Context, t upload.Transaction) ([]Order, *upload.Rejection, error) {
+	if t.Unreadable != nil {
+		rejection := t.Unreadable.Rejection
+		return nil, &rejection, nil
+	}
 	shared := &policies.TransactionInput{Who: p.Who, Now: p.Now, Tx: t.Operations}
 	if rejection, err := p.Set.Transaction(ctx, shared); rejection != nil || err != nil {
 		return nil, rejection, err

@@ -25,14 +25,17 @@ import (
 // ErrClosed says that a rejected write is neither open nor held any more.
 var ErrClosed = errors.New("it is closed: it was replayed or dismissed, or its client has sent it with success")
 
+// ErrNoContent says that a rejected write has no content that could be applied.
+var ErrNoContent = errors.New("it cannot be replayed")
+
 // ErrCannotRead says that a connection does not see every row of a table.
 var ErrCannotRead = errors.New("this connection may not read every row of it")
 
 // Replay applies a rejected write once, as who, through the applier's policies, and
 // closes its record in the same database transaction.
 //
-// The error is an *upload.Rejection if the write is rejected again, and ErrClosed if
-// there is nothing to do. Otherwise it says why the write could not be tried. In all
+// The error is an *upload.Rejection if the write is rejected again, ErrClosed if there is
+// nothing to do, and ErrNoContent if the record has no content. Otherwise it says why the write could not be tried. In all
 // these cases nothing has happened. After a lost connection the replay is tried again,
 // and may find that it was done: then the error is ErrClosed, and the record is
 // replayed.
@@ -61,7 +64,10 @@ func DryRun(ctx context.Context, a *apply.Applier, logger *slog.Logger, who iden
 
 func singleOf(who identity.Identity, record ledger.Record, by ledger.By) (apply.Single, error) {
 	if record.Code == upload.TooLarge {
-		return apply.Single{}, errors.New("this write was over a limit of the server, so its content is not stored: raise the limit, and its device sends it again")
+		return apply.Single{}, fmt.Errorf("%w: it was over a limit of the server, so its content is not stored: raise the limit, and its device sends it again", ErrNoContent)
+	}
+	if record.Raw != nil {
+		return apply.Single{}, fmt.Errorf("%w: %s. Its bytes are in postern rejected show: make the change by other means, and dismiss it", ErrNoContent, record.Message)
 	}
 	digest, transaction, err := record.Decoded()
 	if err != nil {

@@ -1,6 +1,7 @@
 package upload_test
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -55,6 +56,15 @@ func TestDecodeBatch(t *testing.T) {
 		{"SmallestTransactionID", `{"transactions":[{"transaction_id":-9223372036854775808,"crud":[]}]}`, upload.Batch{
 			Transactions: []upload.Transaction{{ID: "-9223372036854775808", Operations: []upload.Operation{}}},
 		}},
+		{"TransactionIDAsDecimal", `{"transactions":[{"transaction_id":1.0,"crud":[]},{"transaction_id":-12.50e1,"crud":[]}]}`, upload.Batch{
+			Transactions: []upload.Transaction{{ID: "1", Operations: []upload.Operation{}}, {ID: "-125", Operations: []upload.Operation{}}},
+		}},
+		{"TransactionIDWithExponent", `{"transactions":[{"transaction_id":1e3,"crud":[]},{"transaction_id":1000E-3,"crud":[]}]}`, upload.Batch{
+			Transactions: []upload.Transaction{{ID: "1000", Operations: []upload.Operation{}}, {ID: "1", Operations: []upload.Operation{}}},
+		}},
+		{"ByteOrderMark", "\ufeff" + `{"transactions":[{"crud":[]}]}`, empty},
+		{"NumbersAsNames", `{"client_id":17,"user_id":4,"transactions":[{"crud":[]}]}`, upload.Batch{ClientID: "17", UserID: "4", Transactions: empty.Transactions}},
+		{"UnknownMemberTwice", `{"transactions":[{"crud":[]}],"x":{"a":1,"a":"\ud800"}}`, empty},
 		{"NegativeZero", `{"transactions":[{"transaction_id":-0,"crud":[]}]}`, upload.Batch{
 			Transactions: []upload.Transaction{{ID: "0", Operations: []upload.Operation{}}},
 		}},
@@ -102,16 +112,19 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		put1 = `"id":"1","op":"PUT","table":"t"`
 	)
 	for _, test := range []struct{ name, body, path, problem string }{
-		{"Empty", ``, "", "unexpected EOF (byte 0 of the body)"},
+		{"Empty", ``, "", "the body is empty"},
 		{"NotJSON", `crud=[]`, "", "invalid character 'c' at start of value"},
-		{"ByteOrderMark", "\ufeff" + `{"transactions":[{"crud":[]}]}`, "", `invalid character '\ufeff' at start of value`},
 		{"Null", `null`, "", "the body must be an object, not null"},
 		{"Array", `[]`, "", "the body must be an object, not an array"},
 		{"Text", `"x"`, "", "the body must be an object, not a string"},
 		{"Number", `1`, "", "the body must be an object, not a number"},
-		{"Trailing", `{"transactions":[{"crud":[]}]}{}`, "", "invalid character '{' after top-level value"},
+		{"Trailing", `{"transactions":[{"crud":[]}]}{}`, "", "the body must be one object, and something follows it"},
 
-		{"ClientIDNumber", `{"client_id":1,"transactions":[{"crud":[]}]}`, "client_id", "must be a string, not a number"},
+		{"ClientIDObject", `{"client_id":{},"transactions":[{"crud":[]}]}`, "client_id", "must be a string, not an object"},
+		{"ClientIDLoneSurrogate", `{"client_id":"\ud800","transactions":[{"crud":[]}]}`, "client_id", "is not valid Unicode"},
+		{"ClientIDTwice", `{"client_id":"a","client_id":"b","transactions":[{"crud":[]}]}`, "client_id", "appears twice in the same object"},
+		{"UserIDBoolean", `{"user_id":true,"transactions":[{"crud":[]}]}`, "user_id", "must be a string, not a boolean"},
+		{"TransactionsTwice", `{"transactions":[{"crud":[]}],"transactions":[{"crud":[]}]}`, "transactions", "appears twice in the same object"},
 		{"ClientIDWithNUL", `{"client_id":"a\u0000","transactions":[{"crud":[]}]}`, "client_id", "must not contain U+0000"},
 		{"NoTransactions", `{}`, "transactions", "is required"},
 		{"TransactionsInCapitals", `{"Transactions":[{"crud":[]}]}`, "transactions", "is required"},
@@ -120,10 +133,7 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		{"TransactionsEmpty", `{"transactions":[]}`, "transactions", "must hold 1 to 50 transactions, not 0"},
 		{"TooManyTransactions", `{"transactions":[` + strings.Repeat(`{"crud":[]},`, 50) + `{"crud":[]}]}`, "transactions", "must hold 1 to 50 transactions, not 51"},
 		{"TransactionNumber", `{"transactions":[{"crud":[]},1]}`, "transactions[1]", "must be an object, not a number"},
-		{"TransactionNull", `{"transactions":[null]}`, "transactions[0].crud", "is required"},
-		{"TransactionIDFraction", `{"transactions":[{"transaction_id":1.5,"crud":[]}]}`, "transactions[0].transaction_id", `must be an integer, not "1.5"`},
-		{"TransactionIDExponent", `{"transactions":[{"transaction_id":1e0,"crud":[]}]}`, "transactions[0].transaction_id", `must be an integer, not "1e0"`},
-		{"TransactionIDTooLarge", `{"transactions":[{"transaction_id":9223372036854775808,"crud":[]}]}`, "transactions[0].transaction_id", `must be an integer, not "9223372036854775808"`},
+		{"TransactionNull", `{"transactions":[null]}`, "transactions[0]", "must be an object, not null"},
 		{"TransactionIDText", `{"transactions":[{"transaction_id":"1","crud":[]}]}`, "transactions[0].transaction_id", "must be an integer, not a string"},
 		{"TransactionIDBoolean", `{"transactions":[{"transaction_id":true,"crud":[]}]}`, "transactions[0].transaction_id", "must be an integer, not a boolean"},
 		{"NoCrud", `{"transactions":[{}]}`, "transactions[0].crud", "is required"},
@@ -131,7 +141,7 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		{"CrudText", `{"transactions":[{"crud":"x"}]}`, "transactions[0].crud", "must be an array, not a string"},
 
 		{"OperationArray", `{"transactions":[{"crud":[[]]}]}`, op, "must be an object, not an array"},
-		{"OperationNull", `{"transactions":[{"crud":[null]}]}`, op + ".id", "is required"},
+		{"OperationNull", `{"transactions":[{"crud":[null]}]}`, op, "must be an object, not null"},
 		{"NoID", `{"transactions":[{"crud":[]},{"crud":[{"op":"PUT","table":"t"}]}]}`, "transactions[1].crud[0].id", "is required: send a string"},
 		{"IDNull", one(`"id":null,"op":"PUT","table":"t"`), op + ".id", "is required: send a string"},
 		{"IDNumber", one(`"id":1,"op":"PUT","table":"t"`), op + ".id", "must be a string, not a number"},
@@ -147,26 +157,19 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		{"NoTable", one(`"id":"1","op":"PUT"`), op + ".table", "is required: send a string"},
 		{"TableObject", one(`"id":"1","op":"PUT","table":{}`), op + ".table", "must be a string, not an object"},
 		{"OpIDText", one(put1 + `,"op_id":"1"`), op + ".op_id", "must be an integer, not a string"},
-		{"OpIDFraction", one(put1 + `,"op_id":1.5`), op + ".op_id", `must be an integer, not "1.5"`},
 		{"TransactionIDOfAnOperationText", one(put1 + `,"transaction_id":"x"`), op + ".transaction_id", "must be an integer, not a string"},
 		{"MetadataObject", one(put1 + `,"metadata":{}`), op + ".metadata", "must be a string, not an object"},
 		{"DataArray", one(put1 + `,"op_data":[1]`), op + ".op_data", "must be an object, not an array"},
 		{"DataText", one(put1 + `,"op_data":"{}"`), op + ".op_data", "must be an object, not a string"},
 		{"PreviousBoolean", one(put1 + `,"previous_values":true`), op + ".previous_values", "must be an object, not a boolean"},
 
-		{"MemberTwice", one(`"id":"1",` + put1), op + ".id", "appears twice in the same object (byte "},
-		{"MemberTwiceOnceEscaped", one(`"\u0069d":"1",` + put1), op + ".id", "appears twice in the same object"},
-		{"UnknownMemberTwice", `{"transactions":[{"crud":[]}],"x":{"a":1,"a":2}}`, "x.a", "appears twice in the same object"},
-		{"ColumnTwice", one(put1 + `,"op_data":{"a":1,"a":2}`), op + ".op_data.a", "appears twice in the same object"},
-		{"PreviousColumnTwice", one(put1 + `,"previous_values":{"a":1,"a":2}`), op + ".previous_values.a", "appears twice in the same object"},
-		{"MemberOfAValueTwice", one(put1 + `,"op_data":{"j":[{"x":1,"x":1}]}`), op + ".op_data.j[0].x", "appears twice in the same object"},
-		{"InvalidUTF8", one("\"id\":\"\xff\",\"op\":\"PUT\",\"table\":\"t\""), op + ".id", "invalid UTF-8"},
-		{"LoneSurrogate", one(put1 + `,"op_data":{"a":"\ud800"}`), op + ".op_data.a", "invalid surrogate pair"},
 		{"ValueNotANumber", one(put1 + `,"op_data":{"a":NaN}`), op + ".op_data.a", "invalid character 'N' at start of value"},
 		{"LeadingZero", one(put1 + `,"op_data":{"a":01}`), op + ".op_data", "invalid character '1' after object value"},
 		{"Truncated", `{"transactions":[{"crud":[{"id":"1"`, op, "unexpected EOF"},
-		{"TooDeep", one(put1 + `,"op_data":{"a":` + strings.Repeat("[", 59) + strings.Repeat("]", 59) + `}`), op + ".op_data.a", "arrays and objects nest deeper than 64 levels"},
-		{"NothingButDepth", strings.Repeat("[", 1<<20), "[0][0][0][0][0][0]", "arrays and objects nest deeper than 64 levels"},
+		{"NothingButDepth", strings.Repeat("[", 1<<20), "", "the body must be an object, not an array"},
+		{"DeeperThanJSONDecoders", one(put1 + `,"op_data":{"a":` + strings.Repeat("[", 1<<20)), op + ".op_data.a" + strings.Repeat("[0]", 6) + "…", "exceeded max depth"},
+		{"QuoteInAText", one(put1 + `,"op_data":{"a":"b"c"}`), op + ".op_data", "invalid character 'c' after object value"},
+		{"UnreadableAndOfAnotherForm", one(put1 + `,"op_data":{"a":"\ud800"},"data":{}`), op + ".data", "is not a member of the write API"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -181,10 +184,66 @@ func TestDecodeBatchRefuses(t *testing.T) {
 	}
 }
 
+// TestUnreadable decodes a transaction that is at fault by itself, after a good one. Its
+// bytes survive, and the good one does not suffer.
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	const put1 = `"id":"1","op":"PUT","table":"t"`
+	operation := func(members string) string {
+		return `{"transaction_id":5,"crud":[{"id":"0","op":"DELETE","table":"t"},{` + members + `}]}`
+	}
+	for _, test := range []struct {
+		name, sent, message string
+		operation           int
+		id                  string
+	}{
+		{"LoneSurrogate", operation(put1 + `,"op_data":{"a":"\ud800"}`), `crud[1].op_data.a: invalid surrogate pair`, 1, "5"},
+		{"InvalidUTF8", operation("\"id\":\"\xff\",\"op\":\"PUT\",\"table\":\"t\""), "crud[1].id: invalid UTF-8", 1, "5"},
+		{"ControlCharacter", operation(put1 + ",\"op_data\":{\"a\":\"b\nc\"}"), "crud[1].op_data.a: invalid character '\\n' in string", 1, "5"},
+		{"UnknownEscape", operation(put1 + `,"op_data":{"a":"\x41\"\u12"}`), "crud[1].op_data.a: invalid escape sequence", 1, "5"},
+		{"MemberTwice", operation(`"id":"1",` + put1), "crud[1].id: appears twice in the same object", 1, "5"},
+		{"MemberTwiceOnceEscaped", operation(`"\u0069d":"1",` + put1), "crud[1].id: appears twice", 1, "5"},
+		{"ColumnTwice", operation(put1 + `,"op_data":{"a":1,"a":2}`), "crud[1].op_data.a: appears twice", 1, "5"},
+		{"PreviousColumnTwice", operation(put1 + `,"previous_values":{"a":1,"a":2}`), "crud[1].previous_values.a: appears twice", 1, "5"},
+		{"MemberOfAValueTwice", operation(put1 + `,"op_data":{"j":[{"x":1,"x":1}]}`), "crud[1].op_data.j[0].x: appears twice", 1, "5"},
+		{"LongName", operation(put1 + `,"op_data":{"` + strings.Repeat("n", 200) + `":"\ud800"}`), "crud[1].op_data." + strings.Repeat("n", 100) + "…: invalid", 1, "5"},
+		{"UnknownMemberTwice", operation(put1 + `,"x":{"a":1,"a":2}`), "crud[1].x.a: appears twice", 1, "5"},
+		{"TooDeep", operation(put1 + `,"op_data":{"a":` + strings.Repeat("[", 59) + strings.Repeat("]", 59) + `}`), "crud[1].op_data.a" + strings.Repeat("[0]", 8) + "…: arrays and objects nest deeper than 64 levels", 1, "5"},
+		{"MuchTooDeep", operation(put1 + `,"op_data":{"a":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`), "crud[1].op_data.a" + strings.Repeat("[0]", 8) + "…: arrays and objects nest deeper", 1, "5"},
+		{"OpIDFraction", operation(put1 + `,"op_id":1.5`), `crud[1].op_id: must be an integer from -9223372036854775808 to 9223372036854775807, not "1.5"`, 1, "5"},
+		{"TransactionIDTooLarge", `{"transaction_id":9223372036854775808,"crud":[]}`, `transaction_id: must be an integer`, -1, ""},
+		{"TransactionIDFraction", `{"transaction_id":1.5,"crud":[]}`, `transaction_id: must be an integer`, -1, ""},
+		{"TransactionIDSmallFraction", `{"transaction_id":1e-1,"crud":[]}`, `transaction_id: must be an integer`, -1, ""},
+		{"TransactionIDEnormous", `{"transaction_id":1e999999999999999999999,"crud":[]}`, `transaction_id: must be an integer`, -1, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			batch, err := upload.DecodeBatch([]byte(`{"transactions":[{"transaction_id":4,"crud":[` + `{"id":"1","op":"PUT","table":"t","op_data":{"a":1}}]}, ` + test.sent + `]}`))
+			require.NoError(t, err)
+			require.Len(t, batch.Transactions, 2)
+			require.Nil(t, batch.Transactions[0].Unreadable)
+			require.Len(t, batch.Transactions[0].Operations[0].Data, 1)
+			got := batch.Transactions[1]
+			require.NotNil(t, got.Unreadable)
+			require.Equal(t, test.sent, string(got.Unreadable.Sent))
+			rejection := got.Unreadable.Rejection
+			require.Equal(t, upload.InvalidData, rejection.Code)
+			require.Equal(t, test.message, rejection.Message[:min(len(test.message), len(rejection.Message))])
+			require.Equal(t, test.operation, rejection.Operation)
+			require.Equal(t, test.id, got.ID)
+			for _, op := range got.Operations {
+				require.Equal(t, "t", op.Table)
+				require.Nil(t, op.Data)
+			}
+		})
+	}
+}
+
 func FuzzDecodeBatch(f *testing.F) {
 	f.Add([]byte(`{"transactions":[{"transaction_id":1,"crud":[{"op_id":1,"id":"a","op":"PUT","table":"lists","op_data":{"n":1e5,"j":{"a":[1]}}}]}]}`))
 	f.Add([]byte(`{"client_id":null,"transactions":[{"crud":[{"id":"a","op":"DELETE","table":"lists"}]}]}`))
 	f.Add([]byte(`{"transactions":[{"crud":[{"id":"\u0000","op":"PATCH","table":"","op_data":{"":null}}]}]}`))
+	f.Add([]byte(`{"transactions":[{"transaction_id":1.5,"crud":[{"id":"\ud800","op":"PATCH","table":"t","op_data":{"a":1,"a":"\x"}}]}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		batch, err := upload.DecodeBatch(body)
 		if err != nil {
@@ -203,6 +262,10 @@ func FuzzDecodeBatch(f *testing.F) {
 		_, err = upload.DecodeBatchWithin(body, operations-1)
 		require.Error(t, err)
 		for _, transaction := range batch.Transactions {
+			if u := transaction.Unreadable; u != nil {
+				require.True(t, bytes.Contains(body, u.Sent))
+				require.Less(t, u.Rejection.Operation, len(transaction.Operations))
+			}
 			for _, op := range transaction.Operations {
 				require.Contains(t, []upload.Op{upload.Put, upload.Patch, upload.Delete}, op.Op)
 				for _, member := range op.Data {

@@ -1,18 +1,19 @@
 package upload
 
-const maxName = 100
-
 // Short cuts a name that a client chose to 100 characters, for messages and the log.
-func Short(name string) string {
-	if len(name) <= maxName {
-		return name
+func Short(name string) string { return short(name, 100) }
+
+// short cuts a text to a number of characters.
+func short(text string, most int) string {
+	if len(text) <= most {
+		return text
 	}
 	characters := 0
-	for i := range name {
-		if characters == maxName {
-			return name[:i] + "…"
+	for i := range text {
+		if characters == most {
+			return text[:i] + "…"
 		}
 		characters++
 	}
-	return name
+	return text
 }

@@ -35,6 +35,7 @@ type Batch struct {
 type Transaction struct {
 	ID         string // decimal; empty if not sent. It is unique in the device's database and rises, with gaps
 	Operations []Operation
+	Unreadable *Unreadable // nil if it can be read; otherwise the operations have no values
 }
 
 // Clone returns a deep copy.

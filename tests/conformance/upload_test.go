@@ -1,8 +1,10 @@
 package conformance_test
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -206,26 +208,93 @@ func TestAllOrNothing(t *testing.T) {
 	})
 }
 
+// TestMalformed sends what is not in the write API's form. The author of the client
+// receives the path, and the team hears of it: the device cannot upload anything else.
 func TestMalformed(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	for name, body := range map[string]string{
-		"transactions[0].crud[0].op":                    `{"transactions":[{"crud":[{"id":"1","op":"UPSERT","table":"lists"}]}]}`,
-		"transactions[0].crud[1].id":                    `{"transactions":[{"crud":[{"id":"1","op":"DELETE","table":"lists"},{"op":"DELETE","table":"lists"}]}]}`,
-		"transactions[1].crud":                          `{"transactions":[{"crud":[]},{}]}`,
-		"transactions[0].crud[0].op_data.name: appears": `{"transactions":[{"crud":[{"id":"1","op":"PUT","table":"lists","op_data":{"name":1,"name":2}}]}]}`,
-		"not 51":                          `{"transactions":[` + strings.Repeat(`{"crud":[]},`, 50) + `{"crud":[]}]}`,
-		"transactions: must hold 1 to 50": `{"transactions":[]}`,
-		"transactions[0].crud[0].id: invalid UTF-8":      "{\"transactions\":[{\"crud\":[{\"id\":\"\xff\",\"op\":\"DELETE\",\"table\":\"lists\"}]}]}",
-		"nest deeper than 64 levels":                     strings.Repeat(`{"transactions":`, 100) + `1` + strings.Repeat(`}`, 100),
-		"transactions[0].transaction_id: must be an int": `{"transactions":[{"transaction_id":"1","crud":[]}]}`,
-		"unexpected EOF":                                 ``,
+	for _, test := range []struct{ name, body, want string }{
+		{"UnknownOp", `{"transactions":[{"crud":[{"id":"1","op":"UPSERT","table":"lists"}]}]}`, "transactions[0].crud[0].op"},
+		{"NoID", `{"transactions":[{"crud":[{"id":"1","op":"DELETE","table":"lists"},{"op":"DELETE","table":"lists"}]}]}`, "transactions[0].crud[1].id"},
+		{"NoCrud", `{"transactions":[{"crud":[]},{}]}`, "transactions[1].crud"},
+		{"TooManyTransactions", `{"transactions":[` + strings.Repeat(`{"crud":[]},`, 50) + `{"crud":[]}]}`, "not 51"},
+		{"NoTransactions", `{"transactions":[]}`, "transactions: must hold 1 to 50"},
+		{"ClientIDObject", `{"client_id":{},"transactions":[{"crud":[]}]}`, "client_id: must be a string, not an object"},
+		{"TransactionIDText", `{"transactions":[{"transaction_id":"1","crud":[]}]}`, "transactions[0].transaction_id: must be an int"},
+		{"BrokenJSON", `{"transactions":[{"crud":[{"id":"1","op":"PUT","table":"lists","op_data":{"name":NaN}}]}]}`, "transactions[0].crud[0].op_data.name: invalid character"},
+		{"Empty", ``, "the body is empty"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			answer := b.Upload(t, "alice", body)
+			b := setup(t)
+			answer := b.Upload(t, "alice", test.body)
 			require.Equal(t, http.StatusBadRequest, answer.Status)
-			require.Contains(t, answer.Body, strings.ReplaceAll(name, `"`, `\"`))
+			require.Contains(t, answer.Body, test.want)
+			require.Contains(t, b.Logs.String(), "upload not in the write API's form")
+			require.Contains(t, b.Logs.String(), rig.UserID("alice"))
+			metrics := httptest.NewRecorder()
+			b.Metrics.ServeHTTP(metrics, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+			require.Contains(t, metrics.Body.String(), "postern_uploads_malformed_total 1")
+		})
+	}
+}
+
+// TestUnreadableTransaction has a device send a transaction that is at fault by itself,
+// between two good ones, twice. It is rejected and stored once, byte for byte, and the
+// others are applied.
+func TestUnreadableTransaction(t *testing.T) {
+	t.Parallel()
+	list := func(id int, name string) string {
+		return fmt.Sprintf(`{"transaction_id":%d,"crud":[{"op":"PUT","table":"lists","id":%q,"op_data":{"name":%s}}]}`, id, uuid.NewString(), name)
+	}
+	for _, test := range []struct{ name, sent, message string }{
+		{"LoneSurrogate", list(2, `"\ud83d"`), "crud[0].op_data.name: invalid surrogate pair"},
+		{"InvalidUTF8", list(2, "\"\xff\""), "crud[0].op_data.name: invalid UTF-8"},
+		{"ControlCharacter", list(2, "\"a\nb\""), "crud[0].op_data.name: invalid character"},
+		{"NULByte", list(2, "\"a\x00b\""), "crud[0].op_data.name: invalid character"},
+		{"ColumnTwice", list(2, `"a","name":"b"`), "crud[0].op_data.name: appears twice"},
+		{"TooDeep", list(2, strings.Repeat("[", 70)+strings.Repeat("]", 70)), "nest deeper than 64 levels"},
+		{"TransactionIDTooLarge", strings.Replace(list(2, `"a"`), ":2,", ":9223372036854775808,", 1), "transaction_id: must be an integer"},
+		{"TransactionIDFraction", strings.Replace(list(2, `"a"`), ":2,", ":2.5,", 1), "transaction_id: must be an integer"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			body := "\ufeff" + `{"client_id":"device","transactions":[` + list(1, `"before"`) + "," + test.sent + "," + list(3, `"after"`) + `]}`
+			first, second := b.UploadOutsideContract(t, "alice", body), b.UploadOutsideContract(t, "alice", body)
+			require.JSONEq(t, first.Body, second.Body)
+			results := first.Results(t)
+			require.Equal(t, []string{"success", "fatal_error", "success"}, []string{results[0].Status, results[1].Status, results[2].Status})
+			require.Equal(t, "INVALID_DATA", results[1].FailedOperation.ErrorCode)
+			require.Contains(t, results[1].FailedOperation.Message, test.message)
+			require.False(t, *results[1].RequiresClientHandling)
+			require.Equal(t, "2", b.db.Text(t, `select count(*) from lists`))
+			require.Equal(t, "open 2 {lists}", b.db.Text(t, `select status || ' ' || attempts || ' ' || tables::text from postern.rejected_writes`))
+			require.Equal(t, hex.EncodeToString([]byte(test.sent)), b.db.Text(t, `select encode(raw, 'hex') from postern.rejected_writes`))
+		})
+	}
+}
+
+// TestNUL sends U+0000 wherever a client can. No such transaction stops the queue.
+func TestNUL(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, operation, outcome string }{
+		{"ID", `{"op":"PUT","table":"lists","id":"\u0000","op_data":{"name":"a"}}`, "INVALID_DATA"},
+		{"Table", `{"op":"PUT","table":"lists\u0000","id":"1","op_data":{"name":"a"}}`, "UNAUTHORIZED"},
+		{"Column", `{"op":"PUT","table":"lists","id":"8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10","op_data":{"name\u0000":"a"}}`, "SCHEMA_MISMATCH"},
+		{"Value", `{"op":"PUT","table":"lists","id":"8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10","op_data":{"name":"a\u0000"}}`, "INVALID_DATA"},
+		{"InsideAValue", `{"op":"PUT","table":"lists","id":"8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10","op_data":{"name":{"a":"\u0000"}}}`, "success"},
+		{"PreviousValue", `{"op":"PATCH","table":"lists","id":"8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10","op_data":{"name":"a"},"previous_values":{"name":"\u0000"}}`, "success"},
+		{"Metadata", `{"op":"PUT","table":"lists","id":"8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10","op_data":{"name":"a"},"metadata":"\u0000"}`, "success"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			result := b.Upload(t, "alice", `{"transactions":[{"crud":[`+test.operation+`]}]}`).Results(t)[0]
+			if result.FailedOperation != nil {
+				result.Status = result.FailedOperation.ErrorCode
+				require.Equal(t, "1", b.db.Text(t, `select count(*) from postern.rejected_writes`))
+			}
+			require.Equal(t, test.outcome, result.Status)
 		})
 	}
 }

@@ -60,6 +60,31 @@ func TestListShowExport(t *testing.T) {
 	require.NotContains(t, exported, "claims")
 }
 
+// TestUnreadableInCommands has the team look at a rejected write that is not Unicode. A
+// replay refuses it and goes on with the others.
+func TestUnreadableInCommands(t *testing.T) {
+	b := setup(t)
+	b.One(t, "alice", `{"op":"PUT","table":"lists","id":"1","op_data":{"name":"caf\ud800"}}`)
+	_, record := b.rejectedList(t, "bob", 1)
+	unreadable := b.db.Text(t, `select id::text from postern.rejected_writes where raw is not null`)
+
+	shown := mustPostern(t, b.db.OwnerURL, "rejected", "show", unreadable)
+	require.Contains(t, shown, "0  PUT lists 1   <- rejected")
+	require.Contains(t, shown, `caf\\ud800`)
+	var s struct {
+		Raw []byte `json:"raw"`
+	}
+	unmarshal(t, mustPostern(t, b.db.OwnerURL, "rejected", "show", unreadable, "--json"), &s)
+	require.Contains(t, string(s.Raw), `"caf\ud800"`)
+
+	b.db.Exec(t, `alter table lists drop constraint lists_name_check`)
+	output, err := postern(t, b.db.OwnerURL, "rejected", "replay", "--all-matching", "--by", "ann")
+	require.Error(t, err)
+	require.Contains(t, output, unreadable+" not replayed: it cannot be replayed: crud[0].op_data.name: invalid surrogate pair")
+	require.Equal(t, "replayed", b.status(t, record))
+	require.Equal(t, "open", b.status(t, unreadable))
+}
+
 func TestDismissByTheTeam(t *testing.T) {
 	b := setup(t)
 	_, first := b.rejectedList(t, "alice", 1)

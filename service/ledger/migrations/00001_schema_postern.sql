@@ -23,6 +23,7 @@ create table postern.rejected_writes (
   transaction_id           bigint,
   identified               boolean not null,         -- a receipt may stand for the transaction
   transaction              json not null,
+  raw                      bytea,                    -- the bytes of a transaction that cannot be read; then transaction has no values
   tables                   text[] not null,          -- the tables of its operations, by the client's names
   code                     text not null,
   message                  text not null,
