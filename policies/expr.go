@@ -28,10 +28,11 @@ const (
 	// maxSteps bounds the steps that one evaluation takes, because texts and
 	// transactions may be longer than assumed. A step takes about 100 ns.
 	maxSteps = 25 * maxCost
-	// maxTransactionSteps bounds the steps of all expressions for one transaction. A
-	// table's rule that loops over tx takes quadratic time, because it runs for each
-	// operation.
-	maxTransactionSteps = 20 * maxSteps
+	// All expressions for one transaction together have maxTransactionSteps, and
+	// stepsPerOperation for each operation. A table's rule that loops over tx runs for
+	// each operation, so its time is quadratic up to here.
+	maxTransactionSteps = 4 * maxSteps
+	stepsPerOperation   = 2000
 	// interruptEvery is the number of loop iterations between two checks of the
 	// request's deadline.
 	interruptEvery = 10
@@ -181,8 +182,8 @@ func (e *expression) eval(ctx context.Context, in *Input) (ref.Val, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if in.steps > maxTransactionSteps {
-		return nil, fmt.Errorf("%s: the rules take more than %d steps for this transaction", e.text, maxTransactionSteps)
+	if most := maxTransactionSteps + stepsPerOperation*uint64(len(in.Tx)); in.steps > most {
+		return nil, fmt.Errorf("%s: the rules take more than %d steps for this transaction of %d operations", e.text, most, len(in.Tx))
 	}
 	value, details, err := e.program.ContextEval(ctx, in)
 	if details != nil && details.ActualCost() != nil {

@@ -70,5 +70,5 @@ func TestSteps(t *testing.T) {
 		}
 	}
 	require.ErrorAs(t, err, &failed)
-	require.ErrorContains(t, err, "the rules take more than 100000000 steps")
+	require.ErrorContains(t, err, "the rules take more than 20082000 steps for this transaction of 41 operations")
 }

@@ -39,7 +39,7 @@ type TransactionInput struct {
 	trace Trace
 	steps uint64         // that all expressions took so far
 	auth  map[string]any // made when an expression first looks at it
-	tx    []any          // likewise
+	tx    ref.Val        // likewise
 }
 
 // New is the row as it will be.
@@ -78,13 +78,11 @@ func (r *rowValue) value() ref.Val {
 func (in *Input) ResolveName(name string) (any, bool) {
 	switch name {
 	case "auth":
-		in.prepare()
-		return in.auth, true
+		return in.authValue(), true
 	case "now":
 		return types.Timestamp{Time: in.Now}, true
 	case "tx":
-		in.prepare()
-		return in.tx, true
+		return in.txValue(), true
 	}
 	if in.Op == "" { // a rule over a whole transaction
 		return nil, false
@@ -126,19 +124,23 @@ func (r Row) value() ref.Val {
 	return types.NewRefValMap(types.DefaultTypeAdapter, values)
 }
 
-func (in *TransactionInput) prepare() {
-	if in.auth != nil {
-		return
+func (in *TransactionInput) authValue() map[string]any {
+	if in.auth == nil {
+		in.auth = map[string]any{"sub": in.Who.Subject, "role": in.Who.Role, "issuer": in.Who.Issuer, "session_id": in.Who.SessionID, "claims": valueOrError("claims", in.Who.Claims)}
 	}
-	in.auth = map[string]any{"sub": in.Who.Subject, "role": in.Who.Role, "issuer": in.Who.Issuer, "session_id": in.Who.SessionID, "claims": valueOrError("claims", in.Who.Claims)}
-	in.tx = make([]any, len(in.Tx))
-	for i, op := range in.Tx {
-		data := map[string]any{}
-		for _, m := range op.Data {
-			data[m.Name] = valueOrError(m.Name, m.Value)
-		}
-		in.tx[i] = map[string]any{"op": strings.ToLower(string(op.Op)), "table": op.Table, "id": op.ID, "metadata": op.Metadata, "data": data}
+	return in.auth
+}
+
+func (in *TransactionInput) txValue() ref.Val {
+	if in.tx != nil {
+		return in.tx
 	}
+	operations := make([]ref.Val, len(in.Tx))
+	for i := range in.Tx {
+		operations[i] = &operationValue{op: &in.Tx[i]}
+	}
+	in.tx = types.NewRefValList(types.DefaultTypeAdapter, operations)
+	return in.tx
 }
 
 // valueOrError returns the CEL value of JSON, or an error value if CEL cannot hold

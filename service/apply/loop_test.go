@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"context"
 	"errors"
 	"io"
 	"testing"
@@ -9,7 +10,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"postern/policies"
 	"postern/service/catalog"
+	"postern/service/ledger"
 	"postern/service/plan"
 	"postern/service/upload"
 )
@@ -142,4 +145,19 @@ func TestOfBothOrders(t *testing.T) {
 			require.Same(t, test.want, ofBothOrders(test.first, test.second))
 		})
 	}
+}
+
+// TestPlanningEnds plans when the request's time is up. The transactions fail, and are
+// neither rejected nor planned with another catalogue: their client sends them again.
+func TestPlanningEnds(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	late := &transaction{Entry: ledger.Entry{Transaction: upload.Transaction{Operations: []upload.Operation{{Op: upload.Put, Table: "lists", ID: "1"}}}}}
+	r := &request{snapshot: catalog.NewSnapshot("", nil), set: &policies.Set{}}
+	require.False(t, r.plan(ctx, []*transaction{late}))
+	require.Nil(t, late.Rejection)
+	out := classify(late.failed, r.snapshot)
+	require.ErrorIs(t, out.retry, context.DeadlineExceeded)
+	require.Equal(t, retryFailed, (&loop{request: r}).after([]*transaction{late}, late.failed, out, 0))
 }

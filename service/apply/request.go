@@ -89,8 +89,14 @@ func (r *request) refresh(ctx context.Context, transactions []*transaction) erro
 }
 
 // plan plans the transactions. It reports whether a plan may have failed because the
-// catalogue is stale.
+// catalogue is stale. It takes at most half of the request's time: what is not planned
+// by then fails, and what is planned can still be applied.
 func (r *request) plan(ctx context.Context, transactions []*transaction) (stale bool) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
 	p := r.planner()
 	for _, t := range transactions {
 		var err error
@@ -98,7 +104,7 @@ func (r *request) plan(ctx context.Context, transactions []*transaction) (stale 
 		if t.failed = nil; err != nil {
 			t.failed = &failure{step: step{kind: rule, index: -1}, err: err}
 		}
-		stale = stale || t.failed != nil || t.Rejection != nil && restsOnCatalogue(t.Rejection) && t.Transaction.Unreadable == nil
+		stale = stale || t.failed != nil && ctx.Err() == nil || t.Rejection != nil && restsOnCatalogue(t.Rejection) && t.Transaction.Unreadable == nil
 	}
 	return stale
 }

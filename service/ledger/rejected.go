@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -98,9 +97,11 @@ func (l *Ledger) Rejected(who identity.Identity, clientID, policySHA256 string, 
 
 // tableNames are the client's names of a transaction's tables, each once.
 func tableNames(t upload.Transaction) (names []string) {
+	known := map[string]bool{}
 	for _, op := range t.Operations {
-		if name := replaceNUL(op.Table); !slices.Contains(names, name) {
-			names = append(names, name)
+		if !known[op.Table] {
+			known[op.Table] = true
+			names = append(names, replaceNUL(op.Table))
 		}
 	}
 	return names

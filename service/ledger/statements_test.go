@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -146,4 +147,23 @@ func TestReplaying(t *testing.T) {
 
 	digest.Receipt = false
 	require.Equal(t, statements[1:], Replaying(record, digest, by), "no receipt")
+}
+
+// BenchmarkRejected stores transactions whose operations each name another table.
+func BenchmarkRejected(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 100_000} {
+		e := Entry{Rejection: &upload.Rejection{}, Transaction: upload.Transaction{Operations: make([]upload.Operation, n)}}
+		for i := range e.Transaction.Operations {
+			e.Transaction.Operations[i] = upload.Operation{Op: upload.Delete, Table: fmt.Sprint("table", i), ID: "1"}
+		}
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				_ = DigestOf(identity.Identity{}, "device", e.Transaction)
+				if _, err := (&Ledger{}).Rejected(identity.Identity{}, "device", "", e); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/operation")
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 
 	"postern/service/catalog"
@@ -110,14 +111,26 @@ func precedence(writes []*write) (before [][]int, moved bool) {
 	return before, moved
 }
 
-// references finds what foreign keys may refer to: the PUTs that make each value,
-// and the DELETEs after which it is gone, as -1-i, in order; and which values are
+// references finds what the writes' foreign keys may refer to: the PUTs that make each
+// value, and the DELETEs after which it is gone, as -1-i, in order; and which values are
 // removed at all.
 func references(writes []*write) (makers map[cell][]int, removed map[cell]bool) {
+	targets := map[uint32][]string{} // the columns referred to, by table
+	for _, w := range writes {
+		for _, key := range w.table.ForeignKeys {
+			if column := key.Targets[0]; !key.Deferrable && !slices.Contains(targets[key.References], column) {
+				targets[key.References] = append(targets[key.References], column)
+			}
+		}
+	}
 	makers, removed = map[cell][]int{}, map[cell]bool{}
 	for i, w := range writes {
-		for c, column := range w.columns {
-			at := cell{w.table.OID, column.Name, string(w.values[c])}
+		for _, column := range targets[w.table.OID] {
+			value, writes := w.value(column)
+			if !writes {
+				continue
+			}
+			at := cell{w.table.OID, column, string(value)}
 			switch w.sent.Op {
 			case upload.Put:
 				makers[at] = append(makers[at], i)
@@ -133,20 +146,15 @@ func references(writes []*write) (makers map[cell][]int, removed map[cell]bool) 
 // nothing removes the value in between, else the next one after it. Where the
 // next thing that happens to the value is its removal, it is there already.
 func maker(events []int, i int) (put int, ok bool) {
-	for _, event := range events {
-		removal := event < 0
-		at := event
-		if removal {
-			at = -1 - event
-		}
-		switch {
-		case at < i:
-			put, ok = event, !removal
-		case at > i && ok:
-			return put, true
-		case at > i:
-			return event, !removal
-		}
+	next, found := slices.BinarySearchFunc(events, i, func(event, i int) int { return cmp.Compare(max(event, -1-event), i) })
+	if next > 0 && events[next-1] >= 0 {
+		return events[next-1], true
 	}
-	return put, ok
+	if found {
+		next++
+	}
+	if next < len(events) {
+		return events[next], events[next] >= 0
+	}
+	return 0, false
 }

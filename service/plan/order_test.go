@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -102,4 +103,15 @@ func TestOrder(t *testing.T) {
 			require.Equal(t, test.want, got)
 		})
 	}
+}
+
+// TestEndedRequest plans for a request whose time is up.
+func TestEndedRequest(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	p := newPlanner(t, tree, `tables: {"*": {allow: all, because: RLS decides}}`)
+	_, rejection, err := p.Transaction(ctx, upload.Transaction{Operations: []upload.Operation{put("nowhere", "1", `{}`)}})
+	require.Nil(t, rejection)
+	require.ErrorIs(t, err, context.Canceled)
 }

@@ -43,7 +43,7 @@ type Operation struct {
 // Transaction plans a transaction. There is at least one order; a second one is
 // for the case that Postgres rejects the first. A rejection says why the
 // transaction cannot be applied as it stands. An error says that a rule could not
-// be evaluated.
+// be evaluated, or that ctx has ended.
 func (p *Planner) Transaction(ctx context.Context, t upload.Transaction) ([]Order, *upload.Rejection, error) {
 	if t.Unreadable != nil {
 		rejection := t.Unreadable.Rejection
@@ -55,6 +55,9 @@ func (p *Planner) Transaction(ctx context.Context, t upload.Transaction) ([]Orde
 	}
 	writes := make([]*write, 0, len(t.Operations))
 	for i, op := range t.Operations {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err
+		}
 		w, rejection, err := p.draft(ctx, shared, i, op)
 		if rejection != nil || err != nil {
 			return nil, rejection, err
@@ -75,10 +78,20 @@ func (p *Planner) Transaction(ctx context.Context, t upload.Transaction) ([]Orde
 // cascades reports whether deleting one of the rows may delete or change others.
 // Then it matters what comes before the delete, and the client's order goes first.
 func (p *Planner) cascades(writes []*write) bool {
+	var referred map[uint32]bool // the tables whose rows others follow
 	return slices.ContainsFunc(writes, func(w *write) bool {
-		return w.sent.Op == upload.Delete && slices.ContainsFunc(p.Tables.Tables(), func(t *catalog.Table) bool {
-			return slices.ContainsFunc(t.ForeignKeys, func(k catalog.ForeignKey) bool { return k.References == w.table.OID && !k.Restricts })
-		})
+		if w.sent.Op != upload.Delete {
+			return false
+		}
+		if referred == nil {
+			referred = map[uint32]bool{}
+			for _, t := range p.Tables.Tables() {
+				for _, k := range t.ForeignKeys {
+					referred[k.References] = referred[k.References] || !k.Restricts
+				}
+			}
+		}
+		return referred[w.table.OID]
 	})
 }
 

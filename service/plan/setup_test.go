@@ -75,7 +75,7 @@ const shop = `{"tables": [
 
 // newPlanner plans for the user u1. tables is a catalogue as catalogtest reads it;
 // yaml is a policy file.
-func newPlanner(t *testing.T, tables, yaml string) *plan.Planner {
+func newPlanner(t testing.TB, tables, yaml string) *plan.Planner {
 	t.Helper()
 	snapshot := catalogtest.Parse(t, []byte(tables))
 	live, err := policies.LoadFS(fstest.MapFS{"app.yaml": {Data: []byte(yaml)}}, "policies")
