@@ -1,8 +1,10 @@
 package policies
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -149,30 +151,63 @@ func FromJSON(t *catalog.Type, value jsontext.Value) (ref.Val, error) {
 	return fromPlain(valueType(t), text)
 }
 
-// fromJSON returns the CEL value of JSON. Whole numbers become ints.
+// fromJSON returns the CEL value of JSON. Whole numbers become ints. Of a name that
+// appears twice, the last value counts, as in jsonb.
 func fromJSON(value []byte) (ref.Val, error) {
-	var native any
-	err := json.Unmarshal(value, &native, jsontext.AllowDuplicateNames(true), json.WithUnmarshalers(json.UnmarshalFromFunc(
-		func(d *jsontext.Decoder, v *any) error {
-			if d.PeekKind() != '0' {
-				return errors.ErrUnsupported
-			}
-			raw, err := d.ReadValue()
-			if err != nil {
-				return err
-			}
-			if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
-				*v = n
-				return nil
-			}
-			f, err := parseFloat(string(raw))
-			*v = f
-			return err
-		})))
+	d := jsontext.NewDecoder(bytes.NewBuffer(value), jsontext.AllowDuplicateNames(true))
+	v, err := readJSON(d)
 	if err != nil {
 		return nil, err
 	}
-	return types.DefaultTypeAdapter.NativeToValue(native), nil
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something follows the JSON value")
+	}
+	return v, nil
+}
+
+func readJSON(d *jsontext.Decoder) (ref.Val, error) {
+	token, err := d.ReadToken()
+	if err != nil {
+		return nil, err
+	}
+	switch token.Kind() {
+	case 'n':
+		return types.NullValue, nil
+	case 't', 'f':
+		return types.Bool(token.Bool()), nil
+	case '"':
+		return types.String(token.String()), nil
+	case '0':
+		if n, err := strconv.ParseInt(token.String(), 10, 64); err == nil {
+			return types.Int(n), nil
+		}
+		f, err := parseFloat(token.String())
+		return types.Double(f), err
+	case '[':
+		elements := []ref.Val{}
+		for d.PeekKind() != ']' {
+			element, err := readJSON(d)
+			if err != nil {
+				return nil, err
+			}
+			elements = append(elements, element)
+		}
+		_, err = d.ReadToken()
+		return types.NewRefValList(types.DefaultTypeAdapter, elements), err
+	}
+	fields := map[ref.Val]ref.Val{}
+	for d.PeekKind() != '}' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		key := types.String(name.String())
+		if fields[key], err = readJSON(d); err != nil {
+			return nil, err
+		}
+	}
+	_, err = d.ReadToken()
+	return types.NewRefValMap(types.DefaultTypeAdapter, fields), err
 }
 
 // The earliest and the latest timestamp in CEL. They also stand for infinite times.

@@ -50,6 +50,23 @@ func TestBeyondCEL(t *testing.T) {
 	require.False(t, types.IsError(row["nested"]))
 }
 
+// TestNameTwice has stored JSON in which names appear twice. Expressions see the last
+// value, as the functions of jsonb do.
+func TestNameTwice(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ json, want string }{
+		{`{"a":1,"a":2}`, `{"a":2}`},
+		{`{"a":{"x":1},"a":{"y":2}}`, `{"a":{"y":2}}`},
+		{`[{"a":[1,2],"a":[3]}]`, `[{"a":[3]}]`},
+	} {
+		got, err := policies.FromJSON(&catalog.Type{Name: "json", Kind: catalog.Base}, jsontext.Value(test.json))
+		require.NoError(t, err)
+		want, err := policies.FromJSON(&catalog.Type{Name: "json", Kind: catalog.Base}, jsontext.Value(test.want))
+		require.NoError(t, err)
+		require.Equal(t, types.True, got.Equal(want), test.json)
+	}
+}
+
 func TestArrays(t *testing.T) {
 	t.Parallel()
 	base := func(name string) *catalog.Type { return &catalog.Type{Name: name, Kind: catalog.Base} }

@@ -44,8 +44,8 @@ func boolText(_ jsontext.Kind, text string) (string, error) {
 // stores it. Other text is refused. Stored as a JSON string, it would read back
 // as something else.
 func jsonText(kind jsontext.Kind, text string) (string, error) {
-	if kind == '"' && !jsontext.Value(text).IsValid(jsontext.AllowDuplicateNames(true)) {
-		return "", errors.New("the text is not JSON: send a JSON value, or one as text")
+	if kind == '"' && !jsontext.Value(text).IsValid() {
+		return "", notJSON(text, "the text is not JSON: send a JSON value, or one as text")
 	}
 	return text, nil
 }

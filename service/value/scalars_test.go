@@ -75,7 +75,10 @@ func TestJSON(t *testing.T) {
 	t.Parallel()
 	const notJSON, noNUL = "the text is not JSON: send a JSON value, or one as text", `jsonb cannot hold the character \u0000: remove it`
 	testConversions(t, []conversion{
-		{"Text", "json", `"{\"a\":  1,\"a\":2}"`, `{"a":  1,"a":2}`, ""},
+		{"Text", "json", `"{\"a\":  1,\"b\":2}"`, `{"a":  1,"b":2}`, ""},
+		{"NameTwice", "json", `"{\"a\":1,\"a\":2}"`, "", `the name "a" appears twice in one of its objects: send it once`},
+		{"NameTwiceInside", "jsonb", `"[{\"b\":{\"role\":1,\"r\\u006fle\":2}}]"`, "", `the name "role" appears twice in one of its objects: send it once`},
+		{"LongNameTwice", "jsonb", `"{\"` + strings.Repeat("é", 101) + `\":1,\"` + strings.Repeat("é", 101) + `\":2}"`, "", `the name "` + strings.Repeat("é", 100) + `…" appears twice in one of its objects: send it once`},
 		{"Object", "jsonb", `{"a":9007199254740993}`, `{"a":9007199254740993}`, ""},
 		{"ObjectAsText", "jsonb", `"{\"a\":[1,{\"b\":null}]}"`, `{"a":[1,{"b":null}]}`, ""},
 		{"ArrayAsText", "jsonb", `"[1,2]"`, "[1,2]", ""},

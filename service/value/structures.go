@@ -35,7 +35,7 @@ func arrayText(t *catalog.Type, kind jsontext.Kind, text string, dimension int) 
 	}
 	var elements []jsontext.Value
 	if !decodeJSON(text, &elements) || elements == nil {
-		return "", errors.New("send a JSON array")
+		return "", notJSON(text, "send a JSON array")
 	}
 	var out strings.Builder
 	out.WriteByte('{')
@@ -110,7 +110,7 @@ func compositeText(t *catalog.Type, kind jsontext.Kind, text string) (string, er
 	}
 	var sent map[string]jsontext.Value
 	if !decodeJSON(text, &sent) || sent == nil {
-		return "", errors.New("send a JSON object")
+		return "", notJSON(text, "send a JSON object")
 	}
 	fields := make([]string, len(t.Fields)) // an empty one is NULL
 	for i, field := range t.Fields {
@@ -145,7 +145,7 @@ func rangeText(t *catalog.Type, kind jsontext.Kind, text string) (string, error)
 		UpperExclusive jsontext.Value `json:"upper_exclusive"`
 	}
 	if !decodeJSON(text, &r) {
-		return "", errors.New(`send a JSON object with lower, upper, lower_exclusive and upper_exclusive, or "empty"`)
+		return "", notJSON(text, `send a JSON object with lower, upper, lower_exclusive and upper_exclusive, or "empty"`)
 	}
 	lower, err := boundText(t, r.Lower)
 	if err != nil {
@@ -185,7 +185,7 @@ func multirangeText(t *catalog.Type, kind jsontext.Kind, text string) (string, e
 	}
 	var ranges []jsontext.Value
 	if !decodeJSON(text, &ranges) || ranges == nil {
-		return "", errors.New("send a JSON array of ranges")
+		return "", notJSON(text, "send a JSON array of ranges")
 	}
 	parts := make([]string, len(ranges))
 	for i, r := range ranges {
@@ -198,6 +198,17 @@ func multirangeText(t *catalog.Type, kind jsontext.Kind, text string) (string, e
 	return "{" + strings.Join(parts, ",") + "}", nil
 }
 
-func decodeJSON(text string, into any) bool {
-	return json.Unmarshal([]byte(text), into, jsontext.AllowDuplicateNames(true)) == nil
+func decodeJSON(text string, into any) bool { return json.Unmarshal([]byte(text), into) == nil }
+
+// notJSON is the error of a text that is not JSON, or has an object with a name that
+// appears twice. Of such names readers of JSON see the first, the last, or a merge, so
+// a rule could judge another value than the one that is stored.
+func notJSON(text, problem string) error {
+	var value jsontext.Value
+	err := json.Unmarshal([]byte(text), &value)
+	var syntactic *jsontext.SyntacticError
+	if errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntactic) {
+		return fmt.Errorf("the name %q appears twice in one of its objects: send it once", cut(syntactic.JSONPointer.LastToken(), 100))
+	}
+	return errors.New(problem)
 }

@@ -58,6 +58,7 @@ func TestComposites(t *testing.T) {
 		{"JSONNullAsText", "address", `"null"`, "", problem},
 		{"Text", "address", `"High St"`, "", problem},
 		{"Inside", "place", `{"name":"home","at":{"street":"S","number":1,"tags":null}}`, `("home","(\"S\",\"1\",)")`, ""},
+		{"NameTwice", "place", `"{\"name\":\"a\",\"name\":\"b\"}"`, "", `the name "name" appears twice in one of its objects: send it once`},
 		{"WithoutFields", "empty", `{}`, `()`, ""},
 	})
 }
@@ -69,6 +70,7 @@ func TestRanges(t *testing.T) {
 		{"BooleansForBounds", "int4range", `{"lower":1,"upper":5,"lower_exclusive":true,"upper_exclusive":false}`, `("1","5"]`, ""},
 		{"WithoutLowerBound", "int4range", `{"lower":null,"upper":5,"upper_exclusive":true}`, `[,"5")`, ""},
 		{"WithoutBounds", "int4range", `{}`, `[,]`, ""},
+		{"NameTwice", "int4range", `"{\"lower\":1,\"lower\":2}"`, "", `the name "lower" appears twice in one of its objects: send it once`},
 		{"Empty", "int4range", `"empty"`, `empty`, ""},
 		{"EmptyAsJSON", "int4range", `"\"empty\""`, `empty`, ""},
 		{"PostgresForm", "int4range", `"[1,5]"`, `[1,5]`, ""},

@@ -42,8 +42,8 @@ func NewUnfit(table *catalog.Table, c *catalog.Column, value jsontext.Value, pro
 // digit, and a time with an offset stays the same point in time.
 //
 // Postgres then stores its own form of the value. It keeps microseconds, rounds a
-// numeric to its declared scale and a float to its width, and removes duplicate
-// names from jsonb. It also reads the text of the types that have no rule here.
+// numeric to its declared scale and a float to its width, and sorts the names of
+// jsonb. It also reads the text of the types that have no rule here.
 func Convert(table *catalog.Table, c *catalog.Column, value jsontext.Value) ([]byte, error) {
 	if value.Kind() == 'n' {
 		return nil, nil
@@ -118,8 +118,9 @@ func maxLength(c *catalog.Column) (most int, limited bool) {
 }
 
 // short cuts text after 40 characters, so that it can be part of a message.
-func short(text string) string {
-	const most = 40
+func short(text string) string { return cut(text, 40) }
+
+func cut(text string, most int) string {
 	if runes := []rune(text); len(runes) > most {
 		return string(runes[:most]) + "…"
 	}

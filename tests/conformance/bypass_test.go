@@ -323,3 +323,20 @@ tables:
 		require.Equal(t, "retryable_error", b.outcome(t, "alice", op("PUT", "x", "1", `"nope":1`)))
 	}
 }
+
+// TestNameTwiceInJSON sends JSON as text in which a name appears twice. A rule would see
+// the two merged, and jsonb would keep the second.
+func TestNameTwiceInJSON(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `create table profiles (id text primary key, extra jsonb); grant select, insert, update on profiles to authenticated`,
+		`tables: {profiles: {allow: [put], rules: [{name: no-admins, check: "!has(new.extra.admin)", code: NO_ADMINS, message: "No"}]}}`)
+	put := func(extra string) string {
+		return fmt.Sprintf(`{"op":"PUT","table":"profiles","id":"1","op_data":{"extra":%q}}`, extra)
+	}
+	require.Equal(t, "NO_ADMINS", b.outcome(t, "alice", put(`{"admin":true}`)))
+	result := b.One(t, "alice", put(`{"role":{"a":1},"role":{"b":2}}`))
+	require.Equal(t, "INVALID_DATA", result.FailedOperation.ErrorCode)
+	require.Contains(t, result.FailedOperation.Message, `public.profiles.extra (jsonb) cannot hold`)
+	require.Contains(t, result.FailedOperation.Message, `the name "role" appears twice`)
+	require.Equal(t, "success", b.outcome(t, "alice", put(`{"role":{"b":2}}`)))
+}
