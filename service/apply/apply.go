@@ -32,13 +32,23 @@ type Applier struct {
 	Ledger   *ledger.Ledger
 	OnReject OnReject
 
-	failures *failureTracker
-	rates    policies.RateLimiter
+	failures    *failureTracker
+	rates       policies.RateLimiter
+	contended   contention // rows are locked first, in the order of their keys
+	entangled   contention // that did not help, so transactions are sent alone: a trigger takes locks, too
+	connections *shares    // of the pool
+	waiters     *shares    // requests that wait long for a lock, each on a connection
 }
 
-// New is an Applier that has seen no failures yet.
+// New is an Applier that has seen no failures yet. A user gets at most half of the
+// pool's connections. At most a quarter of them wait long for locks, and at most half of
+// those for one user.
 func New(db *pgxpool.Pool, tables *catalog.Catalog, live *policies.Live, l *ledger.Ledger, onReject OnReject) *Applier {
-	return &Applier{DB: db, Catalog: tables, Policies: live, Ledger: l, OnReject: onReject, failures: newFailureTracker()}
+	pool := int(db.Config().MaxConns)
+	return &Applier{
+		DB: db, Catalog: tables, Policies: live, Ledger: l, OnReject: onReject, failures: newFailureTracker(),
+		connections: newShares(pool, pool/2), waiters: newShares(pool/4, pool/8),
+	}
 }
 
 // transaction is one of a request's transactions on its way to a result.

@@ -3,8 +3,10 @@ package apply
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postern/service/plan"
 )
@@ -15,13 +17,15 @@ type attempt struct {
 	conn         *pgx.Conn
 	transactions []*transaction
 	isolated     bool
-	unnamed      bool // statements are parsed anew
+	unnamed      bool            // statements are parsed anew
+	contended    map[uint32]bool // the OIDs of tables whose rows are locked ahead
+	lockTimeout  time.Duration
 	answers      plan.Answers
 }
 
 // run makes the attempt. nil means that it is committed.
 func (a *attempt) run(ctx context.Context) *failure {
-	steps, err := prologue(ctx, a.request, a.transactions)
+	steps, err := prologue(ctx, a.request, a.transactions, a.lockTimeout)
 	if err != nil {
 		return failedOutside(err, true)
 	}
@@ -29,21 +33,37 @@ func (a *attempt) run(ctx context.Context) *failure {
 		a.conn = rehearsal.conn
 		return a.inOpenTransaction(ctx, savepoint, steps)
 	}
-	acquiring, cancel := context.WithTimeout(ctx, connectTimeout)
-	conn, err := a.DB.Acquire(acquiring)
-	cancel()
+	conn, release, err := a.connect(ctx)
 	if err != nil {
 		return failedOutside(err, true)
 	}
-	defer conn.Release()
+	defer release()
 	a.conn = conn.Conn()
 	if needChecks(a.transactions) || a.needsCode() {
 		return a.inOpenTransaction(ctx, databaseTransaction, steps)
+	}
+	if a.contended != nil {
+		steps = append(steps, a.lockSteps(a.transactions)...)
 	}
 	for i, t := range a.transactions {
 		steps = a.transactionSteps(steps, i, t)
 	}
 	return a.exchange(ctx, steps) // without BEGIN: one implicit transaction, and one round trip
+}
+
+// connect takes a connection from the pool, within the user's share of it.
+func (a *attempt) connect(ctx context.Context) (conn *pgxpool.Conn, release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	leave, err := a.connections.acquire(ctx, a.who)
+	if err != nil {
+		return nil, nil, err
+	}
+	if conn, err = a.DB.Acquire(ctx); err != nil {
+		leave()
+		return nil, nil, err
+	}
+	return conn, func() { conn.Release(); leave() }, nil
 }
 
 // rehearsal is nil if the attempt is to be committed.
@@ -143,7 +163,7 @@ func (a *attempt) lockSteps(transactions []*transaction) (steps []step) {
 	if a.isolated {
 		return steps
 	}
-	for _, rows := range plan.LockRows(orders) {
+	for _, rows := range plan.LockRows(orders, a.contended) {
 		s := ours(reading, rows.SQL, rows.Args...)
 		s.locksAhead = true
 		steps = append(steps, s)

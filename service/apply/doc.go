@@ -13,7 +13,8 @@
 //
 //	answer        committed: the batch has its results
 //	readReceipts  some have a receipt: answer those, send the others
-//	sendAlone     it is unknown which transaction failed: send each by itself
+//	sendAlone     it is unknown which transaction failed, or they deadlock with others:
+//	              send each by itself
 //	sendEarlier   send those before the failed one first
 //	rejectFailed  send the failed one again with its rejection, which is stored
 //	retryFailed   the client has to send the failed one again
@@ -61,6 +62,23 @@
 //
 // Rules in Go (code.go) run before the operations of their transaction. They make
 // round trips of their own.
+//
+// # Waiting for locks
+//
+// Locks cost nothing until two requests want the same one. If a lock is not free within
+// 200 ms, or in a deadlock, the attempt is repeated in another way (contention.go):
+//
+//   - For the next ten minutes, requests that touch several rows of the batch's tables
+//     lock these first, in the order of their keys, in the same round trip. So they wait
+//     in line, and not for each other.
+//   - If they deadlock all the same, a trigger locks rows that no statement names. Then
+//     each transaction of a request in these tables is sent alone.
+//   - The request waits for a lock for up to 5 s. At most a quarter of the pool's
+//     connections wait so long, and half of these for one user. Who comes later waits
+//     for a turn without a connection, in the order of arrival.
+//
+// So one locked row does not take all connections. A user gets at most half of the pool
+// (share.go).
 //
 // # Transactions that no client sends
 //

@@ -33,7 +33,7 @@ type next byte
 const (
 	answer        next = iota // the batch is committed
 	readReceipts              // some of the batch have a receipt: answer those and send the others
-	sendAlone                 // it cannot be told which transaction failed: send each by itself
+	sendAlone                 // it cannot be told which transaction failed, or they deadlock with others: send each by itself
 	sendEarlier               // send those before the failed one first
 	rejectFailed              // the failed one is rejected, if no other order helps
 	readCatalogue             // a current catalogue may help: read it, plan again and send again
@@ -42,6 +42,7 @@ const (
 
 func (l *loop) run(ctx context.Context) {
 	size := len(l.pending) // how many of the pending are sent next
+	l.alone = l.entangled.concerns(l.pending)
 	for len(l.pending) > 0 {
 		if l.alone {
 			size = 1
@@ -106,6 +107,8 @@ func (l *loop) after(batch []*transaction, failed *failure, out outcome, at int)
 		return readCatalogue
 	case out.rejection != nil:
 		return rejectFailed
+	case deadlocked(failed.err) && len(batch) > 1:
+		return sendAlone // which holds fewer locks, and for a shorter time
 	case at > 0:
 		return sendEarlier
 	}
@@ -157,9 +160,11 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 	if l.single == nil && !slices.ContainsFunc(batch, func(t *transaction) bool { return t.Rejection != nil || l.works(t) }) {
 		return nil // an operation that changes nothing leaves no trace, not even a receipt
 	}
+	a := &attempt{request: l.request, transactions: batch, lockTimeout: firstLockTimeout}
 	started := time.Now()
 	for try := 1; ; try++ {
-		failed := (&attempt{request: l.request, transactions: batch, isolated: l.isolated, unnamed: l.unnamed, answers: plan.Answers{}}).run(l.context(ctx))
+		a.isolated, a.unnamed, a.contended, a.answers = l.isolated, l.unnamed, l.contended.tables(), plan.Answers{}
+		failed := a.run(l.context(ctx))
 		if failed == nil {
 			return nil
 		}
@@ -168,9 +173,25 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 			continue
 		}
 		out := classify(failed, l.snapshot)
-		if failed.locksAhead && out.rejection != nil {
+		if (blocked(failed.err) || deadlocked(failed.err)) && failed.kind.ofWrite() {
+			l.contended.add(batch)
+		}
+		if blocked(failed.err) && a.lockTimeout == firstLockTimeout {
+			done := l.waitLonger(ctx)
+			if done == nil {
+				return failed
+			}
+			defer done()
+			a.lockTimeout = lockTimeout
+			continue
+		}
+		if failed.locksAhead && out.again == nil {
 			l.isolated = true // which tells whose row it is
 			continue
+		}
+		if deadlocked(failed.err) && a.contended != nil && !failed.locksAhead && len(batch) > 1 {
+			l.entangled.add(batch)
+			return failed
 		}
 		if out.again == nil {
 			return failed
@@ -185,6 +206,18 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 			return failed
 		}
 	}
+}
+
+// waitLonger waits until few enough requests wait for locks that this one may, too. It
+// holds no connection meanwhile. nil means that it did not get its turn in time.
+func (l *loop) waitLonger(ctx context.Context) (done func()) {
+	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	done, err := l.waiters.acquire(ctx, l.who)
+	if err != nil {
+		return nil
+	}
+	return done
 }
 
 // context has the pool try connections before it hands them out, if one was lost.

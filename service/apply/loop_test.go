@@ -31,6 +31,7 @@ func TestAfter(t *testing.T) {
 		return &failure{step: step{kind: rule, transaction: transaction}, rejection: &upload.Rejection{Code: "C"}}
 	}
 	unique, clash, full, lost := &pgconn.PgError{Code: "23505"}, &pgconn.PgError{Code: "40001"}, &pgconn.PgError{Code: "53100"}, io.ErrUnexpectedEOF
+	deadlock := &pgconn.PgError{Code: "40P01"}
 	receipt := &pgconn.PgError{Code: "23505", ConstraintName: "receipts_pkey"}
 	type batch = []*transaction
 	for _, test := range []struct {
@@ -57,6 +58,9 @@ func TestAfter(t *testing.T) {
 		{"ClashOfTheFirst", batch{plain, plain}, at(operation, 0, clash), retryFailed},
 		{"ClashOfTheSecond", batch{plain, plain}, at(operation, 1, clash), sendEarlier},
 		{"ClashOfAll", batch{plain, plain}, at(commit, -1, clash), retryFailed},
+		{"DeadlockOfTheFirst", batch{plain, plain}, at(operation, 0, deadlock), sendAlone},
+		{"DeadlockOfTheSecond", batch{plain, plain}, at(operation, 1, deadlock), sendAlone},
+		{"DeadlockOfOne", batch{plain}, at(operation, 0, deadlock), retryFailed},
 		{"ConnectionLostAtTheSecond", batch{plain, plain}, at(operation, 1, lost), sendEarlier},
 		{"ConnectionLost", batch{plain, plain}, at(session, -1, lost), retryFailed},
 		{"FullAtTheFirst", batch{plain, plain}, at(operation, 0, full), retryFailed},

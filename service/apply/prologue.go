@@ -11,23 +11,24 @@ import (
 )
 
 // What holds inside the database transaction. A request waits for a lock for at most
-// lockTimeout. What is left of its time, but at most statementTimeout, bounds each
-// statement.
+// lockTimeout; on its first attempt for less, so that few connections wait long. What is
+// left of its time, but at most statementTimeout, bounds each statement.
 const (
+	firstLockTimeout = 200 * time.Millisecond
 	lockTimeout      = 5 * time.Second
 	statementTimeout = 15 * time.Second
 )
 
 // prologue is what comes before the operations: as the login role the receipts and
 // the rejected writes, then the user's role.
-func prologue(ctx context.Context, r *request, transactions []*transaction) ([]step, error) {
+func prologue(ctx context.Context, r *request, transactions []*transaction, lockTimeout time.Duration) ([]step, error) {
 	count := 8
 	for _, t := range transactions {
 		if count += len(t.toSend()) + 1; r.snapshot.Deferred {
 			count += 2
 		}
 	}
-	steps := append(make([]step, 0, count), setup(ctx, r))
+	steps := append(make([]step, 0, count), setup(ctx, r, lockTimeout))
 	entries := make([]*ledger.Entry, 0, len(transactions))
 	for _, t := range transactions {
 		if r.works(t) || t.Rejection != nil {
@@ -70,7 +71,7 @@ func becomeUser(r *request, transactions []*transaction) (steps []step) {
 
 // setup is what PostgREST sets before a request's work, and Postern's time limits.
 // See https://docs.postgrest.org/en/stable/references/transactions.html.
-func setup(ctx context.Context, r *request) step {
+func setup(ctx context.Context, r *request, lockTimeout time.Duration) step {
 	left := statementTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		left = min(left, time.Until(deadline))

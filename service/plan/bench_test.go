@@ -77,7 +77,7 @@ func BenchmarkTransaction(b *testing.B) {
 					if err != nil || rejection != nil {
 						b.Fatal(err, rejection)
 					}
-					plan.LockRows(orders[:1])
+					plan.LockRows(orders[:1], nil)
 					plan.LockKeys(orders[:1])
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/operation")

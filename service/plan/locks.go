@@ -37,21 +37,27 @@ func LockKeys(orders []Order) (s Statement, ok bool) {
 	}, true
 }
 
-// LockRows locks the rows that rules need, a statement for each table and key. There
-// are none if only one operation needs a row: it locks the row itself.
-func LockRows(orders []Order) (statements []Statement) {
-	all := checksOf(orders)
-	if len(all) < 2 {
-		return nil
+// LockRows locks the rows that rules need, and the rows of contended tables (by their
+// OIDs) that the operations touch, a statement for each table and key. There are none if
+// only one operation needs a row: it locks the row itself.
+func LockRows(orders []Order, contended map[uint32]bool) (statements []Statement) {
+	updated, deleted, operations := map[string]lockedRows{}, map[string]lockedRows{}, 0
+	for _, o := range slices.Concat(orders...) {
+		w, c := o.write, o.Checks
+		touches := contended[o.Table.OID] && w.touchesStored()
+		if c == nil && !touches {
+			continue
+		}
+		operations++
+		if c != nil && c.lock != nil || touches && w.hardDeletes() {
+			addLocked(deleted, w)
+		}
+		if c != nil && c.before != nil && c.locks || touches && slices.Contains(w.table.Grants[w.who.Role], "update") {
+			addLocked(updated, w)
+		}
 	}
-	updated, deleted := map[string]lockedRows{}, map[string]lockedRows{}
-	for _, c := range all {
-		if c.lock != nil {
-			addLocked(deleted, c.w)
-		}
-		if c.before != nil && c.locks {
-			addLocked(updated, c.w)
-		}
+	if operations < 2 {
+		return nil
 	}
 	for _, table := range slices.Sorted(maps.Keys(updated)) {
 		statements = append(statements, lockUpdated(updated[table].inOrder()))

@@ -71,7 +71,7 @@ func TestLocks(t *testing.T) {
 				require.Equal(t, test.keys, strings.ReplaceAll(strings.Join(args(keys), " | "), "\n", " "))
 			}
 			var rows list
-			for _, s := range plan.LockRows(orders[:1]) {
+			for _, s := range plan.LockRows(orders[:1], nil) {
 				rows = append(rows, statement(s))
 			}
 			require.Equal(t, test.rows, rows)
@@ -81,3 +81,37 @@ func TestLocks(t *testing.T) {
 
 // quota is a policy with a rule that looks something up.
 func quota(sql string) string { return "tables: {notes: {allow: all, rules: [" + lookup(sql) + "]}}" }
+
+// TestLocksOfContendedTables has operations without rules, in tables where requests wait
+// for each other.
+func TestLocksOfContendedTables(t *testing.T) {
+	t.Parallel()
+	type transaction = []upload.Operation
+	notes := func(keys string) string {
+		return `select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | ` + keys
+	}
+	const deleted = `select postern.lock_row($1, $2, array[k0::text]) from (select * from unnest(coalesce($3, array[(null::"public"."notes")."id"])) as key (k0) order by k0 offset 0) as key | 1 | {"id"} | `
+	for _, test := range []struct {
+		name, notes string // the policy of notes, which is contended
+		transaction
+		want []string
+	}{
+		{"Patches", "allow: all", transaction{patch("notes", "n2", `{"qty": 1}`), patch("notes", "n1", `{"qty": 1}`)}, []string{notes(`{"n1","n2"}`)}},
+		{"OnePatch", "allow: all", transaction{patch("notes", "n2", `{"qty": 1}`)}, nil},
+		{"BesideAnotherTable", "allow: all", transaction{patch("notes", "n2", `{"qty": 1}`), put("secrets", "s1", `{}`)}, nil},
+		{"PatchAndDelete", "allow: all", transaction{patch("notes", "n2", `{"qty": 1}`), remove("notes", "n1")}, []string{notes(`{"n1","n2"}`), deleted + `{"n1"}`}},
+		{"Puts", "allow: all", transaction{put("notes", "n2", `{}`), put("notes", "n1", `{}`)}, []string{notes(`{"n1","n2"}`)}},
+		{"PutsThatOnlyInsert", "allow: all, put: insert", transaction{put("notes", "n2", `{}`), put("notes", "n1", `{}`)}, nil},
+		{"PatchesThatChangeNothing", "allow: all", transaction{patch("notes", "n2", `{}`), patch("notes", "n1", `{}`)}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			orders := planned(t, newPlanner(t, shop, "tables: {notes: {"+test.notes+"}, secrets: {allow: all}}"), test.transaction...)
+			var got []string
+			for _, s := range plan.LockRows(orders[:1], map[uint32]bool{1: true}) {
+				got = append(got, statement(s))
+			}
+			require.Equal(t, test.want, got)
+		})
+	}
+}

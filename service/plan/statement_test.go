@@ -363,7 +363,7 @@ func textsOf(order plan.Order) (list []string) {
 			list = append(list, q.SQL)
 		}
 	}
-	for _, lock := range plan.LockRows([]plan.Order{order, order}) {
+	for _, lock := range plan.LockRows([]plan.Order{order, order}, nil) {
 		list = append(list, lock.SQL)
 	}
 	if lock, ok := plan.LockKeys([]plan.Order{order}); ok {

@@ -75,6 +75,11 @@ func (w *write) changesNothing() bool {
 	return w.sent.Op == upload.Patch && len(w.columns) == w.keys && w.counted == nil
 }
 
+// touchesStored reports whether the write may change a row that is stored.
+func (w *write) touchesStored() bool {
+	return !w.changesNothing() && !(w.sent.Op == upload.Put && w.policy.Put == policies.Insert)
+}
+
 // rejectsMissing reports whether the write is rejected if its row does not exist.
 func (w *write) rejectsMissing() bool { return w.policy.RejectMissing && w.sent.Op == upload.Patch }
 

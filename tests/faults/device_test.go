@@ -40,8 +40,9 @@ type device struct {
 	lastOp  int
 	lastTx  int
 
-	most    int // transactions of a request
-	senders int // connections that may send the same request at once
+	most    int  // transactions of a request
+	exactly bool // each request has that many
+	senders int  // connections that may send the same request at once
 }
 
 // transaction is one of the queue, and what must come of it.
@@ -235,7 +236,11 @@ func (d *device) insist(ctx context.Context, url func() string, batch []*transac
 
 // batch is the next one to send.
 func (d *device) batch() []*transaction {
-	return d.queue[:min(1+d.random.IntN(d.most), len(d.queue))]
+	n := d.most
+	if !d.exactly {
+		n = 1 + d.random.IntN(d.most)
+	}
+	return d.queue[:min(n, len(d.queue))]
 }
 
 // complete takes transactions out of the queue.

@@ -1,0 +1,67 @@
+package faults_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"postern/tests/rig"
+)
+
+const increment = `"op":"PATCH","table":"stock","id":"row%[1]d","op_data":{"n":1},"previous_values":{"n":0},"metadata":"%[2]s"`
+
+// TestHotRows has 20 devices count up five rows that they share, in any order. Requests
+// that took the rows' locks crosswise would wait for each other, and end in deadlocks.
+func TestHotRows(t *testing.T) {
+	t.Parallel()
+	const devices, requests, increments, rows = 20, 5, 10, 5
+	for _, test := range []struct {
+		name     string
+		each     int // increments of a transaction
+		policies string
+		write    string // increments the row of a number
+	}{
+		{"TransactionsOfARequest", 1, `tables: {stock: {allow: all, conflict: {increment: [n]}}}`, increment},
+		{"OperationsOfATransaction", increments, `tables: {stock: {allow: all, conflict: {increment: [n]}}}`, increment},
+		{"UnderARule", 2, `tables: {stock: {allow: all, conflict: {increment: [n]}, rules: [{name: r, check: old.n <= new.n, code: R, message: No}]}}`, increment},
+		{"ThroughATrigger", 1, `tables: {sales: {allow: all}}`, `"op":"PUT","table":"sales","id":"%[2]s","op_data":{"stock_id":"row%[1]d"}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			db := rig.NewDatabase(t)
+			db.Exec(t, `create table stock (id text primary key, n int not null);
+				create table sales (id uuid primary key, stock_id text);
+				grant select, insert, update, delete on stock, sales to authenticated;
+				create function sell() returns trigger language plpgsql as 'begin update public.stock set n = n + 1 where id = new.stock_id; return new; end';
+				create trigger sell after insert on sales for each row execute function sell()`)
+			db.Exec(t, `insert into stock select 'row' || i, 0 from generate_series(0, $1::int - 1) i`, rows)
+			s := rig.NewServiceOn(t, db, rig.Policies(t, test.policies))
+			w := newWorld(seed(t), func(user string) string { return s.Token(t, user) }, names("device", devices), devices, 0)
+			for _, d := range w.devices {
+				d.most, d.exactly = increments/test.each, true
+				for range requests * increments / test.each {
+					d.lastTx++
+					crud := make([]string, test.each)
+					for i := range crud {
+						d.lastOp++
+						crud[i] = fmt.Sprintf(`{"op_id":%d,%s}`, d.lastOp, fmt.Sprintf(test.write, d.random.IntN(rows), d.uuid()))
+					}
+					d.written = append(d.written, &transaction{id: d.lastTx, rejected: -1, body: fmt.Sprintf(`{"transaction_id":%d,"crud":[%s]}`, d.lastTx, strings.Join(crud, ","))})
+				}
+				d.queue = d.written
+			}
+			w.upload(t.Context(), func() string { return s.URL })
+			w.await(t)
+			require.Equal(t, fmt.Sprint(devices*requests*increments), db.Text(t, `select sum(n) from stock`), "each counts once")
+		})
+	}
+}
+
+func names(prefix string, n int) (list []string) {
+	for i := range n {
+		list = append(list, fmt.Sprint(prefix, i))
+	}
+	return list
+}
