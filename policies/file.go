@@ -125,8 +125,10 @@ type ruleRule struct {
 
 // rateRule limits a user's operations. A user may send all of them at once.
 type rateRule struct {
-	// The number of operations.
+	// The number of operations. A larger transaction passes if the user has all of them left. Then the user waits until it is made up for.
 	Most count `yaml:"most"`
+	// The number of bytes of their names, ids, values and metadata, which come in the same duration. Default: any number.
+	Bytes *count `yaml:"bytes"`
 	// The duration in which they come, like 30s, 1m or 1h.
 	Per string `yaml:"per"`
 }

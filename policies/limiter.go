@@ -46,9 +46,9 @@ type allowance struct {
 	at   time.Time
 }
 
-// Wait charges a transaction's operations to its user, by the rate of each table
-// and by the rate of all tables. If one of them has too few operations left, Wait
-// charges nothing and returns how long until there are enough.
+// Wait charges a transaction's operations and bytes to its user, by the rate of each
+// table and by the rate of all tables. If one of them has too few left, Wait charges
+// nothing and returns how long until there are enough.
 //
 // A transaction with a digest is charged once, however often its client sends it.
 // The zero digest marks a transaction that cannot be recognised.
@@ -104,14 +104,15 @@ func (a *allowances) left(rate *Rate, who user, now time.Time) float64 {
 }
 
 // wait is how long until a user may write some operations. A transaction of more
-// operations than the rate allows needs the whole allowance, so that it can pass.
+// operations than the rate allows needs the whole allowance, so that it can pass. It is
+// charged all of them, so that what the user has left is below zero.
 func (a *allowances) wait(rate *Rate, who user, operations int, now time.Time) time.Duration {
 	missing := float64(min(operations, rate.most)) - a.left(rate, who, now)
 	return time.Duration(math.Ceil(max(0, missing) / float64(rate.most) * float64(rate.per)))
 }
 
 func (a *allowances) take(rate *Rate, who user, operations int, now time.Time) {
-	left := a.left(rate, who, now) - float64(min(operations, rate.most))
+	left := a.left(rate, who, now) - float64(operations)
 	users := a.users[rate]
 	if users == nil {
 		users = map[user]allowance{}

@@ -53,9 +53,19 @@ var rateTests = []struct {
 		{"ann", []string{"lists"}, 0, time.Hour, time.Hour},
 		{"ben", []string{"lists"}, 0, time.Hour, 0},
 	}},
-	{"MoreThanAllEmptiesIt", both, []charged{
+	{"MoreThanAllIsMadeUpFor", both, []charged{
 		{"ann", []string{"lists", "lists", "lists", "lists", "lists"}, 0, 0, 0},
-		{"ann", []string{"lists"}, 0, 0, time.Hour},
+		{"ann", []string{"lists"}, 0, 0, 3 * time.Hour},
+		{"ann", []string{"lists"}, 0, 3 * time.Hour, 0},
+		{"ann", []string{"lists", "lists", "lists", "lists"}, 0, 5 * time.Hour, time.Hour},
+		{"ann", []string{"lists", "lists", "lists", "lists"}, 0, 6 * time.Hour, 0},
+	}},
+	{"Bytes", "tables: {lists: {allow: all, rate: {most: 100, bytes: 20, per: 20h}}}", []charged{
+		{"ann", []string{"lists", "lists"}, 0, 0, 0},
+		{"ann", []string{"lists", "lists", "lists"}, 0, 0, 5 * time.Hour},
+		{"ann", []string{"lists", "lists"}, 0, 0, 0},
+		{"ben", []string{"lists", "lists", "lists", "lists", "lists"}, 0, 0, 0},
+		{"ben", []string{"lists"}, 0, 0, 10 * time.Hour},
 	}},
 	{"AWaitChargesNothing", both, []charged{
 		{"ann", []string{"todos"}, 0, 0, 0},
@@ -152,4 +162,17 @@ func TestRateOfASetBefore(t *testing.T) {
 	} {
 		require.Equal(t, step.wait, limiter.Wait(step.set, who, puts("lists"), [32]byte{}, now), "step %d", i)
 	}
+}
+
+// TestRateOfBytes has each part of an operation count.
+func TestRateOfBytes(t *testing.T) {
+	t.Parallel()
+	set, now := compile(t, "rate: {most: 100, bytes: 100, per: 100h}\ntables: {lists: {allow: all}}"), time.Now()
+	who := identity.Identity{Subject: "ann"}
+	var limiter policies.RateLimiter
+	require.Zero(t, limiter.Wait(set, who, upload.Transaction{Operations: []upload.Operation{{
+		Op: upload.Patch, Table: "12345", ID: "123", Metadata: "1234",
+		Data: []upload.Member{{Name: "12", Value: []byte("123456")}}, Previous: []upload.Member{{Name: "1", Value: []byte("123456789")}},
+	}}}, [32]byte{}, now))
+	require.InDelta(t, 5*time.Hour, limiter.Wait(set, who, upload.Transaction{Operations: []upload.Operation{{Op: upload.Patch, Table: "lists", Metadata: string(make([]byte, 70))}}}, [32]byte{}, now), float64(time.Microsecond))
 }
