@@ -33,6 +33,9 @@ func OpenAPI() []byte { return slices.Clone(openAPI) }
 // claims exceeds fiber's default of 4 kB.
 const readBufferSize = 32 << 10
 
+// writeTimeout is how long a client may take to read its answer. A shutdown waits for it.
+const writeTimeout = 20 * time.Second
+
 // routes sets up all routes and their middleware.
 func (s *Service) routes() *fiber.App {
 	app := fiber.New(fiber.Config{
@@ -43,6 +46,7 @@ func (s *Service) routes() *fiber.App {
 		DisablePreParseMultipartForm: true, // would write bodies of that type to temporary files
 		ReadBufferSize:               readBufferSize,
 		ReadTimeout:                  time.Minute,
+		WriteTimeout:                 writeTimeout,
 		IdleTimeout:                  75 * time.Second,
 		ErrorHandler:                 s.fail,
 	})

@@ -59,7 +59,7 @@ func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
 func (s *Service) Metrics() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
-	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute}
 }
 
 // countUnnamed counts an upload whose client names no device. The first one is logged.
