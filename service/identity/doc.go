@@ -20,7 +20,9 @@
 //	anything else             is refused
 //
 // In every case the claims are checked next (checkClaims). With CheckSessions, the
-// issuer is also asked about every token (sessions).
+// issuer is also asked about every token (sessions). Questions about tokens that may be
+// invented have turns of their own, so that a flood of them does not delay users whose
+// session the issuer has confirmed before. A user who is new must wait among them.
 //
 // A signature is checked once for each token and key set (verified.go). The claims and
 // the session are checked each time.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -345,10 +346,60 @@ func TestTokensOnlyTheIssuerVerifies(t *testing.T) {
 	})
 }
 
+// TestInventedTokensTakeNoTurnsOfUsers has a flood of HS256 tokens, each with other claims,
+// that hold the issuer up.
+func TestInventedTokensTakeNoTurnsOfUsers(t *testing.T) {
+	t.Parallel()
+	const flood = 1000
+	for _, test := range []struct {
+		name   string
+		claims func(n int) map[string]any // of the invented tokens
+	}{
+		{"of users who do not exist", func(n int) map[string]any {
+			return map[string]any{"sub": fmt.Sprint("nobody ", n), "session_id": fmt.Sprint(n)}
+		}},
+		{"without a session", func(n int) map[string]any { return map[string]any{"n": n} }},
+		{"of a session of the attacker's own", func(n int) map[string]any { return map[string]any{"sub": "mallory", "session_id": "m", "n": n} }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			withIssuer(t, true, func(*Issuer) {}, func(s *sessionTest) {
+				genuine := map[string]string{} // token: subject
+				s.auth.does(func(ctx context.Context, token string) (string, error) {
+					if subject := genuine[token]; subject != "" {
+						return subject, nil
+					}
+					<-ctx.Done()
+					return "", ctx.Err()
+				})
+				tokenOf := func(subject, session string, n int) string {
+					token := s.token(s.secret, map[string]any{"sub": subject, "session_id": session, "n": n})
+					genuine[token] = subject
+					return token
+				}
+				require.NoError(s, s.verify(tokenOf(aliceID, "a", 1)))
+				require.NoError(s, s.verify(tokenOf("mallory", "m", -1)))
+				renewed, another := tokenOf(aliceID, "a", 2), tokenOf("bob", "b", 1)
+				var attack sync.WaitGroup
+				for n := range flood {
+					token := s.token(newSigner(s, "HS256", "secret-1"), test.claims(n))
+					attack.Go(func() { _ = s.verify(token) })
+				}
+				synctest.Wait()
+				started := time.Now()
+				require.NoError(s, s.verify(renewed), "she is known, and her new token is not")
+				require.Zero(s, time.Since(started))
+				requireKind(s, Unavailable, s.verify(another))
+				attack.Wait()
+				require.NoError(s, s.verify(another), "once the flood is over")
+			})
+		})
+	}
+}
+
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var m cache[int]
+		m := cache[int]{ttl: sessionTTL}
 		key := func(n int) digest {
 			return sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(n)))
 		}

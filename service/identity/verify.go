@@ -87,7 +87,7 @@ func (v *Verifier) Ready() error {
 
 // Verify verifies a bearer token. Every error is a *Refusal. It takes some 100 µs, and
 // a few for a token that it remembers. If the token's key is unknown, it takes up to
-// 200 ms more. If the issuer is asked about the token, it takes up to 5 s more, or
+// 200 ms more. If the issuer is asked about the token, it takes up to 9 s more, or
 // until ctx ends.
 func (v *Verifier) Verify(ctx context.Context, text string) (Identity, error) {
 	if text == "" {
@@ -131,7 +131,7 @@ func (v *Verifier) verify(ctx context.Context, hash [sha256.Size]byte, t token) 
 		return Identity{}, refusal
 	}
 	if introspect || i.CheckSessions {
-		if refusal := i.sessions.check(ctx, t.text, *t.body.Subject); refusal != nil {
+		if refusal := i.sessions.check(ctx, t, !introspect); refusal != nil {
 			return Identity{}, refusal
 		}
 	}
@@ -236,9 +236,15 @@ func (t token) identity(role string) Identity {
 		IssuedAt:  t.body.IssuedAt.time(),
 		ExpiresAt: t.body.Expires.time(),
 		Claims:    t.raw,
-	}
-	if t.body.SessionID.Kind() == '"' {
-		_ = json.Unmarshal(t.body.SessionID, &who.SessionID) // it is a string, so this cannot fail
+		SessionID: t.sessionID(),
 	}
 	return who
+}
+
+// sessionID is the session_id claim; empty if there is none.
+func (t token) sessionID() (id string) {
+	if t.body.SessionID.Kind() == '"' {
+		_ = json.Unmarshal(t.body.SessionID, &id) // it is a string, so this cannot fail
+	}
+	return id
 }
