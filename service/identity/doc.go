@@ -33,7 +33,11 @@
 // and sooner if a token names an unknown key or the last fetch failed. Fetches for
 // unknown keys have a bounded rate, and one fetch answers all requests that wait. So
 // a flood of invented kids cannot overload the issuer. A known kid never waits. If a
-// fetch fails, the last good keys stay in use.
+// fetch fails, or brings no usable key, the last good keys stay in use for an hour.
+//
+// So a key that the issuer has revoked works for 7 minutes more, and for an hour if the
+// issuer cannot be reached, beside the time that the issuer's own caches take. Supabase's
+// take 10 minutes.
 //
 // # Failures
 //

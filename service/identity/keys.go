@@ -20,6 +20,7 @@ import (
 const (
 	refreshEvery    = 5 * time.Minute // Supabase's edge caches a key set for 10 min; a revoked key must not be used much longer here
 	refreshSpread   = 2 * time.Minute // a random part of it is added, so that instances do not fetch all at once
+	maxKeyAge       = time.Hour       // since the last fetch that succeeded; for as long a revoked key works if nobody can be asked
 	retryEvery      = 10 * time.Second
 	unknownKeyEvery = 10 * time.Second       // between fetches for unknown kids, however many arrive
 	unknownKeyBurst = 3                      // so many fetches may come sooner, so that a rotation is seen at once
@@ -33,7 +34,7 @@ const (
 type keySet struct {
 	source keySource
 	logger *slog.Logger
-	keys   atomic.Pointer[keys] // of the last fetch that succeeded; nil before the first
+	last   atomic.Pointer[keys] // of the last fetch that succeeded; nil before the first
 	asked  chan time.Time       // when next must begin; capacity 1
 
 	mu      sync.Mutex
@@ -44,7 +45,18 @@ type keySet struct {
 // keys are the result of one fetch. They do not change.
 type keys struct {
 	keyfunc keyfunc.Keyfunc
-	ids     []string // in the set's order
+	ids     []string  // in the set's order
+	fetched time.Time // by the wall clock, which goes on while a machine is suspended
+}
+
+// current returns the keys of the last fetch that succeeded; nil if there are none or they
+// are too old.
+func (k *keySet) current() *keys {
+	last := k.last.Load()
+	if last == nil || time.Now().Round(0).Sub(last.fetched) >= maxKeyAge {
+		return nil
+	}
+	return last
 }
 
 // fetch is one fetch of the key set. keySet.mu guards begun and due.
@@ -113,15 +125,20 @@ func (k *keySet) refresh(ctx context.Context) error {
 }
 
 // replace fetches the keys and replaces the current ones. If that fails, the current
-// ones stay.
+// ones stay. So they do if the fetched set has no usable key: an issuer that has
+// signed with keys serves an empty set by mistake.
 func (k *keySet) replace(ctx context.Context) error {
+	asked := time.Now().Round(0)
 	fetched, leftOut, err := k.source.fetch(ctx)
+	if current := k.current(); err == nil && len(fetched) == 0 && current != nil && len(current.ids) > 0 {
+		err = fmt.Errorf("the key set has no usable key any more (left out: %q)", leftOut)
+	}
 	if err != nil {
-		k.logger.WarnContext(ctx, "cannot fetch the key set; the last good one, if any, stays in use, and the next attempt follows in 10 seconds", "issuer", k.source.issuer, "error", err)
+		k.logger.WarnContext(ctx, "cannot fetch the key set; the last good one, if any, stays in use for an hour, and the next attempt follows in 10 seconds", "issuer", k.source.issuer, "error", err)
 		return err
 	}
 	storage := jwkset.NewMemoryStorage()
-	replacement := &keys{}
+	replacement := &keys{fetched: asked}
 	for _, key := range fetched {
 		replacement.ids = append(replacement.ids, key.Marshal().KID)
 	}
@@ -131,7 +148,7 @@ func (k *keySet) replace(ctx context.Context) error {
 	if replacement.keyfunc, err = keyfunc.New(keyfunc.Options{Storage: storage}); err != nil {
 		return err
 	}
-	before := k.keys.Swap(replacement)
+	before := k.last.Swap(replacement)
 	if before == nil || !slices.Equal(before.ids, replacement.ids) {
 		k.logger.InfoContext(ctx, "key set loaded", "issuer", k.source.issuer, "kids", replacement.ids, "left_out", leftOut)
 	}
@@ -164,7 +181,7 @@ func (k *keySet) find(ctx context.Context, head header) (any, *Refusal) {
 }
 
 func (k *keySet) lookup(head header) (any, error) {
-	loaded := k.keys.Load()
+	loaded := k.current()
 	if loaded == nil {
 		return nil, jwkset.ErrKeyNotFound
 	}
@@ -173,7 +190,7 @@ func (k *keySet) lookup(head header) (any, error) {
 
 // has reports whether the current set has a key with this kid, for any algorithm.
 func (k *keySet) has(kid string) bool {
-	loaded := k.keys.Load()
+	loaded := k.current()
 	return loaded != nil && slices.Contains(loaded.ids, kid)
 }
 

@@ -123,6 +123,9 @@ func TestRotation(t *testing.T) {
 		inBubble(t, nil, func(k *keyTest) {
 			k.server.serveKeys()
 			pass(refreshEvery + refreshSpread)
+			k.accepts(k.first)
+			require.Contains(k, k.logs.String(), "the key set has no usable key any more")
+			pass(maxKeyAge)
 			k.refuses(k.first, UnknownKey)
 		})
 	})
@@ -195,6 +198,56 @@ func TestOutage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestKeysGetTooOld has an outage that goes on: a key that was revoked meanwhile must not
+// work for ever.
+func TestKeysGetTooOld(t *testing.T) {
+	inBubble(t, nil, func(k *keyTest) {
+		fetched := time.Now()
+		k.server.serveText(http.StatusInternalServerError, "")
+		pass(maxKeyAge - time.Second)
+		took, err := k.verify(k.first)
+		require.NoError(k, err)
+		require.Zero(k, took)
+		require.NoError(k, k.verifier.Ready())
+		time.Sleep(time.Until(fetched.Add(maxKeyAge)))
+		k.refuses(k.first, Unavailable)
+		require.ErrorContains(k, k.verifier.Ready(), testIssuer)
+		k.server.serveKeys(k.first.jwk(k, nil))
+		pass(fetchTimeout + retryEvery)
+		k.accepts(k.first)
+		require.NoError(k, k.verifier.Ready())
+	})
+}
+
+// TestOneOfSeveralIssuersOutOfReach has one issuer that cannot be reached: the users of the
+// other one go on.
+func TestOneOfSeveralIssuersOutOfReach(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const other = "https://other.example.com"
+		key := newSigner(t, "ES256", "first")
+		server := newKeyServer(t)
+		server.serve(func(w http.ResponseWriter, r *http.Request) {
+			if "https://"+r.Host == other {
+				w.WriteHeader(http.StatusBadGateway)
+				return
+			}
+			_, _ = w.Write([]byte(asJSON(t, map[string]any{"keys": []any{key.jwk(t, nil)}})))
+		})
+		unreachable := testDescription()
+		unreachable.Issuer, unreachable.KeySetURL = other, other+"/jwks.json"
+		verifier, logs := verifierOn(t, server, nil, testDescription(), unreachable)
+		synctest.Wait()
+		require.NoError(t, verifier.Ready())
+		_, err := verifier.Verify(t.Context(), key.token(t, time.Now(), nil, nil))
+		require.NoError(t, err)
+		_, err = verifier.Verify(t.Context(), key.token(t, time.Now(), nil, map[string]any{"iss": other}))
+		requireKind(t, Unavailable, err)
+		require.Contains(t, logs.String(), "cannot fetch the key set")
+		require.Contains(t, logs.String(), other)
+	})
 }
 
 // Many unknown kids, from strangers, share a few fetches, and a token of a new

@@ -239,7 +239,7 @@ func verifierOn(t testing.TB, server *keyServer, now func() time.Time, issuers .
 func awaitKeys(t testing.TB, v *Verifier) {
 	t.Helper()
 	for _, i := range v.issuers {
-		for i.keys.keys.Load() == nil {
+		for i.keys.current() == nil {
 			i.keys.mu.Lock()
 			next := i.keys.next
 			i.keys.mu.Unlock()

@@ -73,6 +73,17 @@ func TestVerifiedTokens(t *testing.T) {
 			requireKind(k, UnknownKey, err)
 		})
 	})
+	t.Run("the keys are too old", func(t *testing.T) {
+		inBubble(t, nil, func(k *keyTest) {
+			text := k.first.token(k, time.Now(), nil, map[string]any{"exp": time.Now().Add(24 * time.Hour).Unix()})
+			_, err := k.verifier.Verify(k.Context(), text)
+			require.NoError(k, err)
+			k.server.hang()
+			pass(maxKeyAge + refreshEvery + refreshSpread)
+			_, err = k.verifier.Verify(k.Context(), text)
+			requireKind(k, Unavailable, err)
+		})
+	})
 	t.Run("more than fit", func(t *testing.T) {
 		t.Parallel()
 		var v verified

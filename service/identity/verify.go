@@ -69,20 +69,21 @@ func newVerifier(ctx context.Context, issuers []Issuer, transport http.RoundTrip
 	return v, nil
 }
 
-// Ready returns an error that names the issuers whose keys have never been fetched, or
-// nil if there are none. It does not fetch them; that happens in the background.
+// Ready returns an error if no issuer's keys are at hand, or nil. One issuer that cannot be
+// reached is no reason to turn the others' users away; its failed fetches are logged. Ready
+// does not fetch; that happens in the background.
 func (v *Verifier) Ready() error {
 	var missing []string
 	for name, i := range v.issuers {
-		if i.keys.keys.Load() == nil {
+		if i.keys.current() == nil {
 			missing = append(missing, name)
 		}
 	}
-	if missing == nil {
+	if len(missing) < len(v.issuers) {
 		return nil
 	}
 	slices.Sort(missing)
-	return fmt.Errorf("the key set of %s has not been fetched yet", strings.Join(missing, ", "))
+	return fmt.Errorf("the key set of %s has not been fetched yet, or not for an hour", strings.Join(missing, ", "))
 }
 
 // Verify verifies a bearer token. Every error is a *Refusal. It takes some 100 µs, and
@@ -147,7 +148,7 @@ func (i *issuer) needsIntrospection(head header) bool {
 // requireNoKeys refuses an HS256 token if the issuer has usable keys, because then its
 // tokens must be signed with those.
 func (i *issuer) requireNoKeys() *Refusal {
-	switch loaded := i.keys.keys.Load(); {
+	switch loaded := i.keys.current(); {
 	case loaded == nil:
 		return unavailable("the issuer's key set has not been fetched yet", retryEvery)
 	case len(loaded.ids) > 0:
@@ -159,7 +160,7 @@ func (i *issuer) requireNoKeys() *Refusal {
 // verifySignature verifies the signature, unless it was verified before with the same
 // keys.
 func (v *Verifier) verifySignature(ctx context.Context, i *issuer, hash [sha256.Size]byte, t token) *Refusal {
-	with := i.keys.keys.Load()
+	with := i.keys.current()
 	if t.verifiedWith != nil && t.verifiedWith == with {
 		return nil
 	}
@@ -170,7 +171,7 @@ func (v *Verifier) verifySignature(ctx context.Context, i *issuer, hash [sha256.
 	if err := jwt.GetSigningMethod(t.head.Algorithm).Verify(t.signed, t.signature, key); err != nil {
 		return &Refusal{Kind: BadSignature}
 	}
-	if with != nil && with == i.keys.keys.Load() {
+	if with != nil && with == i.keys.current() {
 		v.verified.remember(hash, t, with)
 	}
 	return nil
