@@ -186,3 +186,13 @@ func (t *Table) Null(c *Column) string { return "(null::" + t.sql + ")." + c.sql
 
 // SQL is the column's quoted name.
 func (c *Column) SQL() string { return c.sql }
+
+// Equals is the operator that compares the column. That of an extension's type, such as
+// citext, is named with its schema: the user's search_path may not find it, and then
+// Postgres would compare as text, or fail.
+func (c *Column) Equals() string {
+	if c.Type.EqualityIn == "" {
+		return "="
+	}
+	return "operator(" + pgx.Identifier{c.Type.EqualityIn}.Sanitize() + ".=)"
+}

@@ -27,6 +27,10 @@ type Type struct {
 	Of     *Type    // the type of an array's elements, a range's bounds or a multirange's ranges
 	Labels []string // an enum's labels in their order
 	Fields []Field  // a composite's fields in their order
+
+	// EqualityIn is the schema of the type's own operator =, such as citext's. It is
+	// empty for the operators of pg_catalog.
+	EqualityIn string
 }
 
 // Field is a field of a composite type.
@@ -46,8 +50,16 @@ select t.oid, t.typname, case when t.typcategory = 'A' and t.typelem <> 0 then '
        t.typtypmod,
        array(select e.enumlabel::text from pg_catalog.pg_enum e where t.typtype = 'e' and e.enumtypid = t.oid order by e.enumsortorder),
        array(select a.attname::text from pg_catalog.pg_attribute a where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped order by a.attnum),
-       array(select a.atttypid from pg_catalog.pg_attribute a where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped order by a.attnum)
+       array(select a.atttypid from pg_catalog.pg_attribute a where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped order by a.attnum),
+       coalesce(own.schema, '')
   from pg_catalog.pg_type t
+  left join (select c.opcintype, n.nspname as schema
+               from pg_catalog.pg_opclass c
+               join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
+               join pg_catalog.pg_amop o on o.amopfamily = c.opcfamily and o.amoplefttype = c.opcintype and o.amoprighttype = c.opcintype and o.amopstrategy = 3
+               join pg_catalog.pg_operator e on e.oid = o.amopopr
+               join pg_catalog.pg_namespace n on n.oid = e.oprnamespace
+              where c.opcdefault and n.nspname <> 'pg_catalog') as own on own.opcintype = t.oid
   left join pg_catalog.pg_class c on c.oid = t.typrelid
  where t.typtype in ('b', 'd', 'e', 'r', 'm') or (t.typtype = 'c' and c.relkind = 'c')`
 
@@ -74,15 +86,16 @@ func readTypes(ctx context.Context, q Querier) (*typeTable, error) {
 		labels     []string
 		names      []string
 		fieldTypes []uint32
+		equality   string
 	)
 	types := &typeTable{map[uint32]*Type{}, map[uint32]domain{}}
 	parts := map[uint32][]uint32{} // the OIDs for Of or Fields, whose types may come later
-	_, err = pgx.ForEachRow(rows, []any{&oid, &name, &kind, &of, &modifier, &labels, &names, &fieldTypes}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &name, &kind, &of, &modifier, &labels, &names, &fieldTypes, &equality}, func() error {
 		if kind == "d" {
 			types.domains[oid] = domain{of, modifier}
 			return nil
 		}
-		t := &Type{Name: name, Kind: Kind(kind[0]), Labels: append([]string(nil), labels...)}
+		t := &Type{Name: name, Kind: Kind(kind[0]), Labels: append([]string(nil), labels...), EqualityIn: equality}
 		for _, field := range names {
 			t.Fields = append(t.Fields, Field{Name: field})
 		}

@@ -133,7 +133,11 @@ func equals(b *builder, column *catalog.Column, value []byte) string {
 	if strings.HasPrefix(column.TypeName, "json[") {
 		return "t." + column.SQL() + "::text is not distinct from " + b.param(value) + "::json[]::text"
 	}
-	return "t." + column.SQL() + " is not distinct from " + b.param(value) + rounded(column)
+	stored, sent := "t."+column.SQL(), b.param(value)+rounded(column)
+	if column.Type.EqualityIn != "" {
+		return "coalesce(" + stored + " " + column.Equals() + " " + sent + ", " + stored + " is null and " + sent + " is null)"
+	}
+	return stored + " is not distinct from " + sent
 }
 
 // rounded is the cast to a declared scale or precision, to which the stored value

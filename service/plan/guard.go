@@ -28,7 +28,8 @@ func addGuards(b *builder) {
 		return // it never touches a stored row
 	}
 	if w.policy.Owner != "" {
-		b.addGuard(upload.Unauthorized, "t."+w.table.Column(w.policy.Owner).SQL()+" = "+b.param([]byte(w.who.Subject)))
+		owner := w.table.Column(w.policy.Owner)
+		b.addGuard(upload.Unauthorized, "t."+owner.SQL()+" "+owner.Equals()+" "+b.param([]byte(w.who.Subject)))
 	}
 	if w.sent.Op == upload.Put {
 		for _, name := range w.policy.Immutable {

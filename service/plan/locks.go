@@ -107,7 +107,7 @@ func lockUpdated(rows []*write) Statement {
 	table, key := rows[0].table, rows[0].key()
 	conditions := make([]string, len(key))
 	for i, c := range key {
-		conditions[i] = "t." + c.SQL() + " = any(" + parameter(i+1) + ")"
+		conditions[i] = "t." + c.SQL() + " " + c.Equals() + " any(" + parameter(i+1) + ")"
 	}
 	order := columnList(key, func(c *catalog.Column) string { return "t." + c.SQL() })
 	return Statement{

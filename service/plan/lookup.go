@@ -65,7 +65,7 @@ func (f *lookupFiller) changesWithOperation(column *catalog.Column, at int) bool
 func (f *lookupFiller) fromRow() string {
 	conditions := make([]string, f.w.keys)
 	for i, c := range f.w.key() {
-		conditions[i] = "t." + c.SQL() + " = " + f.param(f.w.values[i])
+		conditions[i] = "t." + c.SQL() + " " + c.Equals() + " " + f.param(f.w.values[i])
 	}
 	return " from " + f.w.table.SQL() + " as t where " + strings.Join(conditions, " and ")
 }

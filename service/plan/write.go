@@ -183,7 +183,7 @@ func (w *write) alike(other *write) bool {
 func (w *write) isRow() string {
 	conditions := make([]string, w.keys)
 	for i, c := range w.key() {
-		conditions[i] = "t." + c.SQL() + " = " + parameter(i+1)
+		conditions[i] = "t." + c.SQL() + " " + c.Equals() + " " + parameter(i+1)
 	}
 	return strings.Join(conditions, " and ")
 }

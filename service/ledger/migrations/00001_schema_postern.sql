@@ -120,6 +120,34 @@ $$;
 -- work for Postern's login role alone, whichever role it has switched to, because
 -- they would tell an application's user which ids exist.
 
+-- Returns the condition that finds a row of a table by its key, as SQL. It names the
+-- operators of types that extensions bring, such as citext: with an empty search_path
+-- Postgres would not find them, or compare as text.
+-- +goose StatementBegin
+create function postern.key_condition(target oid, key_columns text[], keys text[])
+returns text
+language sql stable
+set search_path = ''
+as $$
+  with recursive pair as (
+    select p.name, p.value, p.place, a.atttypid as type
+      from unnest(key_columns, keys) with ordinality as p(name, value, place)
+      join pg_catalog.pg_attribute a on a.attrelid = target and a.attname = p.name
+     union all
+    select p.name, p.value, p.place, d.typbasetype from pair p join pg_catalog.pg_type d on d.oid = p.type and d.typtype = 'd')
+  select string_agg(format('%I operator(%I.=) %L', p.name, coalesce((
+           select n.nspname
+             from pg_catalog.pg_opclass c
+             join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
+             join pg_catalog.pg_amop o on o.amopfamily = c.opcfamily and o.amoplefttype = p.type and o.amoprighttype = p.type and o.amopstrategy = 3
+             join pg_catalog.pg_operator e on e.oid = o.amopopr
+             join pg_catalog.pg_namespace n on n.oid = e.oprnamespace
+            where c.opcintype = p.type and c.opcdefault), 'pg_catalog'), p.value), ' and ' order by p.place)
+    from pair p
+   where not exists (select from pg_catalog.pg_type d where d.oid = p.type and d.typtype = 'd')
+$$;
+-- +goose StatementEnd
+
 -- Returns the version of a row (its ctid) when the calling statement began. The
 -- function is stable, so it uses the calling statement's snapshot.
 -- +goose StatementBegin
@@ -130,7 +158,7 @@ set search_path = ''
 set row_security = off
 as $$
 declare
-  condition text := (select string_agg(format('%I = %L', c, k), ' and ') from unnest(key_columns, keys) as pair(c, k));
+  condition text := postern.key_condition(target, key_columns, keys);
   version tid;
 begin
   if not has_table_privilege(session_user, 'postern.receipts', 'insert') then
@@ -157,7 +185,7 @@ language plpgsql volatile
 as $$
 declare
   target regclass := (select typrelid from pg_catalog.pg_type where oid = pg_catalog.pg_typeof(shape));
-  condition text := (select string_agg(format('%I = %L', c, k), ' and ') from unnest(key_columns, keys) as pair(c, k));
+  condition text := postern.key_condition(target, key_columns, keys);
   visible text := (
     select string_agg(case when has_column_privilege(target, attnum, 'select') then quote_ident(attname)
                            else 'null::' || format_type(atttypid, atttypmod) end, ', ' order by attnum)
@@ -204,7 +232,7 @@ set search_path = ''
 set row_security = off
 as $$
 declare
-  condition text := (select string_agg(format('%I = %L', c, k), ' and ') from unnest(key_columns, keys) as pair(c, k));
+  condition text := postern.key_condition(target, key_columns, keys);
   code text := coalesce(guard_code, default_code);
   version_now tid;
   writer xid;
@@ -252,7 +280,7 @@ set search_path = ''
 set row_security = off
 as $$
 declare
-  condition text := (select string_agg(format('%I = %L', c, k), ' and ') from unnest(key_columns, keys) as pair(c, k));
+  condition text := postern.key_condition(target, key_columns, keys);
 begin
   if not has_table_privilege(session_user, 'postern.receipts', 'insert') then
     raise insufficient_privilege using message = 'postern.lock_row is for Postern''s login role alone';
@@ -278,6 +306,7 @@ drop function postern.lock_row;
 drop function postern.explain_no_row;
 drop function postern.current_row;
 drop function postern.row_version;
+drop function postern.key_condition;
 drop function postern.settle;
 drop function postern.raise_error;
 drop table postern.rejected_actions;
