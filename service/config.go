@@ -37,6 +37,7 @@ type Config struct {
 	Issuer                 string   `env:"POSTERN_ISSUER" yaml:"POSTERN_ISSUER"`                     // the iss claim of any other OIDC issuer
 	KeySetURL              string   `env:"POSTERN_JWKS_URL" yaml:"POSTERN_JWKS_URL"`                 // that issuer's JWK set; if empty, found by OIDC discovery
 	Audience               []string `env:"POSTERN_AUDIENCE" yaml:"POSTERN_AUDIENCE"`                 // the aud values accepted from it
+	Subjects               string   `env:"POSTERN_SUBJECTS" yaml:"POSTERN_SUBJECTS"`                 // unique: no two issuers give one sub to different users
 	AnonymousUsers         string   `env:"POSTERN_ANONYMOUS_USERS" yaml:"POSTERN_ANONYMOUS_USERS"`   // allow or refuse
 
 	PowerSyncURL      string   `env:"POWERSYNC_URL" yaml:"POWERSYNC_URL"`           // the PowerSync Service, for GET /api/credentials
@@ -159,6 +160,7 @@ func (c Config) validateIssuers(problem func(format string, args ...any)) {
 	if c.SupabaseURL == "" && c.NeonAuthURL == "" && c.Issuer == "" {
 		problem("no issuer of tokens is set: set SUPABASE_URL, NEON_AUTH_URL or POSTERN_ISSUER")
 	}
+	c.validateSubjects(problem)
 	if c.SupabaseURL == "" && (c.SupabaseJWTSecret != "" || c.SupabasePublishableKey != "" || c.SupabaseSessions != "") {
 		problem("SUPABASE_JWT_SECRET, SUPABASE_PUBLISHABLE_KEY and SUPABASE_SESSIONS have no effect without SUPABASE_URL: set it to https://<ref>.supabase.co")
 	}
@@ -179,6 +181,24 @@ func (c Config) validateIssuers(problem func(format string, args ...any)) {
 	}
 	if c.AnonymousUsers != "allow" && c.AnonymousUsers != "refuse" {
 		problem("POSTERN_ANONYMOUS_USERS=%q is neither allow nor refuse: write one of them", c.AnonymousUsers)
+	}
+}
+
+// validateSubjects wants several issuers to be meant. A policy's owner, auth.uid() and
+// most row-level security know a user by the token's sub alone.
+func (c Config) validateSubjects(problem func(format string, args ...any)) {
+	var issuers []string
+	for _, key := range []struct{ name, value string }{{"SUPABASE_URL", c.SupabaseURL}, {"NEON_AUTH_URL", c.NeonAuthURL}, {"POSTERN_ISSUER", c.Issuer}} {
+		if key.value != "" {
+			issuers = append(issuers, key.name)
+		}
+	}
+	switch {
+	case c.Subjects != "" && c.Subjects != "unique":
+		problem("POSTERN_SUBJECTS=%q is not unique: leave it out, or write unique if no two issuers give the same sub to different users", c.Subjects)
+	case len(issuers) > 1 && c.Subjects == "":
+		problem("%s are set, but a policy's owner and auth.uid() know a user by the token's sub alone: set POSTERN_SUBJECTS=unique if no two issuers give the same sub to different users, "+
+			"as is so if all of them use random UUIDs; otherwise keep one issuer, and run another Postern with other tables for the other", strings.Join(issuers, " and "))
 	}
 }
 

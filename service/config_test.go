@@ -38,9 +38,11 @@ func TestValidate(t *testing.T) {
 			c.SupabaseURL, c.NeonAuthURL, c.SupabaseJWTSecret = "", "https://x.neon.tech/db/auth", secret
 		}, "SUPABASE_JWT_SECRET, SUPABASE_PUBLISHABLE_KEY and SUPABASE_SESSIONS have no effect without SUPABASE_URL: set it to https://"},
 		{"SecretKey", func(c *service.Config) { c.SupabasePublishableKey = "sb_secret_" + secret }, "SUPABASE_PUBLISHABLE_KEY is a secret key, which gives access to everything: set it to the key that begins with sb_publishable_"},
+		{"SeveralIssuers", func(c *service.Config) { c.NeonAuthURL = "https://x.neon.tech/db/auth" }, "SUPABASE_URL and NEON_AUTH_URL are set, but a policy's owner and auth.uid() know a user by the token's sub alone: set POSTERN_SUBJECTS=unique if"},
+		{"OtherSubjects", func(c *service.Config) { c.Subjects = "shared" }, `POSTERN_SUBJECTS="shared" is not unique: leave it out`},
 		{"OtherSessions", func(c *service.Config) { c.SupabaseSessions = "always" }, `SUPABASE_SESSIONS="always" is not check: leave it out, or set it to check`},
 		{"SessionsWithoutKey", func(c *service.Config) { c.SupabaseSessions = "check" }, "SUPABASE_SESSIONS=check needs SUPABASE_PUBLISHABLE_KEY: set it to the key that begins with sb_publishable_"},
-		{"IssuerWithoutAudience", func(c *service.Config) { c.Issuer = "https://id.example.com" }, `POSTERN_ISSUER="https://id.example.com" needs POSTERN_AUDIENCE: set it to the aud claim of its tokens`},
+		{"IssuerWithoutAudience", func(c *service.Config) { c.SupabaseURL, c.Issuer = "", "https://id.example.com" }, `POSTERN_ISSUER="https://id.example.com" needs POSTERN_AUDIENCE: set it to the aud claim of its tokens`},
 		{"KeySetWithoutIssuer", func(c *service.Config) { c.KeySetURL = "https://id.example.com/keys" }, "POSTERN_JWKS_URL and POSTERN_AUDIENCE have no effect without POSTERN_ISSUER: set it to the iss claim"},
 		{"AudienceWithoutIssuer", func(c *service.Config) { c.Audience = []string{"app"} }, "POSTERN_JWKS_URL and POSTERN_AUDIENCE have no effect without POSTERN_ISSUER: set it to the iss claim"},
 		{"AnonymousUsers", func(c *service.Config) { c.AnonymousUsers = "yes" }, `POSTERN_ANONYMOUS_USERS="yes" is neither allow nor refuse: write one of them`},
@@ -79,6 +81,7 @@ func TestValidate(t *testing.T) {
 			{"DATABASE_URL", func(c *service.Config) { c.DatabaseURL = "" }},
 			{"SUPABASE_SESSIONS", func(c *service.Config) { c.SupabaseSessions = "always" }},
 			{"POSTERN_ISSUER", func(c *service.Config) { c.Issuer = "https://id.example.com" }},
+			{"POSTERN_SUBJECTS", func(*service.Config) {}}, // of two issuers
 			{"POSTERN_ANONYMOUS_USERS", func(c *service.Config) { c.AnonymousUsers = "" }},
 			{"POWERSYNC_URL", func(c *service.Config) { c.PowerSyncURL = "ftp://x" }},
 			{"POSTERN_LISTEN", func(c *service.Config) { c.Listen = "" }},
