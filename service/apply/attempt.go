@@ -48,6 +48,7 @@ func (a *attempt) run(ctx context.Context) *failure {
 	for i, t := range a.transactions {
 		steps = a.transactionSteps(steps, i, t)
 	}
+	steps = withCatalogueCheck(steps, a.transactions)
 	return a.exchange(ctx, steps) // without BEGIN: one implicit transaction, and one round trip
 }
 
@@ -120,6 +121,7 @@ func (a *attempt) sendAndCheck(ctx context.Context, steps []step, first int, tra
 	for i, t := range transactions {
 		steps = a.transactionSteps(steps, first+i, t)
 	}
+	steps = withCatalogueCheck(steps, transactions)
 	if failed := a.exchange(ctx, steps); failed != nil {
 		return failed
 	}
@@ -145,6 +147,22 @@ func (t *transaction) toSend() plan.Order {
 	return t.orders[0]
 }
 
+func withCatalogueCheck(steps []step, transactions []*transaction) []step {
+	if check, ok := plan.CheckCatalogue(orders(transactions)); ok {
+		steps = append(steps, ours(session, check.SQL, check.Args...))
+	}
+	return steps
+}
+
+// orders are the operations of transactions.
+func orders(transactions []*transaction) []plan.Order {
+	orders := make([]plan.Order, len(transactions))
+	for i, t := range transactions {
+		orders[i] = t.toSend()
+	}
+	return orders
+}
+
 // needChecks reports whether a rule of the transactions needs the database.
 func needChecks(transactions []*transaction) bool {
 	return slices.ContainsFunc(transactions, func(t *transaction) bool {
@@ -153,10 +171,7 @@ func needChecks(transactions []*transaction) bool {
 }
 
 func (a *attempt) lockSteps(transactions []*transaction) (steps []step) {
-	orders := make([]plan.Order, len(transactions))
-	for i, t := range transactions {
-		orders[i] = t.toSend()
-	}
+	orders := orders(transactions)
 	if keys, ok := plan.LockKeys(orders); ok {
 		steps = append(steps, ours(reading, keys.SQL, keys.Args...))
 	}

@@ -67,9 +67,10 @@ func (r *request) planBy(snapshot *catalog.Snapshot) (err error) {
 }
 
 // restsOnCatalogue reports whether another catalogue could accept what a rejection
-// refuses: a table, a column, a value that does not fit its column's type.
+// refuses: a table, a column, a value that does not fit its column's type, the order of
+// operations.
 func restsOnCatalogue(r *upload.Rejection) bool {
-	return r.Code == upload.SchemaMismatch || r.Code == upload.InvalidData
+	return r.Code == upload.SchemaMismatch || r.Code == upload.InvalidData || r.Code == upload.ForeignKeyViolation
 }
 
 // outdated reports whether the tables may have changed between the last read and the

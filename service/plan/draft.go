@@ -124,6 +124,7 @@ func (d *drafter) readData() *upload.Rejection {
 		case column == nil:
 			return mismatch("table %s has no column %q", d.table, upload.Short(name))
 		case column.Generated, column.Identity && d.indexOf(column) < 0:
+			d.leftOut = append(d.leftOut, column)
 			continue
 		case d.policy.Writable != nil && !slices.Contains(d.policy.Writable, name) && d.indexOf(column) < 0:
 			return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s.%s cannot be written by clients: leave it out", d.table, name)}

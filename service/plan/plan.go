@@ -100,7 +100,7 @@ func (p *Planner) order(writes []*write) Order {
 	result := make(Order, 0, len(writes))
 	var before *Operation
 	for _, w := range writes {
-		if w.changesNothing() && len(w.rules) == 0 && !w.policy.RejectMissing {
+		if w.changesNothing() && len(w.rules) == 0 && !w.policy.RejectMissing && len(w.leftOut) == 0 {
 			continue
 		}
 		if before == nil || !w.alike(before.write) {

@@ -22,6 +22,7 @@ type write struct {
 	columns []*catalog.Column // the key's first
 	values  [][]byte          // in the order of columns; nil is NULL
 	keys    int               // how many of the columns are the key
+	leftOut []*catalog.Column // those that were sent, but that the database makes
 
 	previous map[*catalog.Column][]byte // what the client saw before its change
 	assigned []*catalog.Column          // those that the policy set
