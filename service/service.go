@@ -53,8 +53,9 @@ type Service struct {
 	unready  atomic.Value // why the service was not ready the last time: a string
 	app      *fiber.App
 
-	roles         []string // the database roles that users write as
-	missingGrants []string // as last logged; only catalogRead uses them
+	roles         []string  // the database roles that users write as
+	missingGrants []string  // as last logged; only catalogRead uses them
+	catalogFailed time.Time // when that was last logged; only catalogRead uses it
 	lookups       atomic.Pointer[lookups]
 	outdated      atomic.Bool // whether schema postern lacks migrations
 
@@ -137,9 +138,13 @@ func Connect(databaseURL string) (*pgxpool.Pool, error) {
 // catalogRead checks the policies against a new snapshot of the catalogue.
 func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
 	if err != nil {
-		s.logger.Error("cannot read the catalogue; the next attempt follows in some seconds", "error", err)
+		if time.Since(s.catalogFailed) >= time.Minute {
+			s.catalogFailed = time.Now()
+			s.logger.Error("cannot read the catalogue; the next attempt follows within a second, and the next such line in a minute", "error", err)
+		}
 		return
 	}
+	s.catalogFailed = time.Time{}
 	s.checkSchema(snapshot)
 	if changed, _ := s.policies.Retry(snapshot, s.checkLookups); changed {
 		s.logReload()

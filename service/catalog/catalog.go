@@ -18,14 +18,14 @@ import (
 // nothing is read, so that a serverless database can suspend.
 const maxAge = time.Minute
 
-// Querier is a connection or a pool.
-type Querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+// Database is a connection or a pool.
+type Database interface {
+	BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
 }
 
 // Catalog holds the latest snapshot for all requests.
 type Catalog struct {
-	db      Querier
+	db      Database
 	roles   []string
 	current atomic.Pointer[Snapshot]
 	reading sync.Mutex
@@ -38,15 +38,16 @@ type Catalog struct {
 
 // New returns a catalogue that has not been read yet. It will read the grants of
 // the roles.
-func New(db Querier, roles []string) *Catalog {
+func New(db Database, roles []string) *Catalog {
 	return &Catalog{db: db, roles: roles, stale: make(chan struct{}, 1)}
 }
 
 // Run reads the catalogue when the database answers, and again when a request
 // finds it old, until ctx ends. It calls report for each snapshot and each failure,
-// one at a time. After a failure it waits 250 ms, and up to 15 s after more of them.
+// one at a time. After a failure it waits 250 ms, and up to 1 s after more of them. So a
+// database that comes up late is noticed soon.
 func (c *Catalog) Run(ctx context.Context, report func(*Snapshot, error)) {
-	const first, most = 250 * time.Millisecond, 15 * time.Second
+	const first, most = 250 * time.Millisecond, time.Second
 	wait := first
 	for {
 		err := c.Refresh(ctx)
@@ -95,7 +96,7 @@ func (c *Catalog) read(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	began := time.Now()
-	s, err := Read(ctx, c.db, c.roles)
+	s, err := read(ctx, c.db, c.roles, c.current.Load())
 	c.ended, c.took = time.Now(), time.Since(began)
 	if err != nil {
 		return err

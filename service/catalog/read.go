@@ -11,9 +11,70 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// Querier is a database transaction.
+type Querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
 // Read reads a snapshot, with the grants of some roles.
-func Read(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
-	s := &Snapshot{ReadAt: time.Now(), sum: sha256.New(), tables: map[[2]string]*Table{}, byOID: map[uint32]*Table{}, settings: map[string][]Setting{}}
+func Read(ctx context.Context, db Database, roles []string) (*Snapshot, error) {
+	return read(ctx, db, roles, nil)
+}
+
+// read reads a snapshot. If nothing has changed since the last one, it returns that one
+// with a new time.
+func read(ctx context.Context, db Database, roles []string, last *Snapshot) (s *Snapshot, err error) {
+	began := time.Now()
+	// One snapshot of the database's: a migration that ends in between is seen whole or
+	// not at all.
+	err = pgx.BeginTxFunc(ctx, db, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		fingerprint, err := readFingerprint(ctx, tx, roles)
+		switch {
+		case err != nil:
+			return fmt.Errorf("reading the catalogue's fingerprint: %w", err)
+		case last != nil && last.fingerprint == fingerprint:
+			same := *last
+			s = &same
+			return nil
+		}
+		if s, err = readAll(ctx, tx, roles); err == nil {
+			s.fingerprint = fingerprint
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the database's catalogue: %w", err)
+	}
+	s.ReadAt = began
+	return s, nil
+}
+
+// fingerprinted are the system catalogues that readAll reads, with the rows that are not
+// Postgres' own, whose OIDs are below 16384.
+var fingerprinted = []string{
+	"pg_namespace", "pg_class where oid >= 16384", "pg_attribute where attrelid >= 16384", "pg_type where oid >= 16384",
+	"pg_enum", "pg_range where rngtypid >= 16384", "pg_opclass where oid >= 16384", "pg_constraint where oid >= 16384",
+	"pg_index where indrelid >= 16384", "pg_trigger where oid >= 16384", "pg_proc where oid >= 16384", "pg_db_role_setting", "pg_auth_members",
+}
+
+// readFingerprint reads a text that changes with the system catalogues: each change makes
+// a new version of a row, with another place (ctid) and another transaction (xmin).
+func readFingerprint(ctx context.Context, q Querier, roles []string) (string, error) {
+	var sql strings.Builder
+	sql.WriteString("select concat_ws(' '")
+	for _, rows := range fingerprinted {
+		sql.WriteString(", (select sum(hashtextextended(ctid::text || xmin::text, 0)) from pg_catalog." + rows + ")")
+	}
+	sql.WriteString(", (select sum(hashtextextended(oid::text || rolname || rolsuper::text, 0)) from pg_catalog.pg_roles where rolname = any($1)))")
+	rows, err := q.Query(ctx, sql.String(), roles)
+	if err != nil {
+		return "", err
+	}
+	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
+}
+
+func readAll(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
+	s := &Snapshot{sum: sha256.New(), tables: map[[2]string]*Table{}, byOID: map[uint32]*Table{}, settings: map[string][]Setting{}}
 	types, err := readTypes(ctx, q)
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalogue's types: %w", err)

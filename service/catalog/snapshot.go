@@ -33,6 +33,7 @@ type Snapshot struct {
 	settings         map[string][]Setting // by role
 	triggerFunctions []string             // their names without a schema
 	sum              hash.Hash            // becomes Schema
+	fingerprint      string               // of the system catalogues, see readFingerprint
 }
 
 // Setting is a setting that a role has by ALTER ROLE … SET. SET ROLE does not

@@ -1,6 +1,7 @@
 package catalogtest_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,4 +43,61 @@ func TestFile(t *testing.T) {
 	require.Equal(t, want.Columns, got.Columns)
 	require.Equal(t, want.Triggers, got.Triggers)
 	require.NotNil(t, got.Column("doubled"))
+}
+
+// TestRefresh reads the tables again only if something has changed that a snapshot shows.
+func TestRefresh(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	database.Exec(t, `
+		create type mood as enum ('fine');
+		create table parents (id int primary key);
+		create table things (id int primary key, parent int, mood mood, name varchar(3), doubled int generated always as (id * 2) stored);
+		create function keep() returns trigger language plpgsql as $$begin return new; end$$;`)
+	// Only one test may change roles, which all databases share.
+	role := "refresh_" + database.Text(t, `select current_database()`)
+	database.Exec(t, `create role `+role)
+	t.Cleanup(func() {
+		_, _ = database.Owner.Exec(context.WithoutCancel(t.Context()), `reassign owned by `+role+` to current_user; drop owned by `+role+`; drop role `+role)
+	})
+	c := catalog.New(database.Owner, []string{"authenticated", role})
+	things := func() *catalog.Table {
+		require.NoError(t, c.Refresh(t.Context()))
+		return c.Snapshot().Table("public", "things")
+	}
+	before, at := things(), c.Snapshot().ReadAt
+	for _, test := range []struct {
+		change string
+		reads  bool
+	}{
+		{`insert into things (id) select n from generate_series(1, 1000) n`, false},
+		{`analyze things`, false},
+		{`update things set parent = 1`, false},
+		{`alter type mood add value 'so so'`, true},
+		{`alter table things alter name type varchar(4)`, true},
+		{`alter table things alter name type text`, true},
+		{`alter table things alter doubled drop expression`, true},
+		{`alter table things alter parent set default 1`, true},
+		{`alter table things alter parent set not null`, true},
+		{`alter table things enable row level security`, true},
+		{`grant select on things to ` + role, true},
+		{`grant insert (name) on things to ` + role, true},
+		{`grant ` + role + ` to authenticated`, true},
+		{`alter role ` + role + ` in database ` + database.Text(t, `select current_database()`) + ` set statement_timeout = '1s'`, true},
+		{`create unique index named on things (name)`, true},
+		{`drop index named`, true},
+		{`create trigger keep before update on things for each row execute function keep()`, true},
+		{`alter function keep() rename to hold`, true},
+		{`alter table things add foreign key (parent) references parents not valid`, true},
+		{`create view seen as select id from things`, true},
+		{`create domain short as varchar(10)`, true},
+		{`create schema other`, true},
+		{`create table others (id int primary key)`, true},
+	} {
+		database.Exec(t, test.change)
+		after := things()
+		require.Equal(t, test.reads, before != after, test.change)
+		require.True(t, c.Snapshot().ReadAt.After(at))
+		before, at = after, c.Snapshot().ReadAt
+	}
 }
