@@ -35,6 +35,7 @@ type keySet struct {
 	source keySource
 	logger *slog.Logger
 	last   atomic.Pointer[keys] // of the last fetch that succeeded; nil before the first
+	tried  atomic.Bool          // whether the first fetch has ended
 	asked  chan time.Time       // when next must begin; capacity 1
 
 	mu      sync.Mutex
@@ -115,6 +116,7 @@ func (k *keySet) refresh(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	err := k.replace(ctx)
+	k.tried.Store(true)
 
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -231,6 +231,10 @@ func TestOneOfSeveralIssuersOutOfReach(t *testing.T) {
 		server := newKeyServer(t)
 		server.serve(func(w http.ResponseWriter, r *http.Request) {
 			if "https://"+r.Host == other {
+				select {
+				case <-time.After(time.Second):
+				case <-r.Context().Done(): // the test is over
+				}
 				w.WriteHeader(http.StatusBadGateway)
 				return
 			}
@@ -240,6 +244,8 @@ func TestOneOfSeveralIssuersOutOfReach(t *testing.T) {
 		unreachable.Issuer, unreachable.KeySetURL = other, other+"/jwks.json"
 		verifier, logs := verifierOn(t, server, nil, testDescription(), unreachable)
 		synctest.Wait()
+		require.ErrorContains(t, verifier.Ready(), other, "its first fetch is still running")
+		pass(time.Second)
 		require.NoError(t, verifier.Ready())
 		_, err := verifier.Verify(t.Context(), key.token(t, time.Now(), nil, nil))
 		require.NoError(t, err)

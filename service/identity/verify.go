@@ -69,17 +69,20 @@ func newVerifier(ctx context.Context, issuers []Issuer, transport http.RoundTrip
 	return v, nil
 }
 
-// Ready returns an error if no issuer's keys are at hand, or nil. One issuer that cannot be
-// reached is no reason to turn the others' users away; its failed fetches are logged. Ready
-// does not fetch; that happens in the background.
+// Ready returns an error if no issuer's keys are at hand, or if the first fetch of one is
+// still running, or nil. One issuer that cannot be reached is no reason to turn the others'
+// users away; its failed fetches are logged. Ready does not fetch; that happens in the
+// background.
 func (v *Verifier) Ready() error {
 	var missing []string
+	fetching := false
 	for name, i := range v.issuers {
 		if i.keys.current() == nil {
 			missing = append(missing, name)
+			fetching = fetching || !i.keys.tried.Load()
 		}
 	}
-	if len(missing) < len(v.issuers) {
+	if len(missing) < len(v.issuers) && !fetching {
 		return nil
 	}
 	slices.Sort(missing)

@@ -240,6 +240,20 @@ func TestSeveralIssuers(t *testing.T) {
 	}
 }
 
+// TestOneOfSeveralIssuersOutOfReach has one issuer that cannot be reached from the start.
+func TestOneOfSeveralIssuersOutOfReach(t *testing.T) {
+	t.Parallel()
+	ofSupabase, ofNeon := newProvider(t, "ES256"), newProvider(t, "EdDSA")
+	ofNeon.down.Store(true)
+	s := rig.ServeCommand(t, rig.NewDatabase(t), "SUPABASE_URL="+ofSupabase.URL, "NEON_AUTH_URL="+ofNeon.URL+"/neondb/auth")
+	s.AwaitReady(t)
+	accepted(t, s, ofSupabase.sign(t, "ES256", ofSupabase.supabase(nil)))
+	token := ofNeon.sign(t, "EdDSA", ofNeon.neon(nil))
+	unavailable(t, s, token, upload)
+	ofNeon.down.Store(false)
+	accepted(t, s, token)
+}
+
 func TestAnonymousUsers(t *testing.T) {
 	t.Parallel()
 	ofSupabase, ofNeon := newProvider(t, "ES256"), newProvider(t, "EdDSA")
