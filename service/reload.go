@@ -24,21 +24,23 @@ const (
 )
 
 // watchPolicies reloads the policies when their folder changes and on SIGHUP, until ctx
-// ends.
-func (s *Service) watchPolicies(ctx context.Context) {
+// ends. If the operating system has dropped changes, because too many came at once, that
+// counts as a change.
+func (s *Service) watchPolicies(ctx context.Context, newWatcher func() (*fsnotify.Watcher, error)) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	var (
 		watched = &folder{path: filepath.Clean(s.policies.Dir())}
 		changes <-chan fsnotify.Event
+		missed  <-chan error
 		follow  <-chan time.Time
 	)
 	if s.policies.Dir() != "" {
-		watcher, err := fsnotify.NewWatcher()
+		watcher, err := newWatcher()
 		if err == nil {
 			defer watcher.Close()
-			watched.watcher, changes = watcher, watcher.Events
+			watched.watcher, changes, missed = watcher, watcher.Events, watcher.Errors
 			ticker := time.NewTicker(followEvery)
 			defer ticker.Stop()
 			follow = ticker.C
@@ -52,6 +54,9 @@ func (s *Service) watchPolicies(ctx context.Context) {
 	for {
 		select {
 		case <-changes:
+			quiet.Reset(settleTime)
+		case err := <-missed:
+			s.logger.Warn("changes of the policies' folder may have been missed; it is read again", "error", err)
 			quiet.Reset(settleTime)
 		case <-follow:
 			if moved, _ := watched.follow(); moved {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"github.com/stretchr/testify/require"
 
 	"postern/policies"
@@ -22,6 +23,11 @@ type watchBundle struct {
 
 func setupWatch(t *testing.T, path func(root string) string) *watchBundle {
 	t.Helper()
+	return setupWatchWith(t, path, fsnotify.NewWatcher)
+}
+
+func setupWatchWith(t *testing.T, path func(root string) string, newWatcher func() (*fsnotify.Watcher, error)) *watchBundle {
+	t.Helper()
 	b := &watchBundle{root: t.TempDir()}
 	b.folder(t, "v1", "one")
 	b.path = path(b.root)
@@ -31,7 +37,7 @@ func setupWatch(t *testing.T, path func(root string) string) *watchBundle {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &Service{policies: b.live, catalog: catalog.New(nil, nil), logger: slog.New(slog.DiscardHandler)}
 	ended := make(chan struct{})
-	go func() { defer close(ended); s.watchPolicies(ctx) }()
+	go func() { defer close(ended); s.watchPolicies(ctx, newWatcher) }()
 	t.Cleanup(func() { cancel(); <-ended })
 	return b
 }
@@ -114,6 +120,22 @@ func TestWatch(t *testing.T) {
 		b.folder(t, "release2/policies", "two")
 		link(t, "release2", filepath.Join(b.root, "current"))
 		b.taken(t)
+	})
+
+	t.Run("Overflow", func(t *testing.T) {
+		t.Parallel()
+		missed := make(chan error, 2)
+		b := setupWatchWith(t, inPlace, func() (*fsnotify.Watcher, error) {
+			watcher, err := fsnotify.NewWatcher()
+			require.NoError(t, err)
+			watcher.Events, watcher.Errors = make(chan fsnotify.Event), missed // every change is dropped
+			return watcher, nil
+		})
+		for _, table := range []string{"two", "three"} { // the first one may also be taken because the service has just begun
+			b.folder(t, "v1", table)
+			missed <- fsnotify.ErrEventOverflow
+			b.taken(t)
+		}
 	})
 
 	t.Run("ConfigMap", func(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
 	"github.com/jackc/pgx/v5"
@@ -91,7 +92,7 @@ func Open(cfg Config, issuers []identity.Issuer, live *policies.Live, logger *sl
 	s.metrics = newMetrics(s.applier, live)
 	s.app = s.routes()
 	s.running.Go(func() { tables.Run(ctx, s.catalogRead) })
-	s.running.Go(func() { s.watchPolicies(ctx) })
+	s.running.Go(func() { s.watchPolicies(ctx, fsnotify.NewWatcher) })
 	s.running.Go(func() { receipts.Run(ctx, logger) })
 	if receipts.Announce {
 		s.running.Go(func() { s.announce(ctx) })
