@@ -30,10 +30,13 @@ const (
 )
 
 const (
-	webhookTimeout = 15 * time.Second
+	webhookTimeout = 10 * time.Second
 	webhookPoll    = 5 * time.Second
-	webhookRescue  = 2 * time.Minute
 	webhookWorkers = 2 // of this instance
+	// webhookRescue is how long a job may be running before its instance counts as killed.
+	// River looks every 30 s, repeats the job 1 s later, which it notices within 5 s, and
+	// fetches it within webhookPoll. So the webhook is called within a minute of the kill.
+	webhookRescue = 15 * time.Second
 )
 
 // announcement is the job of sending one rejected write to the webhook.
@@ -140,13 +143,12 @@ func (s *Service) queue() (*river.Client[pgx.Tx], error) {
 		},
 	})
 	return river.NewClient(riverpgxv5.New(s.db), &river.Config{
-		Schema:            ledger.Schema,
-		Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: webhookWorkers}},
-		Workers:           workers,
-		PollOnly:          true, // a pooler in transaction mode has no LISTEN
-		FetchPollInterval: webhookPoll,
-		JobTimeout:        webhookTimeout,
-		// If an instance is killed, another one takes over its jobs.
+		Schema:               ledger.Schema,
+		Queues:               map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: webhookWorkers}},
+		Workers:              workers,
+		PollOnly:             true, // a pooler in transaction mode has no LISTEN
+		FetchPollInterval:    webhookPoll,
+		JobTimeout:           webhookTimeout,
 		RescueStuckJobsAfter: webhookRescue,
 		ReindexerSchedule:    river.NeverSchedule(), // the login role does not own the tables
 		Logger:               slog.New(quiet{s.logger.Handler()}),

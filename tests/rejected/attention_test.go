@@ -175,3 +175,41 @@ func TestWebhookSurvivesAKill(t *testing.T) {
 	p = serve()
 	require.Eventually(t, func() bool { return len(hook.got()) > 0 }, time.Minute, 20*time.Millisecond, "%s", p.Output())
 }
+
+// TestWebhookLeftRunningByAKilledProcess kills an instance while it waits for the webhook's
+// answer. The next one calls again as soon as the job counts as abandoned; that time, and
+// that of the killed one's leadership, is made to pass.
+func TestWebhookLeftRunningByAKilledProcess(t *testing.T) {
+	t.Parallel()
+	calls, answer := make(chan struct{}, 10), make(chan struct{})
+	hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		calls <- struct{}{}
+		<-answer
+	}))
+	t.Cleanup(func() { close(answer); hook.Close() })
+	issuer, err := local.OpenIssuer(t.TempDir())
+	require.NoError(t, err)
+	keys := rig.ServeIssuer(t, issuer)
+	b := &testBundle{db: rig.NewDatabase(t)}
+	serve := func() *rig.Process {
+		p, url, err := rig.Serve(t.Context(), filepath.Join(t.TempDir(), "output"), rig.Command(t), b.db.LoginURL, keys, "../../policies/demo",
+			"POSTERN_WEBHOOK_URL="+hook.URL, "POSTERN_WEBHOOK_SECRET="+secret)
+		require.NoError(t, err)
+		t.Cleanup(p.Kill)
+		b.Service = &rig.Service{URL: url, Database: b.db, Issuer: issuer}
+		return p
+	}
+	called := func(p *rig.Process) {
+		select {
+		case <-calls:
+		case <-time.After(30 * time.Second):
+			require.Fail(t, "the webhook is not called", "%s", p.Output())
+		}
+	}
+	p := serve()
+	b.rejectedList(t, "alice", 1)
+	called(p)
+	p.Kill()
+	b.db.Exec(t, `update postern.river_job set attempted_at = attempted_at - interval '15 seconds' where state = 'running'; delete from postern.river_leader`)
+	called(serve())
+}
