@@ -159,6 +159,9 @@ func checkMessage(pg *pgconn.PgError) string {
 	return fmt.Sprintf("the row does not meet constraint %s of %s", pg.ConstraintName, pg.TableName)
 }
 
+// maxMessage bounds a message about a value, in characters.
+const maxMessage = 300
+
 // complete adds to a rejection what Postgres did not say.
 func complete(rejection *upload.Rejection, tables *catalog.Snapshot, t *transaction, f *failure) {
 	var pg *pgconn.PgError
@@ -167,6 +170,9 @@ func complete(rejection *upload.Rejection, tables *catalog.Snapshot, t *transact
 	}
 	if rejection.Code == upload.InvalidData && f.kind == operation && f.operation != nil && f.index == rejection.Operation {
 		nameColumn(rejection, f.operation)
+	}
+	if rejection.Code == upload.InvalidData {
+		rejection.Message = upload.Cut(rejection.Message, maxMessage) // Postgres quotes the whole value
 	}
 }
 

@@ -162,4 +162,4 @@ func dotted(pointer jsontext.Pointer) string {
 	return path.String()
 }
 
-func quoteShort(s string) string { return strconv.Quote(short(s, 40)) }
+func quoteShort(s string) string { return strconv.Quote(Cut(s, 40)) }

@@ -1,10 +1,10 @@
 package upload
 
 // Short cuts a name that a client chose to 100 characters, for messages and the log.
-func Short(name string) string { return short(name, 100) }
+func Short(name string) string { return Cut(name, 100) }
 
-// short cuts a text to a number of characters.
-func short(text string, most int) string {
+// Cut cuts a text to a number of characters.
+func Cut(text string, most int) string {
 	if len(text) <= most {
 		return text
 	}

@@ -96,6 +96,16 @@ func TestLongNamesAreCut(t *testing.T) {
 	}
 }
 
+// TestLongValuesAreCut has a value that only Postgres can read. Its message quotes all of it.
+func TestLongValuesAreCut(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `create table notes (id uuid primary key, address inet); grant select, insert, update, delete on notes to authenticated`, `tables: {notes: {allow: all}}`)
+	result := b.One(t, "alice", op("PUT", "notes", uuid.NewString(), `"address":"`+strings.Repeat("n", 100_000)+`"`))
+	require.Equal(t, "INVALID_DATA", result.FailedOperation.ErrorCode)
+	require.Equal(t, "address", result.FailedOperation.Details["column"])
+	require.Less(t, len(result.Message), 400)
+}
+
 // TestBrokenHeadersAreNotQuoted has a request whose headers cannot be read. Whoever is in
 // front of the service may log its answer.
 func TestBrokenHeadersAreNotQuoted(t *testing.T) {
