@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -23,6 +24,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postern/policies"
@@ -36,6 +38,7 @@ const (
 	requestTimeout  = 25 * time.Second // reference connectors give up after 30
 	shutdownTimeout = 28 * time.Second // Fly kills the process after kill_timeout, 30 s
 	maxConns        = 20               // of this instance; pool_max_conns in DATABASE_URL overrides it
+	maxAnswer       = 64 << 20         // bytes of one message of Postgres; a broken stream announces any number
 	pingAfter       = time.Minute      // a connection that was idle for longer may be closed, if the database went to sleep
 )
 
@@ -114,6 +117,11 @@ func Connect(databaseURL string) (*pgxpool.Pool, error) {
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	config.ConnConfig.StatementCacheCapacity = 0
 	config.ConnConfig.DescriptionCacheCapacity = 0
+	config.ConnConfig.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		frontend := pgproto3.NewFrontend(r, w)
+		frontend.SetMaxBodyLen(maxAnswer)
+		return frontend
+	}
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = 10 * time.Second
 	}
