@@ -116,6 +116,13 @@ func (t *Table) Plain() bool {
 // HasExpressions reports whether the policy has rules or assignments.
 func (t *Table) HasExpressions() bool { return len(t.Rules)+len(t.Assignments) > 0 }
 
+// LooksAtData reports whether a rule or an assignment looks at what the client sent.
+func (t *Table) LooksAtData() bool {
+	return slices.ContainsFunc(t.Rules, func(r *Rule) bool {
+		return slices.ContainsFunc(r.expressions(), func(e *expression) bool { return e.needs.data })
+	}) || slices.ContainsFunc(t.Assignments, func(a Assignment) bool { return a.value.needs.data })
+}
+
 // ClientHandling reports whether rejections with this code are left to the app
 // (requires_client_handling).
 func (t *Table) ClientHandling(code upload.Code) bool { return slices.Contains(t.client, code) }

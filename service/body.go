@@ -20,6 +20,7 @@ const (
 	drainTime       = 3 * time.Second
 	budgetShare     = 16        // of the memory limit, because a request may need 8 times its body
 	unlimitedBudget = 256 << 20 // bytes, if there is no memory limit
+	operationBytes  = 400       // of a body that an operation counts as, however short it is
 )
 
 // bodies reads request bodies, and bounds how many bytes of them are in memory at once.
@@ -94,6 +95,17 @@ func (b *bodies) read(c *fiber.Ctx) (body []byte, release func(), err error) {
 			return nil, release, fiber.NewError(fiber.StatusRequestTimeout, "the body did not arrive in time or was cut off: send the request again")
 		}
 	}
+}
+
+// reserve takes from the budget what a request of many short operations needs beyond its
+// body: an operation with rules may need 8 times operationBytes. It takes at most what
+// the longest body takes, which always fits.
+func (b *bodies) reserve(length, operations int) (release func(), err error) {
+	more := int64(max(min(operations*operationBytes, b.limit)-length, 0))
+	if !b.budget.TryAcquire(more) {
+		return func() {}, errBodies
+	}
+	return func() { b.budget.Release(more) }, nil
 }
 
 // bound limits the time that a body may take to arrive. A shutdown leaves it less.

@@ -113,6 +113,27 @@ func TestTooManyBodies(t *testing.T) {
 	require.Eventually(t, func() bool { return post("/", limit) == http.StatusOK }, 10e9, 1e6)
 }
 
+// TestManyOperations has requests of many short operations. They take more of the budget
+// than their bodies, and give it back.
+func TestManyOperations(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 20
+	b := &bodies{semaphore.NewWeighted(limit), limit}
+	first, err := b.reserve(1000, 2000)
+	require.NoError(t, err)
+	_, err = b.reserve(1000, 2000)
+	require.ErrorIs(t, err, errBodies)
+	long, err := b.reserve(100_000, 10)
+	require.NoError(t, err, "a long body needs no more than it has")
+	long()
+	first()
+	largest, err := b.reserve(0, 1<<20)
+	require.NoError(t, err, "the largest request fits")
+	_, err = b.reserve(0, 1)
+	require.ErrorIs(t, err, errBodies)
+	largest()
+}
+
 // TestAnAnnouncedBodyTakesNoMemory has a client send the header of a long body and its
 // first bytes.
 func TestAnAnnouncedBodyTakesNoMemory(t *testing.T) {

@@ -94,6 +94,11 @@ func (s *Service) data(c *fiber.Ctx) error {
 	if err != nil {
 		return s.refuseBody(ctx, c, who, err)
 	}
+	release, err = s.bodies.reserve(len(body), batch.Operations())
+	defer release()
+	if err != nil {
+		return err
+	}
 	if batch.UserID != "" && batch.UserID != who.Subject {
 		return fiber.NewError(fiber.StatusConflict, "the queue holds another user's writes: user_id is not the token's sub. Let that user sign in again, or let the app decide what becomes of the writes")
 	}

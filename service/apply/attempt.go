@@ -80,7 +80,7 @@ func (a *attempt) exchange(ctx context.Context, steps []step) *failure {
 	if a.single == nil && !a.unnamed {
 		named = statementsOf(a.conn.PgConn(), a.snapshot.Schema)
 	}
-	return exchange(ctx, a.conn.PgConn(), named, a.who.Role, steps)
+	return exchange(ctx, a.conn.PgConn(), named, a.who.Role, steps, a.answers)
 }
 
 // envelope is what makes the steps of an attempt one unit.
@@ -96,7 +96,8 @@ var (
 // inOpenTransaction sends the steps, evaluates the rules that needed rows, and
 // commits if none rejects: two round trips, and more if there are rules in Go.
 func (a *attempt) inOpenTransaction(ctx context.Context, e envelope, prologue []step) *failure {
-	steps := append([]step{ours(session, e.begin)}, prologue...)
+	steps := append(make([]step, 0, cap(prologue)+4), ours(session, e.begin))
+	steps = append(steps, prologue...)
 	var failed *failure
 	if a.needsCode() {
 		if failed = a.exchange(ctx, steps); failed == nil {
@@ -220,7 +221,6 @@ func (a *attempt) queries(steps []step, i int, o *plan.Operation, queries []*pla
 	for _, q := range queries {
 		steps = append(steps, step{
 			kind: reading, transaction: i, index: o.Index, operation: o, query: q, Statement: q.Statement,
-			save: func(row [][]byte) { a.answers[q] = row },
 		})
 	}
 	return steps

@@ -40,13 +40,13 @@ func (k kind) ofWrite() bool {
 type step struct {
 	plan.Statement
 	kind        kind
-	transaction int // index among the transactions sent; -1 if it is for all of them
-	index       int // of the operation within the transaction; -1 if it is for all of it
+	locksAhead  bool // it locks the rows of several operations
+	transaction int  // index among the transactions sent; -1 if it is for all of them
+	index       int  // of the operation within the transaction; -1 if it is for all of it
 
-	operation  *plan.Operation
-	query      *plan.Query        // if it is one of a rule
-	save       func(row [][]byte) // receives the first row, if there is one
-	locksAhead bool               // it locks the rows of several operations
+	operation *plan.Operation
+	query     *plan.Query        // if it is one of a rule
+	save      func(row [][]byte) // receives the first row, if there is one and no query
 }
 
 // ours is a step that belongs to no transaction.
@@ -69,42 +69,31 @@ func failedOutside(err error, unsent bool) *failure {
 	return &failure{step: ours(session, ""), err: err, unsent: unsent}
 }
 
+// flushBytes is about how many bytes of SQL and values wait in memory until they are
+// sent. Sending does not wait for an answer, so it is still one round trip.
+const flushBytes = 64 << 10
+
 // sent is how a step was sent.
 type sent struct {
 	name     string // of its statement; empty if that is unnamed
 	prepares bool   // its statement got the name in this pipeline
 }
 
-// exchange sends steps in one round trip. The first one that fails ends them. role is
-// the user's. named are the connection's named statements, or nil.
-func exchange(ctx context.Context, conn *pgconn.PgConn, named *statements, role string, steps []step) *failure {
+// exchange sends steps in one round trip. The first one that fails ends them. The rows
+// that queries find are added to the answers. role is the user's. named are the
+// connection's named statements, or nil.
+func exchange(ctx context.Context, conn *pgconn.PgConn, named *statements, role string, steps []step, answers plan.Answers) *failure {
 	pipeline := conn.StartPipeline(ctx)
 	closing := named.closeDropped(pipeline)
-	how := make([]sent, len(steps))
-	previous := ""
-	for i, s := range steps {
-		if i > 0 && s.SQL == steps[i-1].SQL {
-			how[i].name = how[i-1].name
-		} else {
-			how[i].name, how[i].prepares = named.use(statement{role, s.SQL})
-		}
-		if how[i].prepares {
-			pipeline.SendPrepare(how[i].name, s.SQL, nil)
-		}
-		// The unnamed statement stays until the next one is parsed. A pooler in
-		// transaction mode leaves it alone within a pipeline.
-		if how[i].name != "" || s.SQL == previous {
-			pipeline.SendQueryPrepared(how[i].name, s.Args, nil, nil)
-		} else {
-			pipeline.SendQueryParams(s.SQL, s.Args, nil, nil, nil)
-			previous = s.SQL
-		}
+	how, err := send(pipeline, named, role, steps)
+	if err == nil {
+		err = pipeline.Sync()
 	}
-	if err := pipeline.Sync(); err != nil {
+	if err != nil {
 		_ = pipeline.Close()
 		return failedOutside(err, false)
 	}
-	failed := finishAll(pipeline, closing, how, steps)
+	failed := finishAll(pipeline, closing, how, steps, answers)
 	if failed != nil {
 		named.failed(role, how, steps, failed)
 	}
@@ -114,8 +103,43 @@ func exchange(ctx context.Context, conn *pgconn.PgConn, named *statements, role 
 	return failed
 }
 
+func send(pipeline *pgconn.Pipeline, named *statements, role string, steps []step) ([]sent, error) {
+	how := make([]sent, len(steps))
+	previous, unsent := "", 0
+	for i, s := range steps {
+		if unsent > flushBytes {
+			if err := pipeline.Flush(); err != nil {
+				return nil, err
+			}
+			unsent = 0
+		}
+		if i > 0 && s.SQL == steps[i-1].SQL {
+			how[i].name = how[i-1].name
+		} else {
+			how[i].name, how[i].prepares = named.use(statement{role, s.SQL})
+		}
+		if how[i].prepares {
+			pipeline.SendPrepare(how[i].name, s.SQL, nil)
+			unsent += len(s.SQL)
+		}
+		// The unnamed statement stays until the next one is parsed. A pooler in
+		// transaction mode leaves it alone within a pipeline.
+		if how[i].name != "" || s.SQL == previous {
+			pipeline.SendQueryPrepared(how[i].name, s.Args, nil, nil)
+		} else {
+			pipeline.SendQueryParams(s.SQL, s.Args, nil, nil, nil)
+			previous = s.SQL
+			unsent += len(s.SQL)
+		}
+		for _, arg := range s.Args {
+			unsent += len(arg)
+		}
+	}
+	return how, nil
+}
+
 // finishAll reads the results of all statements, up to the first that failed.
-func finishAll(pipeline *pgconn.Pipeline, closing int, how []sent, steps []step) *failure {
+func finishAll(pipeline *pgconn.Pipeline, closing int, how []sent, steps []step, answers plan.Answers) *failure {
 	for range closing {
 		if _, err := pipeline.GetResults(); err != nil {
 			return failedOutside(err, false)
@@ -128,7 +152,11 @@ func finishAll(pipeline *pgconn.Pipeline, closing int, how []sent, steps []step)
 			}
 			how[i].prepares = false // done
 		}
-		if err := finish(pipeline, s.save); err != nil {
+		save := s.save
+		if s.query != nil {
+			save = func(row [][]byte) { answers[s.query] = row }
+		}
+		if err := finish(pipeline, save); err != nil {
 			return &failure{step: s, err: err, at: i}
 		}
 	}

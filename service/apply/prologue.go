@@ -24,8 +24,11 @@ const (
 func prologue(ctx context.Context, r *request, transactions []*transaction, lockTimeout time.Duration) ([]step, error) {
 	count := 8
 	for _, t := range transactions {
-		if count += len(t.toSend()) + 1; r.snapshot.Deferred {
+		if count++; r.snapshot.Deferred {
 			count += 2
+		}
+		for _, o := range t.toSend() {
+			count += 1 + o.Checks.Queries()
 		}
 	}
 	steps := append(make([]step, 0, count), setup(ctx, r, lockTimeout))

@@ -32,12 +32,26 @@ func (c *Checks) Before() []*Query { return c.list([]*Query{c.lock, c.before}, c
 // After are the queries that run after the operation, in order.
 func (c *Checks) After() []*Query { return c.list([]*Query{c.after}, c.late) }
 
+// Queries counts the queries of Before and After. c may be nil.
+func (c *Checks) Queries() int {
+	if c == nil {
+		return 0
+	}
+	n := len(c.early) + len(c.late)
+	for _, q := range []*Query{c.lock, c.before, c.after} {
+		if q != nil {
+			n++
+		}
+	}
+	return n
+}
+
 func (c *Checks) list(optional, lookups []*Query) []*Query {
 	return append(slices.DeleteFunc(optional, func(q *Query) bool { return q == nil }), lookups...)
 }
 
 // newChecks is nil if no rule needs the database.
-func newChecks(w *write) *Checks {
+func newChecks(w *write, texts texts) *Checks {
 	if len(w.rules) == 0 {
 		return nil
 	}
@@ -50,7 +64,7 @@ func newChecks(w *write) *Checks {
 		before, after = append(before, old...), append(after, new...)
 		needsAfter = needsAfter || rule.LooksAtNew()
 		for _, l := range rule.Lookups {
-			q := lookupQuery(w, rule, l)
+			q := lookupQuery(w, rule, l, texts)
 			if q.late {
 				c.late = append(c.late, q)
 			} else {
@@ -58,7 +72,7 @@ func newChecks(w *write) *Checks {
 				needsBefore = needsBefore || q.ofRow
 			}
 			if key, ok := quotaKey(w, l); ok {
-				c.quotas = append(c.quotas, key)
+				c.quotas = append(c.quotas, texts.once(key))
 			}
 		}
 	}
@@ -66,29 +80,30 @@ func newChecks(w *write) *Checks {
 		before = append(before, after...) // for a user who may no longer see the row
 	}
 	if needsBefore {
-		c.readBefore(before)
+		c.readBefore(before, texts)
 	}
 	if needsAfter && w.sent.Op != upload.Delete {
-		c.after = readRow(w, after, nil, false)
+		c.after = readRow(w, after, nil, false, texts)
 	}
 	return c
 }
 
 // readBefore has the row locked and read.
-func (c *Checks) readBefore(columns []string) {
+func (c *Checks) readBefore(columns []string, texts texts) {
 	c.locks = slices.Contains(c.w.table.Grants[c.w.who.Role], "update")
 	if c.w.hardDeletes() {
 		b := &builder{w: c.w}
 		table, key := b.rowParams()
-		c.lock = &Query{Statement: Statement{SQL: "select postern.lock_row(" + table + ", " + key + ")", Args: b.args}}
+		c.lock = &Query{Statement: Statement{SQL: texts.once("select postern.lock_row(" + table + ", " + key + ")"), Args: b.args}}
 	}
-	c.before = readRow(c.w, columns, c.w.seen(), c.locks && !c.w.hardDeletes())
+	c.before = readRow(c.w, columns, c.w.seen(), c.locks && !c.w.hardDeletes(), texts)
 }
 
 // Evaluate evaluates the rules with what the queries found. An error says that a
 // rule could not be evaluated.
 func (c *Checks) Evaluate(ctx context.Context, answers Answers) (rejection *upload.Rejection, err error) {
-	in := c.w.in
+	in := c.w.input()
+	in.SetData(c.w.data)
 	if c.before != nil {
 		row, err := c.before.row(answers)
 		if err != nil {
@@ -96,7 +111,9 @@ func (c *Checks) Evaluate(ctx context.Context, answers Answers) (rejection *uplo
 		}
 		in.SetOld(row)
 	}
-	if c.after != nil {
+	if c.after == nil {
+		in.SetNew(c.w.known())
+	} else {
 		row, err := c.after.row(answers)
 		if err != nil {
 			return nil, err
@@ -135,7 +152,7 @@ func (c *Checks) Evaluate(ctx context.Context, answers Answers) (rejection *uplo
 // hiddenRow is the new row if its writer may not see it, as in an insert-only table:
 // what was sent, and for other columns the old value or null.
 func (c *Checks) hiddenRow(old policies.Row) policies.Row {
-	row := maps.Clone(c.w.in.New())
+	row := maps.Clone(c.w.known())
 	for _, column := range c.after.columns {
 		if _, ok := row[column.Name]; ok {
 			continue

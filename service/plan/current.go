@@ -4,7 +4,6 @@ import (
 	"strconv"
 
 	"postern/service/catalog"
-	"postern/service/upload"
 	"postern/service/value"
 )
 
@@ -26,13 +25,13 @@ func CheckCatalogue(orders []Order) (s Statement, ok bool) {
 	for _, order := range orders {
 		for _, o := range order {
 			oid := strconv.FormatUint(uint64(o.Table.OID), 10)
-			for _, c := range o.write.leftOut {
+			for _, c := range o.leftOut {
 				if !columns[c] {
 					columns[c] = true
 					of, names = append(of, oid), append(names, c.Name)
 				}
 			}
-			if o.write.sent.Op != upload.Put && !o.Table.RowSecurity && !tables[o.Table.OID] {
+			if o.privilege != "insert" && !o.Table.RowSecurity && !tables[o.Table.OID] {
 				tables[o.Table.OID] = true
 				open = append(open, oid)
 			}

@@ -19,11 +19,9 @@ import (
 // draft makes a write of an operation: it finds the row, converts the values,
 // applies what the policy sets and evaluates the rules that need only what was
 // sent.
-func (p *Planner) draft(ctx context.Context, shared *policies.TransactionInput, index int, op upload.Operation) (*write, *upload.Rejection, error) {
-	d := &drafter{Planner: p, write: &write{
-		index: index, sent: op, who: p.Who,
-		in: policies.Input{Operation: index, Op: op.Op, ID: op.ID, Metadata: op.Metadata, TransactionInput: shared},
-	}}
+func (p *Planner) draft(ctx context.Context, shared *policies.TransactionInput, index int, op *upload.Operation) (*write, *upload.Rejection, error) {
+	d := &drafter{Planner: p, write: &write{index: index, sent: op, who: &p.Who, shared: shared}}
+	d.in = d.input()
 	rejection, err := d.run(ctx)
 	if rejection != nil {
 		rejection.Operation = index
@@ -36,6 +34,7 @@ func (p *Planner) draft(ctx context.Context, shared *policies.TransactionInput, 
 type drafter struct {
 	*Planner
 	*write
+	in policies.Input
 }
 
 func (d *drafter) run(ctx context.Context) (*upload.Rejection, error) {
@@ -59,7 +58,7 @@ func (d *drafter) run(ctx context.Context) (*upload.Rejection, error) {
 // locate finds the policy, the table and the key of the row. An error says that the
 // database lacks what the policy names, which is not the fault of the write.
 func (d *drafter) locate() (rejection *upload.Rejection, err error) {
-	if d.policy, rejection = d.Set.Decide(d.sent); rejection != nil {
+	if d.policy, rejection = d.Set.Decide(*d.sent); rejection != nil {
 		return rejection, nil
 	}
 	d.table = d.Tables.Table(d.policy.Schema, d.policy.Name)
@@ -78,7 +77,10 @@ func (d *drafter) readKey() *upload.Rejection {
 	if len(d.policy.ID) > 1 {
 		parts = strings.Split(d.sent.ID, d.policy.Separator)
 	}
-	capacity := len(names) + len(d.sent.Data) + len(d.policy.Assignments) + 1
+	capacity := len(names) + len(d.sent.Data) + len(d.policy.Assignments)
+	if d.policy.Owner != "" {
+		capacity++
+	}
 	d.columns, d.values = make([]*catalog.Column, 0, capacity), make([][]byte, 0, capacity)
 	if len(names) != len(parts) {
 		if len(d.policy.ID) > 1 {
@@ -112,7 +114,10 @@ func (d *drafter) readData() *upload.Rejection {
 	if d.sent.Op == upload.Delete {
 		return nil
 	}
-	d.in.SetData(make(policies.Row, len(d.sent.Data)))
+	if d.policy.LooksAtData() {
+		d.data = make(policies.Row, len(d.sent.Data))
+		d.in.SetData(d.data)
+	}
 	for _, member := range d.sent.Data {
 		name, ok := d.policy.Column(member.Name)
 		column := d.policy.Find(d.table, member.Name)
@@ -170,7 +175,7 @@ func (d *drafter) receive(column *catalog.Column, sent jsontext.Value) *upload.R
 	} else if string(text) != string(d.values[at]) {
 		return invalid("%s.%s is part of the row's id: leave it out, or send the id's value", d.table, column.Name)
 	}
-	if !d.policy.HasExpressions() {
+	if d.data == nil {
 		return nil
 	}
 	seen, err := policies.FromText(column.Type, d.values[at])
@@ -180,7 +185,7 @@ func (d *drafter) receive(column *catalog.Column, sent jsontext.Value) *upload.R
 	if err != nil { // CEL cannot hold it, so an expression that uses it fails
 		seen = types.NewErr("%s.%s: %w", d.table, column.Name, err)
 	}
-	d.in.Data()[column.Name] = seen
+	d.data[column.Name] = seen
 	return nil
 }
 
@@ -280,7 +285,9 @@ func (d *drafter) assign(ctx context.Context) (*upload.Rejection, error) {
 			return rejection, nil
 		}
 	}
-	d.in.SetNew(d.known())
+	if len(d.policy.Assignments) > 0 {
+		d.in.SetNew(d.known())
+	}
 	return nil, nil
 }
 

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -43,17 +44,20 @@ func LockKeys(orders []Order) (s Statement, ok bool) {
 func LockRows(orders []Order, contended map[uint32]bool) (statements []Statement) {
 	updated, deleted, operations := map[string]lockedRows{}, map[string]lockedRows{}, 0
 	for _, o := range slices.Concat(orders...) {
-		w, c := o.write, o.Checks
-		touches := contended[o.Table.OID] && w.touchesStored()
+		c, touches := o.Checks, contended[o.Table.OID] && o.touches
 		if c == nil && !touches {
 			continue
 		}
 		operations++
-		if c != nil && c.lock != nil || touches && w.hardDeletes() {
-			addLocked(deleted, w)
+		row := o.rowKey()
+		if c != nil {
+			row = c.w.rowKey()
 		}
-		if c != nil && c.before != nil && c.locks || touches && slices.Contains(w.table.Grants[w.who.Role], "update") {
-			addLocked(updated, w)
+		if c != nil && c.lock != nil || touches && o.privilege == "delete" {
+			row.addTo(deleted)
+		}
+		if c != nil && c.before != nil && c.locks || touches && slices.Contains(o.Table.Grants[o.who.Role], "update") {
+			row.addTo(updated)
 		}
 	}
 	if operations < 2 {
@@ -79,21 +83,46 @@ func checksOf(orders []Order) (all []*Checks) {
 	return all
 }
 
-// lockedRows are the rows of a table that are found by the same key columns.
-type lockedRows map[string]*write
-
-func addLocked(to map[string]lockedRows, w *write) {
-	table := fmt.Sprintf("%010d", w.table.OID)
-	for _, c := range w.key() {
-		table += " " + c.SQL()
-	}
-	if to[table] == nil {
-		to[table] = lockedRows{}
-	}
-	to[table][string(w.seen())] = w
+// rowKey is the key of a row.
+type rowKey struct {
+	table   *catalog.Table
+	columns []*catalog.Column
+	values  [][]byte
 }
 
-func (r lockedRows) inOrder() (list []*write) {
+func (w *write) rowKey() rowKey { return rowKey{w.table, w.key(), w.keyValues()} }
+
+func (o *Operation) rowKey() rowKey {
+	if !o.touches {
+		return rowKey{}
+	}
+	return rowKey{o.Table, o.Columns[:o.keys], o.Args[:o.keys]}
+}
+
+// seen is what the setting postern.seen holds once rules have read the row.
+func (k rowKey) seen() []byte {
+	columns := make([]string, len(k.columns))
+	for i, c := range k.columns {
+		columns[i] = c.Name
+	}
+	return bytes.Join([][]byte{strconv.AppendUint(nil, uint64(k.table.OID), 10), value.TextArray(columns), value.TextArray(asTexts(k.values))}, []byte(" "))
+}
+
+// lockedRows are the rows of a table that are found by the same key columns.
+type lockedRows map[string]rowKey
+
+func (k rowKey) addTo(rows map[string]lockedRows) {
+	table := fmt.Sprintf("%010d", k.table.OID)
+	for _, c := range k.columns {
+		table += " " + c.SQL()
+	}
+	if rows[table] == nil {
+		rows[table] = lockedRows{}
+	}
+	rows[table][string(k.seen())] = k
+}
+
+func (r lockedRows) inOrder() (list []rowKey) {
 	for _, name := range slices.Sorted(maps.Keys(r)) {
 		list = append(list, r[name])
 	}
@@ -103,8 +132,8 @@ func (r lockedRows) inOrder() (list []*write) {
 // lockUpdated compares each column of the key for itself. So no type needs a name,
 // which the role may not know. If keys have several columns, rows that mix two of
 // the keys may be locked, too.
-func lockUpdated(rows []*write) Statement {
-	table, key := rows[0].table, rows[0].key()
+func lockUpdated(rows []rowKey) Statement {
+	table, key := rows[0].table, rows[0].columns
 	conditions := make([]string, len(key))
 	for i, c := range key {
 		conditions[i] = "t." + c.SQL() + " " + c.Equals() + " any(" + parameter(i+1) + ")"
@@ -118,8 +147,8 @@ func lockUpdated(rows []*write) Statement {
 
 // lockDeleted locks rows that their user may delete and not update. Each operation
 // does it once more, because a row may have been inserted since.
-func lockDeleted(rows []*write) Statement {
-	table, key := rows[0].table, rows[0].key()
+func lockDeleted(rows []rowKey) Statement {
+	table, key := rows[0].table, rows[0].columns
 	columns, arrays, names, texts := make([]string, len(key)), make([]string, len(key)), make([]string, len(key)), make([]string, len(key))
 	for i, c := range key {
 		columns[i] = c.Name
@@ -136,11 +165,11 @@ func lockDeleted(rows []*write) Statement {
 }
 
 // keyArrays are the values of each column of the rows' key.
-func keyArrays(rows []*write) (arrays [][]byte) {
-	for i := range rows[0].key() {
+func keyArrays(rows []rowKey) (arrays [][]byte) {
+	for i := range rows[0].columns {
 		values := make([]string, len(rows))
-		for j, w := range rows {
-			values[j] = string(w.values[i])
+		for j, row := range rows {
+			values[j] = string(row.values[i])
 		}
 		arrays = append(arrays, value.TextArray(values))
 	}

@@ -14,9 +14,9 @@ import (
 // lookupQuery makes the query of a rule's lookup. A value that is known is a
 // parameter; for others the query reads the stored row. If the operation decides
 // what a column will be, the lookup runs after it, unless it needs the old row, too.
-func lookupQuery(w *write, rule *policies.Rule, l *policies.Lookup) *Query {
+func lookupQuery(w *write, rule *policies.Rule, l *policies.Lookup, texts texts) *Query {
 	f := &lookupFiller{w: w, q: &Query{lookup: l, rule: rule}, usesOld: l.HasParameter(func(p policies.Parameter) bool { return p.From == "old" })}
-	f.q.SQL = l.SQL(f.fill)
+	f.q.SQL = texts.once(l.SQL(f.fill))
 	return f.q
 }
 

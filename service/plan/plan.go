@@ -37,7 +37,12 @@ type Operation struct {
 	Checks  *Checks           // nil if no rule needs the stored row
 	Statement
 
-	write *write
+	who       *identity.Identity
+	privilege string            // what the operation needs on its table
+	named     bool              // see Named
+	touches   bool              // it may change a row that is stored
+	keys      int               // how many of Columns are the row's key
+	leftOut   []*catalog.Column // those that were sent, but that the database makes
 }
 
 // Transaction plans a transaction. There is at least one order; a second one is
@@ -54,23 +59,25 @@ func (p *Planner) Transaction(ctx context.Context, t upload.Transaction) ([]Orde
 		return nil, rejection, err
 	}
 	writes := make([]*write, 0, len(t.Operations))
-	for i, op := range t.Operations {
+	for i := range t.Operations {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		w, rejection, err := p.draft(ctx, shared, i, op)
+		w, rejection, err := p.draft(ctx, shared, i, &t.Operations[i])
 		if rejection != nil || err != nil {
 			return nil, rejection, err
 		}
 		writes = append(writes, w)
 	}
 	ordered, moved := inForeignKeyOrder(writes)
-	orders := []Order{p.order(ordered)}
+	texts := texts{}
+	clientFirst := moved && p.cascades(writes)
+	orders := []Order{p.order(ordered, texts)}
 	if moved {
-		orders = append(orders, p.order(writes))
-		if p.cascades(writes) {
-			slices.Reverse(orders)
-		}
+		orders = append(orders, p.order(writes, texts))
+	}
+	if clientFirst {
+		slices.Reverse(orders)
 	}
 	return orders, nil, nil
 }
@@ -95,19 +102,36 @@ func (p *Planner) cascades(writes []*write) bool {
 	})
 }
 
-// order makes the statements. A statement like the one before it is rendered once.
-func (p *Planner) order(writes []*write) Order {
+// texts are the SQL texts of a transaction, each once: most of its operations have equal
+// ones.
+type texts map[string]string
+
+func (t texts) once(sql string) string {
+	if known, ok := t[sql]; ok {
+		return known
+	}
+	t[sql] = sql
+	return sql
+}
+
+// order makes the statements. A statement like the one before it is rendered once. The
+// writes are dropped on the way, because they take much memory.
+func (p *Planner) order(writes []*write, texts texts) Order {
 	result := make(Order, 0, len(writes))
 	var before *Operation
-	for _, w := range writes {
+	var like *write // of the operation before
+	for i, w := range writes {
+		writes[i] = nil
 		if w.changesNothing() && len(w.rules) == 0 && !w.policy.RejectMissing && len(w.leftOut) == 0 {
 			continue
 		}
-		if before == nil || !w.alike(before.write) {
-			before = p.operation(w)
+		if like == nil || !w.alike(like) {
+			before = p.operation(w, texts)
 		} else {
+			w.columns = like.columns // they are equal
 			before = p.repeat(w, before)
 		}
+		like = w
 		result = append(result, before)
 	}
 	return result

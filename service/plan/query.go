@@ -58,7 +58,7 @@ func (q *Query) row(answers Answers) (policies.Row, error) {
 
 // readRow selects columns of the write's row as JSON, a form that no setting
 // changes. seen, unless nil, is kept in the setting postern.seen if there is a row.
-func readRow(w *write, names []string, seen []byte, lock bool) *Query {
+func readRow(w *write, names []string, seen []byte, lock bool, texts texts) *Query {
 	q := &Query{Statement: Statement{Args: w.values[:w.keys:w.keys]}}
 	for i := range w.table.Columns {
 		if c := &w.table.Columns[i]; slices.Contains(names, c.Name) {
@@ -77,7 +77,7 @@ func readRow(w *write, names []string, seen []byte, lock bool) *Query {
 	if lock { // in a query of its own: otherwise Postgres selects before it locks
 		from = "(select " + columnList(q.columns, func(c *catalog.Column) string { return "t." + c.SQL() }) + " from " + from + " for update of t) as t"
 	}
-	q.SQL = "select " + selected + " from " + from
+	q.SQL = texts.once("select " + selected + " from " + from)
 	return q
 }
 
@@ -93,7 +93,7 @@ type StoredRow struct {
 // StoredRow finds the row of an operation. A rejection says why the operation names
 // no row, or sends a value that cannot be compared.
 func (p *Planner) StoredRow(op upload.Operation) (*StoredRow, *upload.Rejection) {
-	d := &drafter{Planner: p, write: &write{sent: op, who: p.Who}}
+	d := &drafter{Planner: p, write: &write{sent: &op, who: &p.Who}}
 	rejection, err := d.locate()
 	if err != nil {
 		rejection = mismatch("%v", err)

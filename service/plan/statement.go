@@ -21,33 +21,47 @@ type builder struct {
 }
 
 // operation renders the statement of a write, and the queries that its rules need.
-func (p *Planner) operation(w *write) *Operation {
+func (p *Planner) operation(w *write, texts texts) *Operation {
 	b := &builder{w: w, args: w.values[:len(w.values):len(w.values)], tables: p.Tables}
-	o := &Operation{Index: w.index, Table: w.table, Columns: w.columns, write: w, Checks: newChecks(w)}
+	o := w.operation()
+	o.Checks = newChecks(w, texts)
 	if w.changesNothing() { // only its rules matter, and whether the row exists
 		o.SQL, o.Columns, b.args = "select", nil, nil
 		if w.rejectsMissing() {
 			o.SQL += " " + b.explainNoRow()
 		}
-		o.Args = b.args
+		o.SQL, o.Args = texts.once(o.SQL), exact(b.args)
 		return o
 	}
 	addGuards(b)
-	o.SQL = b.withExplanation(b.change())
-	o.Args = b.args
+	o.SQL = texts.once(b.withExplanation(b.change()))
+	o.Args = exact(b.args)
 	return o
+}
+
+// operation is the operation of a write without its statement. It does not keep the
+// write, which takes much memory.
+func (w *write) operation() *Operation {
+	return &Operation{
+		Index: w.index, Table: w.table, Columns: w.columns,
+		who: w.who, privilege: w.privilege(), named: w.policy.Named, touches: w.touchesStored(), keys: w.keys, leftOut: w.leftOut,
+	}
 }
 
 // repeat is the operation of a write that is like the one before.
 func (p *Planner) repeat(w *write, before *Operation) *Operation {
-	o := &Operation{Index: w.index, Table: w.table, Columns: w.columns, write: w, Statement: Statement{SQL: before.SQL, Args: w.values}}
+	o := w.operation()
+	o.SQL, o.Args = before.SQL, w.values
 	if len(before.Args) > len(w.values) {
 		b := &builder{w: w, args: w.values[:len(w.values):len(w.values)], tables: p.Tables}
 		b.withExplanation("") // for its arguments
-		o.Args = b.args
+		o.Args = exact(b.args)
 	}
 	return o
 }
+
+// exact is a list without room for more, because a plan may have many of them.
+func exact(args [][]byte) [][]byte { return append(make([][]byte, 0, len(args)), args...) }
 
 // param adds a parameter.
 func (b *builder) param(value []byte) string {
@@ -228,7 +242,7 @@ func (b *builder) rowParams() (table, key string) {
 		names[i] = c.Name
 	}
 	table = b.param(strconv.AppendUint(nil, uint64(b.w.table.OID), 10))
-	key = b.param(value.TextArray(names)) + ", " + b.param(value.TextArray(texts(b.w.keyValues())))
+	key = b.param(value.TextArray(names)) + ", " + b.param(value.TextArray(asTexts(b.w.keyValues())))
 	return table, key
 }
 
@@ -254,7 +268,7 @@ func parameters(n int) string {
 	return strings.Join(list, ", ")
 }
 
-func texts(values [][]byte) []string {
+func asTexts(values [][]byte) []string {
 	out := make([]string, len(values))
 	for i, value := range values {
 		out[i] = string(value)

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -15,8 +14,8 @@ import (
 // write is one operation whose table, columns and values are known.
 type write struct {
 	index   int // within the transaction
-	sent    upload.Operation
-	who     identity.Identity
+	sent    *upload.Operation
+	who     *identity.Identity
 	policy  *policies.Table
 	table   *catalog.Table
 	columns []*catalog.Column // the key's first
@@ -29,8 +28,15 @@ type write struct {
 	initial  []*catalog.Column          // those of them that only a new row gets
 	counted  []byte                     // the version that a PATCH counts up to; nil if it names none
 
-	in    policies.Input
-	rules []*policies.Rule // those that need the stored row
+	shared *policies.TransactionInput
+	data   policies.Row     // what was sent, if expressions look at it
+	rules  []*policies.Rule // those that need the stored row
+	seenAs []byte           // see seen; nil until it is needed
+}
+
+// input is what expressions see of the operation, but for its rows.
+func (w *write) input() policies.Input {
+	return policies.Input{Operation: w.index, Op: w.sent.Op, ID: w.sent.ID, Metadata: w.sent.Metadata, TransactionInput: w.shared}
 }
 
 // key are the columns of the row's key.
@@ -98,18 +104,18 @@ func (w *write) privilege() string {
 // Granted reports whether the user's role has the privilege that the operation
 // needs.
 func (o *Operation) Granted() bool {
-	return slices.Contains(o.Table.Grants[o.write.who.Role], o.write.privilege())
+	return slices.Contains(o.Table.Grants[o.who.Role], o.privilege)
 }
 
 // Named reports whether a policy names the operation's table, and does not open it with
 // all others.
-func (o *Operation) Named() bool { return o.write.policy.Named }
+func (o *Operation) Named() bool { return o.named }
 
 // QuotesSubject reports whether a message quotes the user's sub, and no value that the
 // operation sends: then the claims do not fit the database, as a sub that is no UUID.
 func (o *Operation) QuotesSubject(message string) bool {
-	quoted := `"` + o.write.who.Subject + `"`
-	return strings.Contains(message, quoted) && !slices.ContainsFunc(o.write.values, func(v []byte) bool { return strings.Contains(message, `"`+string(v)+`"`) })
+	quoted := `"` + o.who.Subject + `"`
+	return strings.Contains(message, quoted) && !slices.ContainsFunc(o.Args[:len(o.Columns)], func(v []byte) bool { return strings.Contains(message, `"`+string(v)+`"`) })
 }
 
 // dependsOnStored reports whether the stored row decides what a column will be: by
@@ -152,16 +158,20 @@ func (w *write) known() policies.Row {
 			row[column.Name] = value
 		}
 	}
+	if c := w.versionColumn(); w.counted != nil { // it is not among the columns
+		if value, err := policies.FromText(c.Type, w.counted); err == nil {
+			row[c.Name] = value
+		}
+	}
 	return row
 }
 
 // seen is what the setting postern.seen holds once rules have read the row.
 func (w *write) seen() []byte {
-	columns := make([]string, w.keys)
-	for i, c := range w.key() {
-		columns[i] = c.Name
+	if w.seenAs == nil {
+		w.seenAs = w.rowKey().seen()
 	}
-	return fmt.Appendf(nil, "%d %s %s", w.table.OID, value.TextArray(columns), value.TextArray(texts(w.keyValues())))
+	return w.seenAs
 }
 
 // versionColumn is the column that each change of an existing row counts up; nil if

@@ -15,6 +15,15 @@ import (
 // one is a body with a single operation, which has these members.
 func one(members string) string { return `{"transactions":[{"crud":[{` + members + `}]}]}` }
 
+// columns are n columns of a row.
+func columns(n int) string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf(`"c%d":%d`, i, i)
+	}
+	return strings.Join(list, ",")
+}
+
 // TestDecodeBatch lists the spellings that are accepted, and what they become.
 func TestDecodeBatch(t *testing.T) {
 	t.Parallel()
@@ -210,6 +219,7 @@ func TestUnreadable(t *testing.T) {
 		{"UnknownMemberTwice", operation(put1 + `,"x":{"a":1,"a":2}`), "crud[1].x.a: appears twice", 1, "5"},
 		{"TooDeep", operation(put1 + `,"op_data":{"a":` + strings.Repeat("[", 59) + strings.Repeat("]", 59) + `}`), "crud[1].op_data.a" + strings.Repeat("[0]", 8) + "…: arrays and objects nest deeper than 64 levels", 1, "5"},
 		{"MuchTooDeep", operation(put1 + `,"op_data":{"a":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`), "crud[1].op_data.a" + strings.Repeat("[0]", 8) + "…: arrays and objects nest deeper", 1, "5"},
+		{"TooManyColumns", operation(put1 + `,"op_data":{` + columns(1601) + `}`), "crud[1].op_data: has more than 1600 columns", 1, "5"},
 		{"OpIDFraction", operation(put1 + `,"op_id":1.5`), `crud[1].op_id: must be an integer from -9223372036854775808 to 9223372036854775807, not "1.5"`, 1, "5"},
 		{"TransactionIDTooLarge", `{"transaction_id":9223372036854775808,"crud":[]}`, `transaction_id: must be an integer`, -1, ""},
 		{"TransactionIDFraction", `{"transaction_id":1.5,"crud":[]}`, `transaction_id: must be an integer`, -1, ""},

@@ -11,9 +11,14 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+const (
+	maxColumns = 1600 // of a table in Postgres
+	maxNames   = 1000 // that are remembered, so that many different ones take no more memory
+)
+
 // Unreadable is what is known of a transaction that cannot be read as it was sent: one of
-// its strings is not Unicode, a name appears twice, it nests too deep, or an id is no
-// integer. Its form is that of the write API, and the other transactions of the request
+// its strings is not Unicode, a name appears twice, it nests too deep, a row has
+// more columns than any table, or an id is no integer. Its form is that of the write API, and the other transactions of the request
 // do not depend on it.
 type Unreadable struct {
 	Sent      []byte // the transaction, byte for byte
@@ -49,9 +54,6 @@ func unreadable(sent []byte, operations int, why *Malformed) (Transaction, error
 	t, err := d.transaction()
 	if err != nil {
 		return Transaction{}, err
-	}
-	for i := range t.Operations {
-		t.Operations[i].Data, t.Operations[i].Previous = nil, nil
 	}
 	index := -1
 	if _, err := fmt.Sscanf(why.Path, "crud[%d]", &index); err != nil || index >= len(t.Operations) {
@@ -180,10 +182,15 @@ func (d *decoder) members() (list []Member, err error) {
 	if d.PeekKind() == 'n' {
 		return nil, d.SkipValue()
 	}
+	if d.lenient { // nothing uses the values
+		return nil, d.object(func(string) error { return d.SkipValue() })
+	}
 	d.row = d.row[:0]
 	err = d.object(func(name string) error {
 		value, err := d.value()
-		d.row = append(d.row, Member{Name: name, Value: value})
+		if d.row = append(d.row, Member{Name: name, Value: value}); err == nil && len(d.row) > maxColumns {
+			err = fault{&Malformed{dotted(d.StackPointer().Parent()), fmt.Sprintf("has more than %d columns, and no table has", maxColumns)}}
+		}
 		return err
 	})
 	return append(make([]Member, 0, len(d.row)), d.row...), err
@@ -258,7 +265,7 @@ func (d *decoder) text(names map[string]string) (*string, error) {
 		return nil, err
 	}
 	text := string(unquoted)
-	if names != nil && text == string(quoted) { // it has no escapes
+	if names != nil && len(names) < maxNames && text == string(quoted) { // it has no escapes
 		names[text] = text
 	}
 	return &text, nil

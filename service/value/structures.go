@@ -33,19 +33,24 @@ func arrayText(t *catalog.Type, kind jsontext.Kind, text string, dimension int) 
 	if kind == '"' && (strings.HasPrefix(trimmed, "{") || hasBounds(trimmed)) {
 		return text, nil
 	}
-	var elements []jsontext.Value
-	if !decodeJSON(text, &elements) || elements == nil {
+	if !jsontext.Value(text).IsValid() || !strings.HasPrefix(trimmed, "[") {
 		return "", notJSON(text, "send a JSON array")
 	}
+	// The elements are read one by one, because there may be very many.
+	d := jsontext.NewDecoder(strings.NewReader(trimmed))
+	_, _ = d.ReadToken()
 	var out strings.Builder
 	out.WriteByte('{')
-	for i, element := range elements {
-		if i > 0 {
+	for i := 1; d.PeekKind() != ']'; i++ {
+		if i > 1 {
 			out.WriteByte(delimiter(t))
 		}
-		text, err := elementText(t, element, dimension)
+		element, err := d.ReadValue()
+		if err == nil {
+			text, err = elementText(t, element, dimension)
+		}
 		if err != nil {
-			return "", fmt.Errorf("element %d: %w", i+1, err)
+			return "", fmt.Errorf("element %d: %w", i, err)
 		}
 		out.WriteString(text)
 	}
