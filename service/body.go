@@ -10,6 +10,9 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"golang.org/x/sync/semaphore"
+
+	"postern/policies"
+	"postern/service/upload"
 )
 
 const (
@@ -20,7 +23,8 @@ const (
 	drainTime       = 3 * time.Second
 	budgetShare     = 16        // of the memory limit, because a request may need 8 times its body
 	unlimitedBudget = 256 << 20 // bytes, if there is no memory limit
-	operationBytes  = 400       // of a body that an operation counts as, however short it is
+	plainBytes      = 100       // of a body that an operation counts as, however short it is
+	guardedBytes    = 400       // the same, if its table's policy has rules or guards
 )
 
 // bodies reads request bodies, and bounds how many bytes of them are in memory at once.
@@ -97,11 +101,31 @@ func (b *bodies) read(c *fiber.Ctx) (body []byte, release func(), err error) {
 	}
 }
 
+// weigh counts the bytes of the budget that a batch's operations need, however short they
+// are.
+func (s *Service) weigh(batch upload.Batch) (weight int) {
+	var set *policies.Set
+	if snapshot := s.catalog.Snapshot(); snapshot != nil {
+		set, _ = s.policies.For(snapshot)
+	}
+	for _, t := range batch.Transactions {
+		weight += len(t.Operations) * plainBytes
+		for _, op := range t.Operations {
+			if set == nil {
+				break // nothing is planned
+			}
+			if table, _ := set.Decide(op); table != nil && (len(table.Rules) > 0 || !table.Plain()) {
+				weight += guardedBytes - plainBytes
+			}
+		}
+	}
+	return weight
+}
+
 // reserve takes from the budget what a request of many short operations needs beyond its
-// body: an operation with rules may need 8 times operationBytes. It takes at most what
-// the longest body takes, which always fits.
-func (b *bodies) reserve(length, operations int) (release func(), err error) {
-	more := int64(max(min(operations*operationBytes, b.limit)-length, 0))
+// body. It takes at most what the longest body takes, which always fits.
+func (b *bodies) reserve(length, weight int) (release func(), err error) {
+	more := int64(max(min(weight, b.limit)-length, 0))
 	if !b.budget.TryAcquire(more) {
 		return func() {}, errBodies
 	}

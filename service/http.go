@@ -94,7 +94,7 @@ func (s *Service) data(c *fiber.Ctx) error {
 	if err != nil {
 		return s.refuseBody(ctx, c, who, err)
 	}
-	release, err = s.bodies.reserve(len(body), batch.Operations())
+	release, err = s.bodies.reserve(len(body), s.weigh(batch))
 	defer release()
 	if err != nil {
 		return err

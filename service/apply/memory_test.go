@@ -24,27 +24,28 @@ const memoryTables = `{"tables": [{"schema": "public", "name": "lists", "primary
 
 // TestMemory measures what is live when a request is about to be sent to the database: its
 // body, its operations, their plans and the steps. It is at most 8 times the body, of
-// which an operation counts as 400 bytes or more, as in the service's budget of bodies.
+// which an operation counts as 100 bytes or more, and as 400 if its table has rules or
+// guards, as in the service's budget of bodies.
 //
 // The test does not run beside others, because they share the heap.
 func TestMemory(t *testing.T) {
-	const most, operationBytes, operations = 8, 400, 10_000
+	const most, plain, guarded, operations = 8, 100, 400, 10_000
 	const open = `tables: {"*": {allow: all, because: x}}`
 	for _, test := range []struct {
 		name, policies, operation string
-		n                         int
+		n, counts                 int // operations, and the bytes that each counts as
 	}{
-		{"Puts", open, `{"op":"PUT","table":"lists","id":"%s","op_data":{"name":"a","n":1}}`, operations},
-		{"Deletes", open, `{"op":"DELETE","table":"lists","id":"%s"}`, operations},
-		{"Rule", `tables: {lists: {allow: all, rules: [{name: r, check: old.name != new.name, code: R, message: m}]}}`, `{"op":"PATCH","table":"lists","id":"%s","op_data":{"name":"a","n":1}}`, operations},
-		{"Lookup", `tables: {lists: {allow: all, rules: [{name: r, lookup: {l: select name from lists where name = $new.name}, check: lookup.l == null, code: R, message: m}]}}`, `{"op":"PUT","table":"lists","id":"%s","op_data":{"name":"a","n":1}}`, operations},
+		{"Puts", open, `{"op":"PUT","table":"lists","id":"%s","op_data":{"name":"a","n":1}}`, operations, plain},
+		{"Deletes", open, `{"op":"DELETE","table":"lists","id":"%s"}`, operations, plain},
+		{"Rule", `tables: {lists: {allow: all, rules: [{name: r, check: old.name != new.name, code: R, message: m}]}}`, `{"op":"PATCH","table":"lists","id":"%s","op_data":{"name":"a","n":1}}`, operations, guarded},
+		{"Lookup", `tables: {lists: {allow: all, rules: [{name: r, lookup: {l: select name from lists where name = $new.name}, check: lookup.l == null, code: R, message: m}]}}`, `{"op":"PUT","table":"lists","id":"%s","op_data":{"name":"a","n":1}}`, operations, guarded},
 		{
 			"Everything", `tables: {lists: {allow: all, conflict: fields, immutable: [n], set: {name: auth.sub}, rules: [{name: r, check: old == null || old.name != new.name && data != null, code: R, message: m}]}}`,
-			`{"op":"PUT","table":"lists","id":"%s","op_data":{"name":"a","n":1},"previous_values":{"name":"a"}}`, operations,
+			`{"op":"PUT","table":"lists","id":"%s","op_data":{"name":"a","n":1},"previous_values":{"name":"a"}}`, operations, guarded,
 		},
-		{"LongText", open, `{"op":"PUT","table":"lists","id":"%s","op_data":{"name":"` + strings.Repeat("a", 1<<20) + `"}}`, 1},
-		{"LongArray", open, `{"op":"PUT","table":"lists","id":"%s","op_data":{"tags":[` + strings.Repeat("1,", 1<<19) + `1]}}`, 1},
-		{"LongJSON", open, `{"op":"PUT","table":"lists","id":"%s","op_data":{"extra":[` + strings.Repeat("1,", 1<<19) + `1]}}`, 1},
+		{"LongText", open, `{"op":"PUT","table":"lists","id":"%s","op_data":{"name":"` + strings.Repeat("a", 1<<20) + `"}}`, 1, plain},
+		{"LongArray", open, `{"op":"PUT","table":"lists","id":"%s","op_data":{"tags":[` + strings.Repeat("1,", 1<<19) + `1]}}`, 1, plain},
+		{"LongJSON", open, `{"op":"PUT","table":"lists","id":"%s","op_data":{"extra":[` + strings.Repeat("1,", 1<<19) + `1]}}`, 1, plain},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			snapshot := catalogtest.Parse(t, []byte(memoryTables))
@@ -76,7 +77,7 @@ func TestMemory(t *testing.T) {
 			a := &attempt{request: r, transactions: all}
 			steps = a.transactionSteps(append(steps, a.lockSteps(all)...), 0, all[0])
 
-			taken, counted := heap()-before, max(len(body), test.n*operationBytes)
+			taken, counted := heap()-before, max(len(body), test.n*test.counts)
 			t.Logf("%d bytes of %d operations: %.1f times the body", len(body), test.n, float64(taken)/float64(len(body)))
 			require.Less(t, taken, most*counted)
 			for _, used := range []any{body, batch, all, steps} {

@@ -30,14 +30,6 @@ type Batch struct {
 	Transactions []Transaction
 }
 
-// Operations counts the operations of all transactions.
-func (b Batch) Operations() (n int) {
-	for _, t := range b.Transactions {
-		n += len(t.Operations)
-	}
-	return n
-}
-
 // Transaction is one transaction of a device's local database. It must take effect on
 // the server as a whole or not at all.
 type Transaction struct {
