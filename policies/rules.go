@@ -181,8 +181,9 @@ func (r *Rule) error(err error) error { return ruleError(r.Position()+" "+r.Name
 // RuleError is the error of a rule, or of another part of a policy, that failed to
 // evaluate.
 type RuleError struct {
-	Rule string // its position and name
-	Err  error
+	Rule     string // its position and name
+	Err      error
+	External bool // the write is not the cause: the schema has changed, or a rule in Go has failed
 }
 
 func (e *RuleError) Error() string { return e.Rule + ": " + e.Err.Error() }
@@ -195,7 +196,7 @@ func ruleError(rule string, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return &RuleError{rule, err}
+	return &RuleError{Rule: rule, Err: err}
 }
 
 var codeForm = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,63}$`)

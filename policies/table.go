@@ -88,11 +88,11 @@ func (t *Table) ClientName(column string) string {
 // compiling it again fails.
 func (t *Table) CheckColumns(table *catalog.Table) error {
 	if table == nil {
-		return &RuleError{t.place.position(), fmt.Errorf("the database no longer has table %s.%s: restore it, or change the policy", t.Schema, t.Name)}
+		return &RuleError{Rule: t.place.position(), Err: fmt.Errorf("the database no longer has table %s.%s: restore it, or change the policy", t.Schema, t.Name), External: true}
 	}
 	for _, column := range t.required {
 		if table.Column(column) == nil {
-			return &RuleError{t.place.position(), fmt.Errorf("%s no longer has column %q: restore it, or change the policy", table, column)}
+			return &RuleError{Rule: t.place.position(), Err: fmt.Errorf("%s no longer has column %q: restore it, or change the policy", table, column), External: true}
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/semaphore"
 
 	"postern/policies"
 	"postern/service/catalog"
@@ -33,9 +34,11 @@ type Applier struct {
 	OnReject OnReject
 
 	failures    *failureTracker
+	applied     tableTimes // transactions
+	long        *semaphore.Weighted
 	rates       policies.RateLimiter
-	contended   contention // rows are locked first, in the order of their keys
-	entangled   contention // that did not help, so transactions are sent alone: a trigger takes locks, too
+	contended   tableTimes // rows are locked first, in the order of their keys
+	entangled   tableTimes // that did not help, so transactions are sent alone: a trigger takes locks, too
 	connections *shares    // of the pool
 	waiters     *shares    // requests that wait long for a lock, each on a connection
 }
@@ -47,7 +50,7 @@ func New(db *pgxpool.Pool, tables *catalog.Catalog, live *policies.Live, l *ledg
 	pool := int(db.Config().MaxConns)
 	return &Applier{
 		DB: db, Catalog: tables, Policies: live, Ledger: l, OnReject: onReject, failures: newFailureTracker(),
-		connections: newShares(pool, pool/2), waiters: newShares(pool/4, pool/8),
+		long: semaphore.NewWeighted(1), connections: newShares(pool, pool/2), waiters: newShares(pool/4, pool/8),
 	}
 }
 
@@ -82,7 +85,7 @@ func (a *Applier) Apply(ctx context.Context, logger *slog.Logger, who identity.I
 	}
 	r := &request{Applier: a, logger: logger, who: who, clientID: batch.ClientID, now: time.Now()}
 	if err := r.prepare(ctx, distinct); err != nil {
-		_ = r.retryLater(distinct[0], err, false)
+		r.retryLater(distinct[0], err)
 	} else {
 		l := &loop{request: r, pending: r.withinRates(r.upToEnd(distinct))}
 		l.run(ctx)

@@ -66,7 +66,7 @@ func (a *attempt) runCode(ctx context.Context, i int, t *transaction) (*transact
 			return fail(rejection, nil)
 		}
 		if err != nil {
-			return fail(nil, &policies.RuleError{Rule: "rule " + r.Name, Err: err})
+			return fail(nil, &policies.RuleError{Rule: "rule " + r.Name, Err: err, External: true})
 		}
 	}
 	changed := *t

@@ -15,47 +15,49 @@ import (
 // other's locks in it.
 const contendedFor = 10 * time.Minute
 
-// contention remembers tables in which requests waited for each other's locks. The zero
+// tableTimes remembers when something last happened in the tables of a batch. The zero
 // value is ready to use.
-type contention struct {
-	mu    sync.Mutex
-	until map[uint32]time.Time // by the tables' OIDs
+type tableTimes struct {
+	mu sync.Mutex
+	at map[uint32]time.Time // by the tables' OIDs
 }
 
 // add notes the tables of a batch.
-func (c *contention) add(batch []*transaction) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.until == nil {
-		c.until = map[uint32]time.Time{}
+func (t *tableTimes) add(batch []*transaction) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.at == nil {
+		t.at = map[uint32]time.Time{}
 	}
-	for _, t := range batch {
-		for _, o := range t.toSend() {
-			c.until[o.Table.OID] = time.Now().Add(contendedFor)
+	now, last := time.Now(), uint32(0)
+	for _, transaction := range batch {
+		for _, o := range transaction.toSend() {
+			if o.Table.OID != last {
+				last = o.Table.OID
+				t.at[last] = now
+			}
 		}
 	}
 }
 
-// tables are the OIDs of the tables that are remembered; nil if there are none.
-func (c *contention) tables() (contended map[uint32]bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for oid, until := range c.until {
+// within are the OIDs of the tables of the last d; nil if there are none.
+func (t *tableTimes) within(d time.Duration) (tables map[uint32]bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for oid, at := range t.at {
 		switch {
-		case time.Now().After(until):
-			delete(c.until, oid)
-		case contended == nil:
-			contended = map[uint32]bool{oid: true}
+		case time.Since(at) > d:
+		case tables == nil:
+			tables = map[uint32]bool{oid: true}
 		default:
-			contended[oid] = true
+			tables[oid] = true
 		}
 	}
-	return contended
+	return tables
 }
 
 // concerns reports whether a batch has an operation in one of the tables.
-func (c *contention) concerns(batch []*transaction) bool {
-	tables := c.tables()
+func concerns(tables map[uint32]bool, batch []*transaction) bool {
 	return tables != nil && slices.ContainsFunc(batch, func(t *transaction) bool {
 		return slices.ContainsFunc(t.toSend(), func(o *plan.Operation) bool { return tables[o.Table.OID] })
 	})

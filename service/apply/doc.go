@@ -97,8 +97,25 @@
 //
 // Clashes and lost connections are tried again here, up to three times. A database that
 // wakes up gets ten seconds. After that the client retries, and waits longer each time
-// (failures.go). A transaction is rejected if it fails 50 times in a row with the same
-// error of its own, which is not of a kind that passes. So no queue stops for ever.
+// (failures.go).
+//
+// # Giving up
+//
+// No queue is frozen for ever by its own first transaction (giveup.go). Schema postern
+// counts its failures, for all instances. After five failures with the same cause in 30
+// minutes it is rejected: RULE_FAILED if a rule or its lookup cannot be evaluated,
+// TIME_LIMIT_EXCEEDED if it does not fit into its time, or else UNCLASSIFIED_ERROR. The
+// record has the reason. If the cause may be the server's, which is so for an error
+// within a trigger, and for the time of fewer than 1000 operations, others must have
+// written to the same tables meanwhile.
+//
+// Trouble of the server is not counted: connections, resources, locks, missing grants,
+// SQLSTATE class 42, errors of row-level security policies, and errors of rules in Go.
+//
+// A transaction that did not fit into its request's time is sent alone the next time. If
+// it has a receipt, it then gets two minutes, one transaction at a time: its client no
+// longer waits, and receives the answer when it sends it again. Nobody else suffers: it
+// takes one connection, and those who want the same rows retry.
 //
 // # Outcomes
 //

@@ -21,10 +21,6 @@ const (
 	// maxRemembered bounds the memory of failures. Forgetting one costs a client a
 	// shorter wait, or a stuck transaction some more attempts.
 	maxRemembered = 10_000
-	// giveUpAfter is how often one transaction may fail with the same database error
-	// that is not known to be the write's fault. Then it is rejected, so that no queue
-	// is frozen for ever.
-	giveUpAfter = 50
 	// A queue is stuck when the transaction at its head has failed for stuckAfter,
 	// and its device has not given up: it came with it again within stuckWithin.
 	stuckAfter  = 10 * time.Minute
@@ -43,6 +39,8 @@ type failureCount struct {
 	state       string // the SQLSTATE, or the rule that failed; empty if it was neither
 	times       int    // in a row
 	since, last time.Time
+	slow        bool // it did not fit into a request's time, or its batch did not
+	counted     bool // schema postern counts its failures
 }
 
 func newFailureTracker() *failureTracker {
@@ -99,6 +97,36 @@ func (f *failureTracker) failed(who identity.Identity, digest ledger.Digest, err
 	return retryAfter, same, now.Sub(t.since)
 }
 
+// tooSlow notes that a transaction, or the batch that it was the first of, did not fit
+// into a request's time.
+func (f *failureTracker) tooSlow(digest ledger.Digest) {
+	f.note(digest, func(t *failureCount) { t.slow = true })
+}
+
+// counted notes that schema postern counts a transaction's failures.
+func (f *failureTracker) counted(digest ledger.Digest) {
+	f.note(digest, func(t *failureCount) { t.counted = true })
+}
+
+func (f *failureTracker) note(digest ledger.Digest, set func(*failureCount)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	room(f.transactions)
+	t, known := f.transactions[digest]
+	if !known {
+		t.since = time.Now()
+	}
+	set(&t)
+	f.transactions[digest] = t
+}
+
+// isSlow reports whether a batch begins with a transaction that tooSlow noted.
+func (f *failureTracker) isSlow(batch []*transaction) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(batch) > 0 && f.transactions[batch[0].Digest].slow
+}
+
 // Stuck counts the queues that are stuck, by cause: an SQLSTATE, a rule that fails, or
 // "no answer" of the database.
 func (a *Applier) Stuck() map[string]int {
@@ -114,16 +142,21 @@ func (a *Applier) Stuck() map[string]int {
 }
 
 // succeeded forgets the failures of a user, and of the transactions that are answered.
-func (f *failureTracker) succeeded(who identity.Identity, answered []*transaction) {
+// It returns those whose failures schema postern counts.
+func (f *failureTracker) succeeded(who identity.Identity, answered []*transaction) (counted []ledger.Digest) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.failures, [2]string{who.Issuer, who.Subject})
 	if len(f.transactions) == 0 {
-		return
+		return nil
 	}
 	for _, t := range answered {
+		if f.transactions[t.Digest].counted {
+			counted = append(counted, t.Digest)
+		}
 		delete(f.transactions, t.Digest)
 	}
+	return counted
 }
 
 // pause waits 10 to 20 ms, then twice as long with each attempt up to a second;

@@ -42,7 +42,7 @@ const (
 
 func (l *loop) run(ctx context.Context) {
 	size := len(l.pending) // how many of the pending are sent next
-	l.alone = l.entangled.concerns(l.pending)
+	l.alone = concerns(l.entangled.within(contendedFor), l.pending) || l.failures.isSlow(l.pending)
 	for len(l.pending) > 0 {
 		if l.alone {
 			size = 1
@@ -55,7 +55,7 @@ func (l *loop) run(ctx context.Context) {
 		}
 		switch l.after(batch, failed, out, at) {
 		case answer:
-			if l.answer(batch); l.ends(batch[size-1].Rejection) {
+			if l.answer(ctx, batch); l.ends(batch[size-1].Rejection) {
 				return
 			}
 			l.pending = l.pending[size:]
@@ -73,14 +73,19 @@ func (l *loop) run(ctx context.Context) {
 			}
 		case retryFailed:
 			t := batch[at]
-			own := t.Rejection == nil && failed.kind.ofWrite()
-			if out.rejection = l.retryLater(t, errors.Join(out.again, out.retry), own); out.rejection == nil {
+			rejection := l.giveUp(ctx, t, failed)
+			if rejection == nil {
+				l.retryLater(t, errors.Join(out.again, out.retry))
 				return
 			}
-			size = l.rejectFailed(batch, at, failed, out.rejection)
+			var end context.CancelFunc
+			ctx, end = withTimeToReject(ctx)
+			defer end()
+			t.orders = t.orders[:min(len(t.orders), 1)] // another order does not help
+			size = l.rejectFailed(batch, at, failed, rejection)
 		case readCatalogue:
 			if err := l.refresh(ctx, batch[at:]); err != nil {
-				_ = l.retryLater(batch[at], err, false)
+				l.retryLater(batch[at], err)
 				l.pending, size = batch[:at], at // what comes after it is not attempted
 				continue
 			}
@@ -161,9 +166,11 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 		return nil // an operation that changes nothing leaves no trace, not even a receipt
 	}
 	a := &attempt{request: l.request, transactions: batch, lockTimeout: firstLockTimeout}
+	ctx, end := l.timeFor(ctx, batch)
+	defer end()
 	started := time.Now()
 	for try := 1; ; try++ {
-		a.isolated, a.unnamed, a.contended, a.answers = l.isolated, l.unnamed, l.contended.tables(), plan.Answers{}
+		a.isolated, a.unnamed, a.contended, a.answers = l.isolated, l.unnamed, l.contended.within(contendedFor), plan.Answers{}
 		failed := a.run(l.context(ctx))
 		if failed == nil {
 			return nil
@@ -173,6 +180,9 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 			continue
 		}
 		out := classify(failed, l.snapshot)
+		if exceedsTime(failed.err) && !failed.unsent {
+			l.failures.tooSlow(batch[0].Digest)
+		}
 		if (blocked(failed.err) || deadlocked(failed.err)) && failed.kind.ofWrite() {
 			l.contended.add(batch)
 		}
@@ -229,7 +239,7 @@ func (l *loop) context(ctx context.Context) context.Context {
 }
 
 // answer gives the transactions of a committed batch their results.
-func (l *loop) answer(batch []*transaction) {
+func (l *loop) answer(ctx context.Context, batch []*transaction) {
 	for _, t := range batch {
 		if t.Rejection == nil {
 			t.result = &upload.Result{Status: upload.Success}
@@ -243,7 +253,12 @@ func (l *loop) answer(batch []*transaction) {
 		}
 		l.log(t).Warn("write rejected", "code", t.Rejection.Code, "table", table, "operation", t.Rejection.Operation, "subject", l.who.Subject)
 	}
-	l.failures.succeeded(l.who, batch)
+	if counted := l.failures.succeeded(l.who, batch); counted != nil {
+		if err := l.Ledger.ForgetFailures(ctx, counted); err != nil {
+			l.logger.Warn("the failures of a transaction that is answered are still counted", "error", err)
+		}
+	}
+	l.applied.add(batch)
 	l.Ledger.Used()
 }
 
@@ -259,7 +274,7 @@ func (l *loop) readReceipts(ctx context.Context, batch []*transaction) (ok bool)
 		err = errors.New("a receipt was there and is gone")
 	}
 	if err != nil {
-		_ = l.retryLater(batch[0], err, false)
+		l.retryLater(batch[0], err)
 		return false
 	}
 	var rest []*transaction

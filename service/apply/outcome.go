@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"postern/policies"
 	"postern/service/catalog"
 	"postern/service/ledger"
 	"postern/service/plan"
@@ -114,18 +113,3 @@ func withPing(ctx context.Context) context.Context { return context.WithValue(ct
 // was just lost, so that the others that are idle may be dead, too. It is for the
 // pool's ShouldPing.
 func MustPing(ctx context.Context) bool { return ctx.Value(pingKey{}) != nil }
-
-// unrecognised reports whether an error is Postgres' answer to the write, or a rule
-// that cannot be evaluated, and not trouble of a known kind that passes: connections,
-// resources, locks, an operator's intervention, a defect.
-func unrecognised(err error) bool {
-	var failed *policies.RuleError
-	if errors.As(err, &failed) {
-		return true
-	}
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) || len(pg.Code) != 5 {
-		return false
-	}
-	return !slices.Contains([]string{"08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX", "PN"}, pg.Code[:2])
-}

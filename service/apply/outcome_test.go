@@ -236,28 +236,3 @@ func TestClassifyWithoutError(t *testing.T) {
 	rejection := &upload.Rejection{Code: "C"}
 	require.Equal(t, outcome{rejection: rejection}, classify(&failure{step: step{kind: rule}, rejection: rejection}, &catalog.Snapshot{}))
 }
-
-// TestUnrecognised has the errors after which a transaction that keeps failing is
-// rejected at last.
-func TestUnrecognised(t *testing.T) {
-	t.Parallel()
-	pg := func(state string) error { return fmt.Errorf("wrapped: %w", &pgconn.PgError{Code: state}) }
-	for _, test := range []struct {
-		name   string
-		errors []error
-		want   bool
-	}{
-		{"AnswerToTheWrite", []error{pg("42883"), pg("42P01"), pg("P0002"), pg("22P02"), pg("23505"), pg("0A000"), pg("54001"), pg("ZZ999")}, true},
-		{"RuleFails", []error{&policies.RuleError{Rule: "r", Err: errors.New("division by zero")}}, true},
-		{"RuleFailsInPostgres", []error{&policies.RuleError{Rule: "r", Err: pg("53100")}}, true},
-		{"PassingTrouble", []error{pg("08006"), pg("25006"), pg("28P01"), pg("3D000"), pg("40001"), pg("53100"), pg("55P03"), pg("57014"), pg("58030"), pg("XX000"), pg("PN004")}, false},
-		{"NoAnswer", []error{io.ErrUnexpectedEOF, context.DeadlineExceeded, pg(""), pg("1")}, false},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			for _, err := range test.errors {
-				require.Equal(t, test.want, unrecognised(err), err)
-			}
-		})
-	}
-}

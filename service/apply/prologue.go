@@ -75,12 +75,13 @@ func becomeUser(r *request, transactions []*transaction) (steps []step) {
 // setup is what PostgREST sets before a request's work, and Postern's time limits.
 // See https://docs.postgrest.org/en/stable/references/transactions.html.
 func setup(ctx context.Context, r *request, lockTimeout time.Duration) step {
-	left := statementTimeout
+	whole := statementTimeout
 	if deadline, ok := ctx.Deadline(); ok {
-		left = min(left, time.Until(deadline))
+		whole = time.Until(deadline)
 	}
 	// In whole seconds, so that the statement is the same from one request to the next.
-	left = max(left.Truncate(time.Second), time.Second)
+	whole = max(whole.Truncate(time.Second), time.Second)
+	left := min(statementTimeout, whole)
 	s := ours(session, `select set_config('request.jwt.claims', $1, true), set_config('request.method', 'POST', true), set_config('request.path', '/api/data', true)`, r.claims)
 	set := func(name, value string) {
 		n := strconv.Itoa(len(s.Args) + 1)
@@ -100,7 +101,7 @@ func setup(ctx context.Context, r *request, lockTimeout time.Duration) step {
 		}
 	}
 	if r.snapshot.TransactionTimeout {
-		set("transaction_timeout", milliseconds(left))
+		set("transaction_timeout", milliseconds(whole))
 	}
 	return s
 }

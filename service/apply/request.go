@@ -154,13 +154,8 @@ func (r *request) works(t *transaction) bool {
 }
 
 // retryLater answers that the client has to send the transaction again, and logs why.
-// If a transaction has failed too often with the same database error of its own, it
-// returns a rejection instead.
-func (r *request) retryLater(t *transaction, err error, own bool) *upload.Rejection {
+func (r *request) retryLater(t *transaction, err error) {
 	after, same, failing := r.failures.failed(r.who, t.Digest, err)
-	if own && same >= giveUpAfter && unrecognised(err) {
-		return &upload.Rejection{Code: upload.UnclassifiedError, Message: "the database refuses this write each time it is tried", Operation: -1}
-	}
 	r.log(t).Error("transaction not applied, the client will retry", append(LogAttributes(err), "attempt", same)...)
 	if failing >= stuckAfter {
 		r.log(t).Error("queue stuck: its first transaction keeps failing, and nothing behind it is uploaded",
@@ -171,7 +166,6 @@ func (r *request) retryLater(t *transaction, err error, own bool) *upload.Reject
 		Message:      "the write could not be stored now; it will be accepted or rejected on a later try",
 		RetryAfterMS: int(after.Milliseconds()),
 	}
-	return nil
 }
 
 // log is the logger of one transaction.

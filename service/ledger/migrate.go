@@ -271,7 +271,7 @@ func protection(table string) []string {
 // rejected_writes before it has row-level security, so it is protected here.
 func rights(login string, roles []string) []string {
 	statements := append(protection("postern.rejected_writes"),
-		`grant select, insert, update, delete on postern.receipts, postern.rejected_writes to `+login,
+		`grant select, insert, update, delete on postern.receipts, postern.failures, postern.rejected_writes to `+login,
 		`grant select, insert, update on postern.rejected_identities to `+login,
 		`grant select, insert on postern.rejected_actions to `+login,
 		`grant select on postern.migrations to `+login,

@@ -30,6 +30,12 @@ with lock as materialized (select pg_try_advisory_xact_lock(hashtext('postern re
      receipts as (delete from postern.receipts r using deleted where r.digest = deleted.digest and r.outcome = 'rejected')
 select count(*) from deleted`
 
+// A transaction that has not failed for two days begins a new series of failures.
+const pruneFailuresSQL = `
+with old as (select digest from postern.failures where last_at < now() - interval '2 days' limit $1 for update skip locked),
+     deleted as (delete from postern.failures where digest in (select digest from old) returning digest)
+select count(*) from deleted`
+
 // Used tells Run that the database is awake.
 func (l *Ledger) Used() {
 	select {
@@ -51,7 +57,7 @@ func (l *Ledger) Run(ctx context.Context, logger *slog.Logger) {
 			return
 		}
 		if err := l.prune(ctx); err != nil && ctx.Err() == nil {
-			logger.Warn("cannot delete old receipts and closed rejected writes; the next attempt follows in an hour", "error", err)
+			logger.Warn("cannot delete old receipts, failures and closed rejected writes; the next attempt follows in an hour", "error", err)
 		} else {
 			logger.Debug("deleted old receipts and closed rejected writes")
 		}
@@ -73,6 +79,11 @@ func (l *Ledger) prune(ctx context.Context) error {
 	var err error
 	for n := pruneBatch; n == pruneBatch; {
 		if n, err = count(pruneReceiptsSQL, pruneBatch); err != nil {
+			return err
+		}
+	}
+	for n := pruneBatch; n == pruneBatch; {
+		if n, err = count(pruneFailuresSQL, pruneBatch); err != nil {
 			return err
 		}
 	}

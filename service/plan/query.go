@@ -27,6 +27,9 @@ type Query struct {
 // IsLookup reports whether the query is a lookup of a rule.
 func (q *Query) IsLookup() bool { return q.lookup != nil }
 
+// Rule is the position and name of a lookup's rule.
+func (q *Query) Rule() string { return q.rule.Position() + " " + q.rule.Name }
+
 // Answers are the rows that queries found. A query that found none is not in it.
 type Answers map[*Query][][]byte
 
@@ -41,7 +44,7 @@ func (q *Query) row(answers Answers) (policies.Row, error) {
 	if q.lookup != nil {
 		row, err := policies.RowFromJSON(values[0])
 		if err != nil {
-			return nil, &policies.RuleError{Rule: q.rule.Position() + " " + q.rule.Name, Err: fmt.Errorf("lookup %s: the row is not a JSON object that expressions can read", q.lookup.Name)}
+			return nil, &policies.RuleError{Rule: q.Rule(), Err: fmt.Errorf("lookup %s: the row is not a JSON object that expressions can read", q.lookup.Name)}
 		}
 		return row, nil
 	}

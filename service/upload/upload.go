@@ -97,7 +97,9 @@ const (
 	InvalidData         Code = "INVALID_DATA"
 	SchemaMismatch      Code = "SCHEMA_MISMATCH"
 	Unauthorized        Code = "UNAUTHORIZED"
-	UnclassifiedError   Code = "UNCLASSIFIED_ERROR"   // the database kept failing with an error of no known kind
+	UnclassifiedError   Code = "UNCLASSIFIED_ERROR"   // for 30 minutes, the database failed with the same error of no known kind
+	RuleFailed          Code = "RULE_FAILED"          // for 30 minutes, a rule could not be evaluated
+	TimeLimitExceeded   Code = "TIME_LIMIT_EXCEEDED"  // for 30 minutes, the transaction did not fit into the time of a request
 	RejectedByDatabase  Code = "REJECTED_BY_DATABASE" // a trigger or function of the application raised an exception
 	Conflict            Code = "CONFLICT"             // the row has changed since the client saw it
 	ImmutableColumn     Code = "IMMUTABLE_COLUMN"     // the policy allows no change of a column

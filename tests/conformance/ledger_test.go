@@ -27,10 +27,13 @@ func TestOldReceiptsAreForgotten(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
 		b.db.Exec(t, old+`
-			insert into postern.receipts (digest, outcome, at) values ('young', 'applied', now() - interval '29 days')`)
+			insert into postern.receipts (digest, outcome, at) values ('young', 'applied', now() - interval '29 days');
+			insert into postern.failures (digest, cause, last_at) values ('old', 'ZZ001', now() - interval '49 hours'), ('young', 'ZZ001', now() - interval '47 hours')`)
 		require.Equal(t, "12001", left(b), "nothing happens while the database is not used")
 		upload(b)
 		require.Eventually(t, func() bool { return left(b) == "2" }, 20*time.Second, 20*time.Millisecond)
+		b.AwaitTidy(t)
+		require.Equal(t, "young", b.db.Text(t, `select string_agg(convert_from(digest, 'UTF8'), ' ') from postern.failures`))
 	})
 
 	t.Run("NotByTwoAtATime", func(t *testing.T) {

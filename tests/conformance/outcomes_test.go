@@ -147,18 +147,6 @@ func TestOutcomes(t *testing.T) {
 		})
 	}
 
-	t.Run("NotForEver", func(t *testing.T) {
-		t.Parallel()
-		b := setupShop(t)
-		odd := `{"transactions":[{"transaction_id":3,"crud":[` + op("PUT", "parents", "1", `"name":"odd"`) + `]}]}`
-		for range 49 {
-			require.Equal(t, "retryable_error", b.Upload(t, "alice", odd).Results(t)[0].Status)
-		}
-		last := b.Upload(t, "alice", odd).Results(t)[0]
-		require.Equal(t, "UNCLASSIFIED_ERROR", last.FailedOperation.ErrorCode)
-		require.Equal(t, "1", b.db.Text(t, `select count(*) from postern.rejected_writes`))
-	})
-
 	t.Run("UnlessItCannotBeStored", func(t *testing.T) {
 		t.Parallel()
 		b := setupShop(t)
@@ -231,22 +219,6 @@ func TestManyAtOnce(t *testing.T) {
 	require.Equal(t, "success", again[10].Status)
 	require.Equal(t, "5", b.db.Text(t, `select count(*) from postern.rejected_writes`))
 	require.Equal(t, "2", b.db.Text(t, `select max(attempts) from postern.rejected_writes`))
-}
-
-// TestNotForEverBesideAnotherDevice has a second device of the same user succeed
-// and fail all the while.
-func TestNotForEverBesideAnotherDevice(t *testing.T) {
-	t.Parallel()
-	b := setupShop(t)
-	upload := func(client string, n int, name string) rig.Result {
-		return b.Upload(t, "alice", fmt.Sprintf(`{"client_id":%q,"transactions":[{"transaction_id":%d,"crud":[%s]}]}`, client, n, op("PUT", "parents", client, `"name":"`+name+`"`))).Results(t)[0]
-	}
-	for i := range 49 {
-		require.Equal(t, "retryable_error", upload("poisoned", 1, "odd").Status)
-		require.Equal(t, "success", upload("fine", i, "fine").Status)
-		require.Equal(t, "retryable_error", upload("also", 1000+i, "resources").Status)
-	}
-	require.Equal(t, "UNCLASSIFIED_ERROR", upload("poisoned", 1, "odd").FailedOperation.ErrorCode)
 }
 
 // TestMissingGrants has tables that a policy names and the role may not write: somebody

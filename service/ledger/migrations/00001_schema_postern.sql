@@ -9,6 +9,18 @@ create table postern.receipts (
 );
 create index receipts_at on postern.receipts (at);
 
+-- One row for each transaction that has failed in a way that may be its own fault, and
+-- was not rejected for it yet. The digest is that of its content, whether or not it gets
+-- a receipt.
+create table postern.failures (
+  digest   bytea primary key,
+  cause    text not null,                    -- an SQLSTATE, a rule, or 'time limit'
+  times    integer not null default 1,       -- in a row, with this cause
+  first_at timestamptz not null default now(),
+  last_at  timestamptz not null default now()
+);
+create index failures_last_at on postern.failures (last_at);
+
 -- Every rejected write, with its whole transaction. The columns are json and not
 -- jsonb, because jsonb refuses \u0000, which a client's text may contain.
 create table postern.rejected_writes (
@@ -312,4 +324,5 @@ drop function postern.raise_error;
 drop table postern.rejected_actions;
 drop table postern.rejected_identities;
 drop table postern.rejected_writes;
+drop table postern.failures;
 drop table postern.receipts;
