@@ -206,16 +206,20 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 		if out.again == nil {
 			return failed
 		}
-		exhausted := try >= maxAttempts
-		if failed.unsent {
-			exhausted = time.Since(started) > connectTimeout
-		} else if lost(failed.err) || goesAway(failed.err) {
-			l.lost = true
-		}
-		if exhausted || !pause(ctx, try) {
+		if l.exhausted(failed, try, started) || !pause(ctx, try) {
 			return failed
 		}
 	}
+}
+
+// exhausted reports whether a batch has been tried often enough, or for as long as a
+// database may take to wake up.
+func (l *loop) exhausted(failed *failure, try int, started time.Time) bool {
+	if failed.unsent {
+		return time.Since(started) > connectTimeout
+	}
+	l.lost = l.lost || lost(failed.err) || goesAway(failed.err)
+	return try >= maxAttempts
 }
 
 // waitLonger waits until few enough requests wait for locks that this one may, too. It

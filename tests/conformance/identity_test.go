@@ -129,7 +129,7 @@ func TestPowerSyncCredentials(t *testing.T) {
 	t.Parallel()
 	p, q := newProvider(t, "ES256"), newProvider(t, "ES256")
 	s := rig.ServeCommand(t, rig.NewDatabase(t),
-		"SUPABASE_URL="+p.URL, "SUPABASE_JWT_SECRET="+string(p.secret),
+		"POSTERN_SUBJECTS=unique", "SUPABASE_URL="+p.URL, "SUPABASE_JWT_SECRET="+string(p.secret),
 		"POSTERN_ISSUER="+q.URL, "POSTERN_JWKS_URL="+q.URL+"/keys/jwks.json", "POSTERN_AUDIENCE=the-app",
 		"POWERSYNC_AUDIENCE=https://powersync.example.com,the-app")
 	s.AwaitReady(t)
@@ -214,7 +214,7 @@ func TestKeyServerOutage(t *testing.T) {
 func TestSeveralIssuers(t *testing.T) {
 	t.Parallel()
 	ofSupabase, ofNeon, other, stranger := newProvider(t, "ES256"), newProvider(t, "EdDSA"), newProvider(t, "ES256"), newProvider(t, "ES256")
-	s := rig.ServeCommand(t, rig.NewDatabase(t), "SUPABASE_URL="+ofSupabase.URL, "NEON_AUTH_URL="+ofNeon.URL+"/neondb/auth",
+	s := rig.ServeCommand(t, rig.NewDatabase(t), "POSTERN_SUBJECTS=unique", "SUPABASE_URL="+ofSupabase.URL, "NEON_AUTH_URL="+ofNeon.URL+"/neondb/auth",
 		"POSTERN_ISSUER="+other.URL, "POSTERN_JWKS_URL="+other.URL+"/keys/jwks.json", "POSTERN_AUDIENCE=another-app, the-app")
 	s.AwaitReady(t)
 	accepted(t, s, ofSupabase.sign(t, "ES256", ofSupabase.supabase(nil)))
@@ -245,7 +245,7 @@ func TestOneOfSeveralIssuersOutOfReach(t *testing.T) {
 	t.Parallel()
 	ofSupabase, ofNeon := newProvider(t, "ES256"), newProvider(t, "EdDSA")
 	ofNeon.down.Store(true)
-	s := rig.ServeCommand(t, rig.NewDatabase(t), "SUPABASE_URL="+ofSupabase.URL, "NEON_AUTH_URL="+ofNeon.URL+"/neondb/auth")
+	s := rig.ServeCommand(t, rig.NewDatabase(t), "POSTERN_SUBJECTS=unique", "SUPABASE_URL="+ofSupabase.URL, "NEON_AUTH_URL="+ofNeon.URL+"/neondb/auth")
 	s.AwaitReady(t)
 	accepted(t, s, ofSupabase.sign(t, "ES256", ofSupabase.supabase(nil)))
 	token := ofNeon.sign(t, "EdDSA", ofNeon.neon(nil))
@@ -262,7 +262,7 @@ func TestAnonymousUsers(t *testing.T) {
 		ofNeon.sign(t, "EdDSA", ofNeon.neon(jwt.MapClaims{"isAnonymous": true})),
 	}
 	db := rig.NewDatabase(t)
-	issuers := []string{"SUPABASE_URL=" + ofSupabase.URL, "NEON_AUTH_URL=" + ofNeon.URL + "/neondb/auth"}
+	issuers := []string{"POSTERN_SUBJECTS=unique", "SUPABASE_URL=" + ofSupabase.URL, "NEON_AUTH_URL=" + ofNeon.URL + "/neondb/auth"}
 
 	t.Run("AllowedByDefault", func(t *testing.T) {
 		t.Parallel()
