@@ -34,13 +34,15 @@ func TestOneLockedRow(t *testing.T) {
 	}
 	lock, err := db.Owner.Begin(t.Context())
 	require.NoError(t, err)
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	defer lock.Rollback(t.Context())
 	_, err = lock.Exec(t.Context(), `select from stock where id = 'locked' for update`)
 	require.NoError(t, err)
 
 	var (
-		waiting sync.WaitGroup
-		most    atomic.Int64 // answers that one of the devices got while the row was locked
-		free    atomic.Bool
+		most atomic.Int64 // answers that one of the devices got while the row was locked
+		free atomic.Bool
 	)
 	for _, user := range names("device", blocked) {
 		waiting.Go(func() {
