@@ -127,7 +127,7 @@ $$;
 -- +goose StatementEnd
 
 -- The functions below look at one row of the application's tables. Apart from
--- current_row they run as the owner of this schema. The owner must be able to see
+-- current_row and lock_row they run as the owner of this schema. The owner must be able to see
 -- every row: a superuser, a role with BYPASSRLS, or the owner of the tables. They
 -- work for Postern's login role alone, whichever role it has switched to, because
 -- they would tell an application's user which ids exist.
@@ -281,11 +281,34 @@ end
 $$;
 -- +goose StatementEnd
 
--- Locks a row before rules judge it and it is deleted. Postgres lets only those lock
--- a row who may update it. A user who may only delete it needs the lock too: the
--- rules must judge the row that is deleted.
+-- Locks a row before rules judge it and it is deleted, if the user sees it. It runs as
+-- the user and keeps the user's search_path, as current_row does. Nobody can keep others
+-- from a row that is hidden.
 -- +goose StatementBegin
 create function postern.lock_row(target oid, key_columns text[], keys text[])
+returns void
+language plpgsql volatile
+as $$
+declare
+  condition text := (select string_agg(format('%I = %L', c, k), ' and ') from unnest(key_columns, keys) as pair(c, k));
+  visible boolean;
+begin
+  begin
+    execute format('select exists (select from %s where %s)', target::regclass, condition) into visible;
+  exception when insufficient_privilege then
+    return; -- the statements after this one say so
+  end;
+  if visible then
+    perform postern.lock_any_row(target, key_columns, keys);
+  end if;
+end
+$$;
+-- +goose StatementEnd
+
+-- Locks a row, for lock_row. Postgres lets only those lock a row who may update it. A user
+-- who may only delete it needs the lock too: the rules must judge the row that is deleted.
+-- +goose StatementBegin
+create function postern.lock_any_row(target oid, key_columns text[], keys text[])
 returns void
 language plpgsql volatile security definer
 set search_path = ''
@@ -295,7 +318,7 @@ declare
   condition text := postern.key_condition(target, key_columns, keys);
 begin
   if not has_table_privilege(session_user, 'postern.receipts', 'insert') then
-    raise insufficient_privilege using message = 'postern.lock_row is for Postern''s login role alone';
+    raise insufficient_privilege using message = 'postern.lock_any_row is for Postern''s login role alone';
   end if;
   begin
     execute format('select from %s where %s for update', target::regclass, condition);
@@ -309,12 +332,13 @@ end
 $$;
 -- +goose StatementEnd
 
--- current_row runs as the user.
+-- current_row and lock_row run as the user.
 grant usage on schema postern to public;
 
 -- +goose Down
 revoke usage on schema postern from public;
 drop function postern.lock_row;
+drop function postern.lock_any_row;
 drop function postern.explain_no_row;
 drop function postern.current_row;
 drop function postern.row_version;
