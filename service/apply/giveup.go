@@ -11,6 +11,7 @@ import (
 
 	"postern/policies"
 	"postern/service/catalog"
+	"postern/service/ledger"
 	"postern/service/upload"
 )
 
@@ -124,6 +125,15 @@ func (l *loop) giveUp(ctx context.Context, t *transaction, failed *failure) *upl
 		r.Operation = -1
 	}
 	return r
+}
+
+// forget ends the series of failures of transactions that are answered.
+func (l *loop) forget(ctx context.Context, counted []ledger.Digest) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), countTimeout)
+	defer cancel()
+	if err := l.Ledger.ForgetFailures(ctx, counted); err != nil {
+		l.logger.Warn("the failures of a transaction that is answered are still counted", "error", err)
+	}
 }
 
 // othersWrote reports whether this instance has applied transactions to all tables of one

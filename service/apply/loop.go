@@ -258,9 +258,7 @@ func (l *loop) answer(ctx context.Context, batch []*transaction) {
 		l.log(t).Warn("write rejected", "code", t.Rejection.Code, "table", table, "operation", t.Rejection.Operation, "subject", l.who.Subject)
 	}
 	if counted := l.failures.succeeded(l.who, batch); counted != nil {
-		if err := l.Ledger.ForgetFailures(ctx, counted); err != nil {
-			l.logger.Warn("the failures of a transaction that is answered are still counted", "error", err)
-		}
+		l.forget(ctx, counted)
 	}
 	l.applied.add(batch)
 	l.Ledger.Used()

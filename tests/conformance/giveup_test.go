@@ -202,7 +202,9 @@ func TestLongTransaction(t *testing.T) {
 		return string(applier.Apply(ctx, slog.New(slog.DiscardHandler), who, batch)[0].Status)
 	}
 	require.Equal(t, "retryable_error", upload())
+	require.Equal(t, "1", db.Text(t, `select count(*) from postern.failures`))
 	require.Equal(t, "success", upload())
+	require.Equal(t, "0", db.Text(t, `select count(*) from postern.failures`))
 	require.Equal(t, "success", upload(), "from its receipt")
 	require.Equal(t, "5", db.Text(t, `select count(*) from slow`))
 }
