@@ -112,7 +112,7 @@ func (l *loop) after(batch []*transaction, failed *failure, out outcome, at int)
 		return readCatalogue
 	case out.rejection != nil:
 		return rejectFailed
-	case deadlocked(failed.err) && len(batch) > 1:
+	case (deadlocked(failed.err) || failed.entangled) && len(batch) > 1:
 		return sendAlone // which holds fewer locks, and for a shorter time
 	case at > 0:
 		return sendEarlier
@@ -192,6 +192,9 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 				return failed
 			}
 			defer done()
+			if failed.entangled = len(batch) > 1 && concerns(l.entangled.within(contendedFor), batch); failed.entangled {
+				return failed // others have found out meanwhile
+			}
 			a.lockTimeout = lockTimeout
 			continue
 		}

@@ -60,6 +60,8 @@ func TestAfter(t *testing.T) {
 		{"ClashOfAll", batch{plain, plain}, at(commit, -1, clash), retryFailed},
 		{"DeadlockOfTheFirst", batch{plain, plain}, at(operation, 0, deadlock), sendAlone},
 		{"DeadlockOfTheSecond", batch{plain, plain}, at(operation, 1, deadlock), sendAlone},
+		{"BlockedInAnEntangledTable", batch{plain, plain}, &failure{step: step{kind: operation}, err: &pgconn.PgError{Code: "55P03"}, entangled: true}, sendAlone},
+		{"BlockedAtTheSecond", batch{plain, plain}, at(operation, 1, &pgconn.PgError{Code: "55P03"}), sendEarlier},
 		{"DeadlockOfOne", batch{plain}, at(operation, 0, deadlock), retryFailed},
 		{"ConnectionLostAtTheSecond", batch{plain, plain}, at(operation, 1, lost), sendEarlier},
 		{"ConnectionLost", batch{plain, plain}, at(session, -1, lost), retryFailed},

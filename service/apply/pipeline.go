@@ -62,6 +62,7 @@ type failure struct {
 	unsent    bool              // nothing reached the database
 	at        int               // index of the step in its pipeline
 	outdated  bool              // a named statement may not fit the tables any more
+	entangled bool              // its transactions wait for others, which they would not do alone
 }
 
 // failedOutside is a failure that belongs to no step.
