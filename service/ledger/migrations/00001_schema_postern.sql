@@ -290,7 +290,7 @@ returns void
 language plpgsql volatile
 as $$
 declare
-  condition text := (select string_agg(format('%I = %L', c, k), ' and ') from unnest(key_columns, keys) as pair(c, k));
+  condition text := postern.key_condition(target, key_columns, keys);
   visible boolean;
 begin
   begin
