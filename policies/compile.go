@@ -90,6 +90,7 @@ func (c *compiler) table(name string, r tableRule, at place) *Table {
 	}
 	c.columns(t, table, at)
 	c.expressions(t, r, table, at)
+	t.findNeeds()
 	t.Conflict = c.conflict(r.Conflict, table, at.in("conflict"))
 	t.History = c.history(r.History, at.in("history"))
 	t.required = requiredColumns(t)

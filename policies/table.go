@@ -31,6 +31,9 @@ type Table struct {
 	Rules         []*Rule
 	Rate          *Rate // nil if there is none
 
+	data     bool            // expressions look at what the client sent
+	new      map[string]bool // the columns of the new row that they look at
+	newWhole bool            // they look at the new row itself, and so at any column
 	allow    []upload.Op
 	client   []upload.Code // codes of rejections that are left to the app
 	required []string      // database columns that the policy needs
@@ -116,11 +119,31 @@ func (t *Table) Plain() bool {
 // HasExpressions reports whether the policy has rules or assignments.
 func (t *Table) HasExpressions() bool { return len(t.Rules)+len(t.Assignments) > 0 }
 
-// LooksAtData reports whether a rule or an assignment looks at what the client sent.
-func (t *Table) LooksAtData() bool {
-	return slices.ContainsFunc(t.Rules, func(r *Rule) bool {
-		return slices.ContainsFunc(r.expressions(), func(e *expression) bool { return e.needs.data })
-	}) || slices.ContainsFunc(t.Assignments, func(a Assignment) bool { return a.value.needs.data })
+// LooksAtData reports whether an expression looks at what the client sent.
+func (t *Table) LooksAtData() bool { return t.data }
+
+// LooksAtNew reports whether an expression looks at a column of the new row.
+func (t *Table) LooksAtNew(column string) bool { return t.newWhole || t.new[column] }
+
+// findNeeds finds what the expressions look at.
+func (t *Table) findNeeds() {
+	var expressions []*expression
+	for _, r := range t.Rules {
+		expressions = append(expressions, r.expressions()...)
+	}
+	for _, a := range t.Assignments {
+		expressions = append(expressions, a.value)
+	}
+	t.new = map[string]bool{}
+	for _, e := range expressions {
+		if e == nil { // it has a mistake
+			continue
+		}
+		t.data, t.newWhole = t.data || e.needs.data, t.newWhole || e.needs.newWhole
+		for column := range e.needs.new {
+			t.new[column] = true
+		}
+	}
 }
 
 // ClientHandling reports whether rejections with this code are left to the app

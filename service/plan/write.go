@@ -140,8 +140,8 @@ func (w *write) judgesOld() bool {
 	return len(w.rules) > 0 && (w.sent.Op != upload.Put || slices.ContainsFunc(w.rules, (*policies.Rule).LooksAtOld))
 }
 
-// known are the values of the row as it will be, as far as they were sent or set
-// and Postgres keeps them unchanged.
+// known are the values of the row as it will be, as far as expressions look at them,
+// they were sent or set, and Postgres keeps them unchanged.
 func (w *write) known() policies.Row {
 	if w.sent.Op == upload.Delete || !w.policy.HasExpressions() {
 		return nil
@@ -151,7 +151,7 @@ func (w *write) known() policies.Row {
 		return row // a BEFORE trigger may change any column
 	}
 	for i, column := range w.columns {
-		if !value.Kept(column, w.values[i]) {
+		if !w.policy.LooksAtNew(column.Name) || !value.Kept(column, w.values[i]) {
 			continue
 		}
 		if value, err := policies.FromText(column.Type, w.values[i]); err == nil {
