@@ -20,7 +20,10 @@ func policyCheckCommand() *cobra.Command {
 		Long: `List everything that is wrong with policies, with file, line and column.
 
 They are compiled for the tables of DATABASE_URL, and lookups are prepared there. If
-it is not set, a throwaway Postgres with your schema takes its place.`,
+it is not set, a throwaway Postgres with your schema takes its place.
+
+A warning is no mistake: it says which rule, permission or assignment of one operation
+a client can get around with another one, and which grants are missing.`,
 		RunE: withDir(func(cmd *cobra.Command, dir string) error {
 			return check(cmd, dir, f.orConfigured())
 		}),
@@ -47,6 +50,9 @@ func check(cmd *cobra.Command, dir string, f databaseFlags) error {
 	}
 	if err != nil {
 		return err
+	}
+	for _, bypass := range set.Bypasses(db.Snapshot()) {
+		fmt.Fprintf(out, "warning: %v\n", bypass)
 	}
 	for _, role := range userRoles {
 		for _, grant := range set.MissingGrants(db.Snapshot(), role) {

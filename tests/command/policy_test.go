@@ -132,6 +132,12 @@ tables:
 	output, code = policy(t, "", "check", dir)
 	require.Equal(t, 1, code)
 	require.Equal(t, filepath.Join(dir, "app.yaml")+`:1:30: tables.lists.owner: public.lists has no column "owner": did you mean "owner_id"?`+"\n", output)
+
+	write(t, filepath.Join(dir, "app.yaml"), "tables: {lists: {allow: [put]}}\n")
+	output, code = policy(t, "", "check", dir)
+	require.Zero(t, code)
+	require.Contains(t, output, "warning: "+filepath.Join(dir, "app.yaml")+":1:18: tables.lists.allow: patch is not allowed, but a PUT")
+	require.Contains(t, output, "ok: 1 table, 0 rules")
 	for _, args := range [][]string{{"check", filepath.Join(dir, "nowhere")}, {"check", "--colour"}, {"check", dir, dir}} {
 		output, code = policy(t, "", args...)
 		require.Equal(t, 2, code, output)
