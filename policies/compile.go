@@ -43,6 +43,7 @@ func (s *Source) Compile(snapshot *catalog.Snapshot) (*Set, error) {
 			set.rate = c.rate(f.content.Rate, f.place("rate"))
 		}
 	}
+	c.shareSoftDelete(set)
 	set.rest, set.closed = set.tables["*"], set.closedTables()
 	set.openTables(snapshot)
 	c.checkCode(set)
@@ -51,6 +52,29 @@ func (s *Source) Compile(snapshot *catalog.Snapshot) (*Set, error) {
 		set.rated = set.rated || t.Rate != nil
 	}
 	return set, errors.Join(inOrder(c.problems)...)
+}
+
+// shareSoftDelete gives a soft delete to all policies of the same table in Postgres.
+// Otherwise clients could set its column, or delete the row, under another name.
+func (c *compiler) shareSoftDelete(set *Set) {
+	first := map[string]*Table{}
+	for _, name := range sortedKeys(set.tables) {
+		t := set.tables[name]
+		other := first[t.Schema+"."+t.Name]
+		switch {
+		case t.SoftDelete == "":
+		case other == nil:
+			first[t.Schema+"."+t.Name] = t
+		case other.SoftDelete != t.SoftDelete:
+			c.add(t.place.in("soft_delete").problem("the policy at %s has %q for the same table in Postgres: name one column in both", other.place.position(), other.SoftDelete))
+		}
+	}
+	for _, t := range set.tables {
+		if other := first[t.Schema+"."+t.Name]; other != nil && t.Named && t.SoftDelete == "" {
+			t.SoftDelete = other.SoftDelete
+			t.required = append(t.required, t.SoftDelete)
+		}
+	}
 }
 
 // checkCode checks that the tables of the rules in Go have a policy.

@@ -71,7 +71,7 @@ type tableRule struct {
 	Separator string `yaml:"separator"`
 	// What a PUT does if the row exists: merge (default) sets the columns that were sent, replace also sets all others to their defaults, insert rejects the PUT with UNIQUE_VIOLATION.
 	Put PutMode `yaml:"put"`
-	// The column that a DELETE sets instead of deleting the row: a boolean to true, a timestamp to now. A PUT of the row sets it back to its default.
+	// The column that a DELETE sets instead of deleting the row: a boolean to true, a timestamp to now. Clients cannot set it in another way: false or null is ignored, any other value is rejected with UNAUTHORIZED. A PATCH or DELETE of a deleted row is one of a row that does not exist; a PUT is rejected with ROW_DELETED. All policies of the same table in Postgres have it.
 	SoftDelete string `yaml:"soft_delete"`
 	// Timestamp columns that clients send as numbers: the time since 1970, in s or ms.
 	Epoch map[string]string `yaml:"epoch"`

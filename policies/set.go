@@ -116,7 +116,7 @@ func (s *Set) WithoutRules() *Set {
 func (s *Set) Everything() *Set {
 	bare := s.WithoutRules()
 	if bare.rest == nil {
-		bare.rest = &Table{Schema: "public", Separator: ":", allow: []upload.Op{upload.Put, upload.Patch, upload.Delete}}
+		bare.rest = &Table{Schema: "public", Bare: true, Separator: ":", allow: []upload.Op{upload.Put, upload.Patch, upload.Delete}}
 	}
 	return bare
 }

@@ -30,6 +30,7 @@ type Table struct {
 	History       *History // nil if no history is kept
 	Rules         []*Rule
 	Rate          *Rate // nil if there is none
+	Bare          bool  // it forbids and sets nothing; see WithoutRules
 
 	data     bool            // expressions look at what the client sent
 	new      map[string]bool // the columns of the new row that they look at
@@ -162,7 +163,7 @@ func (t *Table) named(name string) *Table {
 func (t *Table) withoutRules() *Table {
 	return &Table{
 		Schema: t.Schema, Name: t.Name, Named: t.Named, Columns: t.Columns, ID: t.ID, Separator: t.Separator,
-		Put: t.Put, SoftDelete: t.SoftDelete, Epoch: t.Epoch, IgnoreUnknown: t.IgnoreUnknown,
+		Put: t.Put, SoftDelete: t.SoftDelete, Epoch: t.Epoch, IgnoreUnknown: t.IgnoreUnknown, Bare: true,
 		allow: []upload.Op{upload.Put, upload.Patch, upload.Delete}, place: t.place,
 	}
 }

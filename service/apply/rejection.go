@@ -109,6 +109,8 @@ func declined(f *failure, pg *pgconn.PgError) *upload.Rejection {
 		r.Message, r.Details = "the row has changed since it was last synced", map[string]any{"row": jsontext.Value(pg.Hint)}
 	case upload.ImmutableColumn:
 		r.Message = "a column of the row cannot change once it is set"
+	case upload.RowDeleted:
+		r.Message = "the row was deleted: give a new row another id"
 	case upload.RowNotFound:
 		r.Message = "the row does not exist"
 	default:

@@ -51,6 +51,7 @@ func TestRejectionOf(t *testing.T) {
 		{"Conflict", pgconn.PgError{Code: "PN006", Message: "CONFLICT", Hint: `{"id": "l1", "title": "b"}`},
 			upload.Conflict, "the row has changed since it was last synced", details{"row": jsontext.Value(`{"id": "l1", "title": "b"}`)}},
 		{"Immutable", pgconn.PgError{Code: "PN006", Message: "IMMUTABLE_COLUMN"}, upload.ImmutableColumn, "a column of the row cannot change once it is set", nil},
+		{"Deleted", pgconn.PgError{Code: "PN006", Message: "ROW_DELETED"}, upload.RowDeleted, "the row was deleted: give a new row another id", nil},
 		{"NotFound", pgconn.PgError{Code: "PN006", Message: "ROW_NOT_FOUND"}, upload.RowNotFound, "the row does not exist", nil},
 		{"Hidden", pgconn.PgError{Code: "PN006", Message: "UNAUTHORIZED"}, upload.Unauthorized, "the row exists and is not yours to change", nil},
 	} {

@@ -65,7 +65,7 @@ func TestQueries(t *testing.T) {
 			`select to_jsonb(t."owner_id"), set_config('postern.seen', $2, true) from "public"."notes" as t where t."id" = $1 | n1 | 1 {"id"} {"n1"}`,
 		}, nil},
 		{"OldOfASoftDelete", unowned, "soft_delete: gone", remove("notes", "n1"), list{
-			`select to_jsonb(t."owner_id"), set_config('postern.seen', $2, true) from (select t."owner_id" from "public"."notes" as t where t."id" = $1 for update of t) as t | n1 | 1 {"id"} {"n1"}`,
+			`select to_jsonb(t."owner_id"), set_config('postern.seen', $2, true) from (select t."owner_id" from "public"."notes" as t where t."id" = $1 and t."gone" is not true for update of t) as t | n1 | 1 {"id"} {"n1"}`,
 		}, nil},
 		{"OldThatItsUserMayNotUpdate", whole, "", put("small", "s1", `{}`), list{
 			`select set_config('postern.seen', $2, true) from "public"."small" as t where t."id" = $1 | s1 | 2 {"id"} {"s1"}`,

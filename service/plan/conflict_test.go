@@ -177,11 +177,11 @@ func TestConflict(t *testing.T) {
 			args: `n1|was|0|1|{"id"}|{"n1"}|false|UNAUTHORIZED|CONFLICT|UNAUTHORIZED`},
 		{name: "RejectSoftDeleteTracked", table: "{allow: all, conflict: reject, soft_delete: gone}", operation: after(`{"title": "was"}`, remove("notes", "n1")),
 			sql: `with touched as (update "public"."notes" as t set "gone" = true
-			where t."id" = $1 and t."title" is not distinct from $2 returning 1)
+			where t."id" = $1 and t."gone" is not true and t."title" is not distinct from $2 returning 1)
 			select postern.explain_no_row($3, $4, $5, $6, $7, coalesce(postern.row_version($4, $5, $6), '(0,0)'),
-			case when t."id" is null then $8 when (t."title" is not distinct from $2) is not true then $9 end, $10, to_jsonb(t.*))
+			case when t."id" is null then $8 when (t."title" is not distinct from $2) is not true then $9 end, $10, to_jsonb(t.*), $11)
 			from (select) one left join lateral postern.current_row(null::"public"."notes", $5, $6, true) as t on true where not exists (select from touched)`,
-			args: `n1|was|0|1|{"id"}|{"n1"}|false|UNAUTHORIZED|CONFLICT|DROPPED`},
+			args: `n1|was|0|1|{"id"}|{"n1"}|false|UNAUTHORIZED|CONFLICT|DROPPED|gone`},
 		{name: "RejectComesAfterTheOwner", table: "{allow: all, owner: owner_id, conflict: reject}", operation: after(`{"title": "was"}`, patch("notes", "n1", `{"title": "a"}`)),
 			sql: `with touched as (update "public"."notes" as t set "title" = $2
 			where t."id" = $1 and t."owner_id" = $3 and t."title" is not distinct from $4 returning 1)

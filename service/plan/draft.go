@@ -131,6 +131,11 @@ func (d *drafter) readData() *upload.Rejection {
 		case column.Generated, column.Identity && d.indexOf(column) < 0:
 			d.leftOut = append(d.leftOut, column)
 			continue
+		case column.Name == d.policy.SoftDelete && d.protectsDeleted():
+			if rejection := d.checkNotDeleted(column, member.Value); rejection != nil {
+				return rejection
+			}
+			continue
 		case d.policy.Writable != nil && !slices.Contains(d.policy.Writable, name) && d.indexOf(column) < 0:
 			return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s.%s cannot be written by clients: leave it out", d.table, name)}
 		}
@@ -143,6 +148,23 @@ func (d *drafter) readData() *upload.Rejection {
 		}
 	}
 	return nil
+}
+
+// checkNotDeleted accepts what the column of a soft delete holds in every row that is
+// not deleted, which a client that has synced the row may send back.
+func (d *drafter) checkNotDeleted(column *catalog.Column, sent jsontext.Value) *upload.Rejection {
+	sent, rejection := d.countEpoch(column, sent)
+	if rejection != nil {
+		return rejection
+	}
+	text, err := value.Convert(d.table, column, sent)
+	switch {
+	case err != nil:
+		return unfit(err)
+	case text == nil, string(text) == "f", string(text) == "false":
+		return nil
+	}
+	return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s.%s is set by a DELETE alone: leave it out, and send a DELETE", d.table, column.Name)}
 }
 
 // countEpoch turns a number into a date if the policy says that the column has an

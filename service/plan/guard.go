@@ -20,8 +20,8 @@ const (
 	tryAgain upload.Code = "AGAIN"
 )
 
-// addGuards adds the conditions of ownership, of immutable columns, of the conflict
-// strategy, and that the row is the one that rules have seen.
+// addGuards adds the conditions of ownership, of soft deletion, of immutable columns,
+// of the conflict strategy, and that the row is the one that rules have seen.
 func addGuards(b *builder) {
 	w := b.w
 	if w.sent.Op == upload.Put && w.policy.Put == policies.Insert {
@@ -30,6 +30,9 @@ func addGuards(b *builder) {
 	if w.policy.Owner != "" {
 		owner := w.table.Column(w.policy.Owner)
 		b.addGuard(upload.Unauthorized, "t."+owner.SQL()+" "+owner.Equals()+" "+b.param([]byte(w.who.Subject)))
+	}
+	if w.sent.Op == upload.Put && w.protectsDeleted() {
+		b.addGuard(upload.RowDeleted, w.notDeleted())
 	}
 	if w.sent.Op == upload.Put {
 		for _, name := range w.policy.Immutable {

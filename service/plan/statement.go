@@ -54,6 +54,7 @@ func (p *Planner) repeat(w *write, before *Operation) *Operation {
 	o.SQL, o.Args = before.SQL, w.values
 	if len(before.Args) > len(w.values) {
 		b := &builder{w: w, args: w.values[:len(w.values):len(w.values)], tables: p.Tables}
+		addGuards(b)
 		b.withExplanation("") // for its arguments
 		o.Args = exact(b.args)
 	}
@@ -132,8 +133,14 @@ func (b *builder) merged() []*catalog.Column {
 	if c := w.versionColumn(); c != nil && !slices.Contains(columns, c) {
 		columns = append(columns, c)
 	}
-	if c := w.table.Column(w.policy.SoftDelete); c != nil && !slices.Contains(columns, c) {
-		columns = append(columns, c) // the row is no longer deleted
+	if c := w.table.Column(w.policy.SoftDelete); c != nil {
+		at := slices.Index(columns, c)
+		switch {
+		case at >= 0 && w.protectsDeleted():
+			columns = slices.Delete(columns, at, at+1) // the guard has seen that it is not set
+		case at < 0 && !w.protectsDeleted():
+			columns = append(columns, c) // the team restores the row
+		}
 	}
 	if len(columns) == 0 && !w.columns[0].Identity {
 		return w.columns[:1]
@@ -165,15 +172,15 @@ func (b *builder) update() string {
 	return "update " + w.table.SQL() + " as t set " + strings.Join(sets, ", ") + b.where()
 }
 
-// softDelete keeps the time of the first deletion.
+// softDelete sets the column of the policy.
 func (b *builder) softDelete() string {
 	column := b.w.table.Column(b.w.policy.SoftDelete)
-	value := "coalesce(t." + column.SQL() + ", now())"
+	value := "now()"
 	switch column.Type.Name {
 	case "bool":
 		value = "true"
 	case "timestamp":
-		value = "coalesce(t." + column.SQL() + ", now() at time zone 'UTC')"
+		value = "now() at time zone 'UTC'"
 	}
 	sql := "update " + b.w.table.SQL() + " as t set " + column.SQL() + " = " + value
 	if c := b.w.versionColumn(); c != nil {
@@ -229,8 +236,12 @@ func (b *builder) explainNoRow() string {
 	if w.hardDeletes() {
 		locking, otherwise = "false", upload.Unauthorized
 	}
+	reason, deleted := b.param([]byte(otherwise)), ""
+	if w.sent.Op != upload.Put && w.protectsDeleted() {
+		deleted = ", " + b.param([]byte(w.policy.SoftDelete))
+	}
 	return "postern.explain_no_row(" + operation + ", " + row + ", " + rejectMissing + ", coalesce(postern.row_version(" + row + "), '(0,0)'), " +
-		refusal + " end, " + b.param([]byte(otherwise)) + ", " + stored + ") from (select) one left join lateral postern.current_row(null::" +
+		refusal + " end, " + reason + ", " + stored + deleted + ") from (select) one left join lateral postern.current_row(null::" +
 		w.table.SQL() + ", " + key + ", " + locking + ") as t on true"
 }
 

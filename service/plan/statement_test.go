@@ -117,21 +117,33 @@ func TestStatement(t *testing.T) {
 			from (select) one left join lateral postern.current_row(null::"public"."secrets", $4, $5, false) as t on true where not exists (select from touched)`,
 			args: `s1|0|6|{"id"}|{"s1"}|false|UNAUTHORIZED|UNAUTHORIZED`},
 		{name: "SoftDeleteByBoolean", table: softly + "gone}", operation: remove("notes", "n1"),
-			sql:  `update "public"."notes" as t set "gone" = true where t."id" = $1`,
+			sql:  `update "public"."notes" as t set "gone" = true where t."id" = $1 and t."gone" is not true`,
 			args: `n1`},
 		{name: "SoftDeleteByTime", table: softly + "gone_at}", operation: remove("notes", "n1"),
-			sql:  `update "public"."notes" as t set "gone_at" = coalesce(t."gone_at", now()) where t."id" = $1`,
+			sql:  `update "public"."notes" as t set "gone_at" = now() where t."id" = $1 and t."gone_at" is null`,
 			args: `n1`},
 		{name: "SoftDeleteByTimeWithoutZone", table: softly + "gone_on}", operation: remove("notes", "n1"),
-			sql:  `update "public"."notes" as t set "gone_on" = coalesce(t."gone_on", now() at time zone 'UTC') where t."id" = $1`,
+			sql:  `update "public"."notes" as t set "gone_on" = now() at time zone 'UTC' where t."id" = $1 and t."gone_on" is null`,
 			args: `n1`},
 		{name: "SoftDeleteCountsUp", table: softly + "gone, conflict: {version: rev}}", operation: remove("notes", "n1"),
-			sql:  `update "public"."notes" as t set "gone" = true, "rev" = t."rev" + 1 where t."id" = $1`,
+			sql:  `update "public"."notes" as t set "gone" = true, "rev" = t."rev" + 1 where t."id" = $1 and t."gone" is not true`,
 			args: `n1`},
-		{name: "PutRestoresADeletedRow", table: softly + "gone}", operation: put("notes", "n1", `{"title": "a"}`),
-			sql: `insert into "public"."notes" as t ("id", "title") values ($1, $2)
-			on conflict ("id") do update set "title" = excluded."title", "gone" = excluded."gone"`,
+		{name: "PatchOfADeletedRow", table: softly + "gone}", operation: patch("notes", "n1", `{"title": "a", "gone": 0}`),
+			sql:  `update "public"."notes" as t set "title" = $2 where t."id" = $1 and t."gone" is not true`,
 			args: `n1|a`},
+		{name: "PatchOfADeletedRowRejectsMissing", table: softly + "gone_at, on_missing: reject}", operation: patch("notes", "n1", `{"title": "a"}`),
+			sql: `with touched as (update "public"."notes" as t set "title" = $2 where t."id" = $1 and t."gone_at" is null returning 1)
+			select postern.explain_no_row($3, $4, $5, $6, $7, coalesce(postern.row_version($4, $5, $6), '(0,0)'),
+			case when t."id" is null then $8 end, $9, null, $10)
+			from (select) one left join lateral postern.current_row(null::"public"."notes", $5, $6, true) as t on true where not exists (select from touched)`,
+			args: `n1|a|0|1|{"id"}|{"n1"}|true|UNAUTHORIZED|DROPPED|gone_at`},
+		{name: "PutOfADeletedRow", table: softly + "gone}", operation: put("notes", "n1", `{"title": "a", "gone": null}`),
+			sql: `with touched as (insert into "public"."notes" as t ("id", "title") values ($1, $2) on conflict ("id") do update set
+			"title" = excluded."title" where t."gone" is not true returning 1)
+			select postern.explain_no_row($3, $4, $5, $6, $7, coalesce(postern.row_version($4, $5, $6), '(0,0)'),
+			case when t."id" is null then $8 when (t."gone" is not true) is not true then $9 end, $10, null)
+			from (select) one left join lateral postern.current_row(null::"public"."notes", $5, $6, true) as t on true where not exists (select from touched)`,
+			args: `n1|a|0|1|{"id"}|{"n1"}|false|UNAUTHORIZED|ROW_DELETED|DROPPED`},
 
 		{name: "CompositePut", table: "{allow: all, id: [list_id, user_id]}", operation: put("members", "l1:7", `{"role": "admin"}`),
 			sql: `insert into "public"."members" as t ("list_id", "user_id", "role") values ($1, $2, $3)
@@ -214,11 +226,11 @@ func TestGuards(t *testing.T) {
 			args: `n1|u1|0|1|{"id"}|{"n1"}|false|UNAUTHORIZED|UNAUTHORIZED|UNAUTHORIZED`},
 		{name: "OwnerSoftDelete", table: "{allow: all, owner: owner_id, soft_delete: gone}", operation: remove("notes", "n1"),
 			sql: `with touched as (update "public"."notes" as t set "gone" = true
-			where t."id" = $1 and t."owner_id" = $2 returning 1)
+			where t."id" = $1 and t."gone" is not true and t."owner_id" = $2 returning 1)
 			select postern.explain_no_row($3, $4, $5, $6, $7, coalesce(postern.row_version($4, $5, $6), '(0,0)'),
-			case when t."id" is null then $8 when (t."owner_id" = $2) is not true then $9 end, $10, null)
+			case when t."id" is null then $8 when (t."owner_id" = $2) is not true then $9 end, $10, null, $11)
 			from (select) one left join lateral postern.current_row(null::"public"."notes", $5, $6, true) as t on true where not exists (select from touched)`,
-			args: `n1|u1|0|1|{"id"}|{"n1"}|false|UNAUTHORIZED|UNAUTHORIZED|DROPPED`},
+			args: `n1|u1|0|1|{"id"}|{"n1"}|false|UNAUTHORIZED|UNAUTHORIZED|DROPPED|gone`},
 		{name: "OwnerInTheKey", table: "{allow: all, id: [list_id, user_id], owner: list_id}", operation: put("members", "u1:7", `{"role": "admin"}`),
 			sql: `with touched as (insert into "public"."members" as t ("list_id", "user_id", "role") values ($1, $2, $3)
 			on conflict ("list_id", "user_id") do update set "role" = excluded."role"
@@ -296,6 +308,7 @@ func TestText(t *testing.T) {
 		{"Delete", "small", all, func(id, _ string) upload.Operation { return remove("small", id) }},
 		{"DeleteUnderRowSecurity", "secrets", all, func(id, _ string) upload.Operation { return remove("secrets", id) }},
 		{"SoftDelete", "notes", "{allow: all, soft_delete: gone_at}", func(id, _ string) upload.Operation { return remove("notes", id) }},
+		{"PutUnderSoftDelete", "notes", "{allow: all, soft_delete: gone_at}", func(id, value string) upload.Operation { return put("notes", id, `{"title": `+value+`}`) }},
 		{"Defaults", "small", "{allow: all, defaults: {b: metadata}}", func(id, value string) upload.Operation { return noted(value, put("small", id, `{"a": `+value+`}`)) }},
 		{"Immutable", "small", "{allow: all, immutable: [a]}", func(id, value string) upload.Operation { return put("small", id, `{"a": `+value+`}`) }},
 		{"Owner", "small", "{allow: all, owner: b}", func(id, value string) upload.Operation { return patch("small", id, `{"a": `+value+`}`) }},
@@ -331,7 +344,7 @@ func TestText(t *testing.T) {
 // statements of their own.
 func TestTextsThatDiffer(t *testing.T) {
 	t.Parallel()
-	p := newPlanner(t, shop, `tables: {notes: {allow: all, defaults: {title: "'none'"}}, bin: {table: public.notes, allow: all, soft_delete: gone}}`)
+	p := newPlanner(t, shop, `tables: {notes: {allow: all, defaults: {title: "'none'"}}, bin: {table: public.notes, allow: all, owner: owner_id}}`)
 	for _, test := range []struct {
 		name          string
 		first, second upload.Operation

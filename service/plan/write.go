@@ -189,12 +189,27 @@ func (w *write) alike(other *write) bool {
 		w.policy.Plain() && !w.changesNothing() && len(w.rules) == 0 && len(other.rules) == 0
 }
 
+// protectsDeleted reports whether rows that a soft delete has deleted stay so.
+func (w *write) protectsDeleted() bool { return w.policy.SoftDelete != "" && !w.policy.Bare }
+
+// notDeleted is the condition that no soft delete has deleted the row t.
+func (w *write) notDeleted() string {
+	column := w.table.Column(w.policy.SoftDelete)
+	if column.Type.Name == "bool" {
+		return "t." + column.SQL() + " is not true"
+	}
+	return "t." + column.SQL() + " is null"
+}
+
 // isRow is the condition that t is the write's row. The key's values are the first
-// parameters.
+// parameters. For a PATCH or DELETE, a row that is softly deleted does not exist.
 func (w *write) isRow() string {
 	conditions := make([]string, w.keys)
 	for i, c := range w.key() {
 		conditions[i] = "t." + c.SQL() + " " + c.Equals() + " " + parameter(i+1)
+	}
+	if w.sent.Op != upload.Put && w.protectsDeleted() {
+		conditions = append(conditions, w.notDeleted())
 	}
 	return strings.Join(conditions, " and ")
 }

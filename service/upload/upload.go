@@ -104,6 +104,7 @@ const (
 	Conflict            Code = "CONFLICT"             // the row has changed since the client saw it
 	ImmutableColumn     Code = "IMMUTABLE_COLUMN"     // the policy allows no change of a column
 	TooLarge            Code = "TOO_LARGE"            // the upload exceeds a limit of the server; its client still has it
+	RowDeleted          Code = "ROW_DELETED"          // a PUT of a row that a soft delete has deleted
 	RowNotFound         Code = "ROW_NOT_FOUND"        // a PATCH of a row that does not exist, on a table whose policy rejects that
 )
 

@@ -35,6 +35,7 @@ func TestNoWayAround(t *testing.T) {
 		create table d (id text primary key, title text, parent text, author uuid, state text not null default 'x', rev int default 1,
 			price numeric(10,2), at0 timestamptz(0), gone boolean not null default false, gone_at timestamp, seq bigint generated always as identity,
 			js json[], amount numeric(5,0), ratio real, role varchar(5), fixed char(6));
+		create table counted_d (like d including all); create table soft_d (like d including all);
 		create table h (n bigint generated always as identity, row_id text, field text, previous jsonb, value jsonb);
 		create table stamped (id text primary key, title text, updated_at timestamptz not null default now(), qty int);
 		create function stamp() returns trigger language plpgsql as $$ begin new.updated_at := now(); new.qty := new.qty * 10; return new; end $$;
@@ -65,12 +66,14 @@ tables:
   keeps: {table: d, allow: all, defaults: {author: auth.sub}, immutable: [author]}
   sets: {table: d, allow: all, set: {author: auth.sub}, immutable: [author]}
   states: {table: d, allow: all, defaults: {state: "'new'"}, rules: [{name: r, check: new.state != 'done', code: DONE, message: No}]}
-  version: {table: d, allow: all, conflict: {version: rev}, soft_delete: gone}
+  version: {table: counted_d, allow: all, conflict: {version: rev}, soft_delete: gone}
   inc: {table: d, allow: all, conflict: {increment: [price]}}
   newest: {table: d, allow: all, conflict: {newest: at0}, history: h}
   fields: {table: d, allow: all, conflict: fields, history: h, unknown_columns: ignore}
   counted: {table: d, allow: all, conflict: {increment: [price]}, history: h}
-  soft: {table: d, allow: all, soft_delete: gone_at}
+  soft: {table: soft_d, allow: all, soft_delete: gone_at}
+  also_soft: {table: soft_d, allow: all, on_missing: reject}
+  replaced_soft: {table: soft_d, allow: all, put: replace}
   plain: {table: d, allow: all}
   reject: {table: d, allow: all, conflict: reject}
   missing: {table: d, allow: all, on_missing: reject}
@@ -113,9 +116,9 @@ tables:
 		{"DefaultsAreNotTheRowsOwn", []sent{{"alice", op("PUT", "plain", "c2", `"state":"done"`), "success"}, {"alice", op("PUT", "states", "c2", `"title":"x"`), "DONE"}},
 			`select title from d where id = 'c2'`, "<null>"},
 		{"VersionOfNull", []sent{{"alice", op("PUT", "version", "d", `"title":"x","rev":7`), "success"}, {"alice", op("PATCH", "version", "d", `"title":"z","rev":null`), "INVALID_DATA"}},
-			`select title || rev from d where id = 'd'`, "x7"},
-		{"SoftDeleteCounts", []sent{{"alice", op("PUT", "version", "d2", `"rev":7`), "success"}, {"alice", op("DELETE", "version", "d2", ""), "success"}, {"alice", op("PATCH", "version", "d2", `"title":"z","rev":8`), "CONFLICT"}},
-			`select concat_ws(' ', title, gone, rev) from d where id = 'd2'`, "t 8"},
+			`select title || rev from counted_d where id = 'd'`, "x7"},
+		{"SoftDeleteCounts", []sent{{"alice", op("PUT", "version", "d2", `"rev":7`), "success"}, {"alice", op("DELETE", "version", "d2", ""), "success"}, {"alice", op("PATCH", "version", "d2", `"title":"z","rev":8`), "success"}, {"alice", op("DELETE", "version", "d2", ""), "success"}},
+			`select concat_ws(' ', title, gone, rev) from counted_d where id = 'd2'`, "t 8"},
 		{"IncrementOfNull", []sent{{"alice", op("PUT", "inc", "e", ""), "success"}, {"alice", patch("inc", "e", `"price":5`, `"price":null`), "success"}, {"alice", patch("inc", "e", `"price":7`, `"price":6`), "success"}},
 			`select price::text from d where id = 'e'`, "6.00"},
 		{"IncrementToNull", []sent{{"alice", op("PUT", "inc", "e2", `"price":5`), "success"}, {"alice", patch("inc", "e2", `"price":null`, `"price":5`), "success"}},
@@ -127,10 +130,16 @@ tables:
 			`select title || parent || ' ' || (select string_agg(field || value::text, ' ' order by n) from h where row_id = 'f2') from d where id = 'f2'`, `xq title"x" parent"p" parent"q"`},
 		{"IncrementHistory", []sent{{"alice", op("PUT", "counted", "f3", `"price":5`), "success"}, {"alice", patch("counted", "f3", `"price":7`, `"price":5`), "success"}, {"alice", op("PUT", "counted", "f3", `"price":5,"title":"x"`), "success"}},
 			`select price || (select string_agg(' ' || field || value::text, '' order by n) from h where row_id = 'f3') from d where id = 'f3'`, `7.00 price5 price7 title"x"`},
-		{"MadeAgain", []sent{{"alice", op("PUT", "soft", "h", `"title":"x"`) + "," + op("DELETE", "soft", "h", "") + "," + op("PUT", "soft", "h", `"title":"again"`), "success"}},
-			`select concat_ws(' ', title, gone_at) from d where id = 'h'`, "again"},
+		{"SoftDeleteIsFinal", []sent{{"alice", op("PUT", "soft", "h", `"title":"x","gone_at":null`), "success"}, {"alice", op("PUT", "soft", "h", `"title":"y"`), "success"}, {"alice", op("PATCH", "also_soft", "h", `"title":"z","gone_at":null`), "success"},
+			{"alice", op("PUT", "replaced_soft", "h", `"title":"z"`), "success"}, {"alice", op("DELETE", "also_soft", "h", ""), "success"}, {"alice", op("PUT", "soft", "h", `"title":"again"`), "ROW_DELETED"}, {"alice", op("PUT", "replaced_soft", "h", `"gone_at":null`), "ROW_DELETED"},
+			{"alice", op("PATCH", "soft", "h", `"title":"again"`), "success"}, {"alice", op("PATCH", "also_soft", "h", `"title":"again"`), "ROW_NOT_FOUND"}, {"alice", op("PATCH", "also_soft", "h", ""), "ROW_NOT_FOUND"}, {"alice", op("DELETE", "soft", "h", ""), "success"}},
+			`select title || (gone_at is not null) from soft_d where id = 'h'`, "ztrue"},
+		{"SoftDeleteIsNotSent", []sent{{"alice", op("PUT", "soft", "h3", `"gone_at":"2026-11-24T12:00:00Z"`), "UNAUTHORIZED"}, {"alice", op("PUT", "also_soft", "h3", ""), "success"}, {"alice", op("PATCH", "also_soft", "h3", `"gone_at":"2026-11-24T12:00:00Z"`), "UNAUTHORIZED"}},
+			`select gone_at from soft_d where id = 'h3'`, "<null>"},
+		{"SoftDeleteInOneTransaction", []sent{{"alice", op("PUT", "soft", "h4", "") + "," + op("DELETE", "soft", "h4", "") + "," + op("PATCH", "soft", "h4", `"title":"x"`), "success"}},
+			`select title from soft_d where id = 'h4'`, "<null>"},
 		{"SoftDeleteInUTC", []sent{{"alice", op("PUT", "soft", "h2", "") + "," + op("DELETE", "soft", "h2", ""), "success"}},
-			`select abs(extract(epoch from gone_at - (now() at time zone 'UTC'))) < 100 from d where id = 'h2'`, "true"},
+			`select abs(extract(epoch from gone_at - (now() at time zone 'UTC'))) < 100 from soft_d where id = 'h2'`, "true"},
 		{"IdentityComesBack", []sent{{"alice", op("PUT", "plain", "q", `"title":"x","seq":500`), "success"}, {"alice", op("PATCH", "plain", "q", `"title":"y","seq":77`), "success"}, {"alice", op("PUT", "plain", "q", `"title":"z","seq":1`), "success"}},
 			`select title || (seq < 77) from d where id = 'q'`, "ztrue"},
 		{"ListsOfJSON", []sent{{"alice", op("PUT", "reject", "v", `"title":"x","js":[{"a":1}]`), "success"}, {"alice", patch("reject", "v", `"title":"y"`, `"title":"x","js":[{"a":2}]`), "CONFLICT"}},

@@ -25,8 +25,9 @@ func TestKeys(t *testing.T) {
 		create table "Other ""Schema""".numbers ("the key" bigint generated always as identity primary key, name text, doubled text generated always as (name || name) stored);
 		create table members (club int, person uuid, role text, since timestamptz, primary key (club, person));
 		create table plain (id text primary key, n int not null default 7, note text default 'none', at timestamptz, gone boolean not null default false, gone_at timestamptz);
+		create table softly (like plain including all); create table plain_at (like plain including all);
 		grant usage on schema "Other ""Schema""" to authenticated;
-		grant select, insert, update, delete on "Other ""Schema""".numbers, members, plain to authenticated;`, `
+		grant select, insert, update, delete on "Other ""Schema""".numbers, members, plain, softly, plain_at to authenticated;`, `
 tables:
   numbers: {table: 'Other "Schema".numbers', allow: all}
   members: {allow: all, id: [club, person], separator: "/"}
@@ -34,8 +35,8 @@ tables:
   renamed: {table: plain, allow: all, columns: {text: note}}
   inserted: {table: plain, allow: all, put: insert}
   replaced: {table: plain, allow: all, put: replace}
-  softly: {table: plain, allow: all, soft_delete: gone}
-  softly_at: {table: plain, allow: all, soft_delete: gone_at}
+  softly: {allow: all, soft_delete: gone}
+  softly_at: {table: plain_at, allow: all, soft_delete: gone_at}
   clocked: {table: plain, allow: all, epoch: {at: ms}}`)
 	text := func(t *testing.T, sql string) string { return b.db.Text(t, sql) }
 
@@ -86,12 +87,12 @@ tables:
 	t.Run("SoftDelete", func(t *testing.T) {
 		t.Parallel()
 		b.succeed(t, "alice", op("PUT", "softly", "s", "")+","+op("DELETE", "softly", "s", "")+","+op("DELETE", "softly", "s", ""))
-		require.Equal(t, "true", text(t, `select gone from plain where id = 's'`))
-		b.succeed(t, "alice", op("DELETE", "softly_at", "s", ""))
-		at := text(t, `select gone_at from plain where id = 's'`)
+		require.Equal(t, "true", text(t, `select gone from softly where id = 's'`))
+		b.succeed(t, "alice", op("PUT", "softly_at", "s", "")+","+op("DELETE", "softly_at", "s", ""))
+		at := text(t, `select gone_at from plain_at where id = 's'`)
 		require.NotEqual(t, "<null>", at)
 		b.succeed(t, "alice", op("DELETE", "softly_at", "s", ""))
-		require.Equal(t, at, text(t, `select gone_at from plain where id = 's'`), "the first moment stays")
+		require.Equal(t, at, text(t, `select gone_at from plain_at where id = 's'`), "the first moment stays")
 	})
 
 	t.Run("Epoch", func(t *testing.T) {

@@ -301,8 +301,10 @@ func (m *model) execute(o *operation, index int) outcome {
 	switch {
 	case pg != nil:
 		return codeOf(pg, index)
-	case touched > 0, o.verb == "PUT":
+	case touched > 0:
 		return success
+	case o.verb == "PUT":
+		return m.untouched(o, index)
 	}
 	m.must("set local role none")
 	found, _ := m.exec("select from " + o.table.name + o.where())
@@ -314,6 +316,25 @@ func (m *model) execute(o *operation, index int) outcome {
 		return fatal("ROW_NOT_FOUND", index)
 	}
 	return success
+}
+
+// untouched is the outcome of a PUT that wrote nothing: because the row is deleted, or
+// because of a trigger.
+func (m *model) untouched(o *operation, index int) outcome {
+	if o.table.soft == "" {
+		return success
+	}
+	deleted := "select from " + o.table.name + o.ofKey() + " and " + quote(o.table.soft)
+	m.must("set local role none")
+	found, _ := m.exec(deleted)
+	m.must("set local role authenticated")
+	if found == 0 {
+		return success
+	}
+	if found, _ := m.exec(deleted + " for update"); found == 0 {
+		return fatal("UNAUTHORIZED", index)
+	}
+	return fatal("ROW_DELETED", index)
 }
 
 var blamed = regexp.MustCompile(`^(?:insert or update|update or delete) on table "((?:[^"]|"[^ ])+)" violates`)
@@ -381,7 +402,7 @@ func (o *operation) sql() string {
 		columns, values, sets = append(columns, name), append(values, m.value.literal()), append(sets, name+" = excluded."+name)
 	}
 	for _, c := range t.columns {
-		if (t.put == "replace" || c.name == t.soft) && !sent[c.name] && !c.generated {
+		if t.put == "replace" && c.name != t.soft && !sent[c.name] && !c.generated {
 			sets = append(sets, quote(c.name)+" = default")
 		}
 	}
@@ -397,10 +418,22 @@ func (o *operation) sql() string {
 	if t.put == "insert" {
 		return sql
 	}
-	return sql + " on conflict (" + strings.Join(keys, ", ") + ") do update set " + strings.Join(sets, ", ")
+	sql += " on conflict (" + strings.Join(keys, ", ") + ") do update set " + strings.Join(sets, ", ")
+	if t.soft != "" {
+		sql += " where " + t.name + "." + quote(t.soft) + " is not true"
+	}
+	return sql
 }
 
+// where finds the row, unless a soft delete has deleted it.
 func (o *operation) where() string {
+	if o.table.soft != "" {
+		return o.ofKey() + " and " + quote(o.table.soft) + " is not true"
+	}
+	return o.ofKey()
+}
+
+func (o *operation) ofKey() string {
 	var conditions []string
 	for i, c := range o.table.key {
 		conditions = append(conditions, quote(c.name)+" = "+o.key[i].literal())

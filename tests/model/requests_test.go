@@ -166,6 +166,8 @@ func (o *operation) refused() string {
 		case m.column.generated:
 		case m.value.wrong, m.column == o.table.key[0] && m.value.text != o.key[0].text:
 			return "INVALID_DATA"
+		case m.column.name == o.table.soft && m.value.text == "t":
+			return "UNAUTHORIZED"
 		}
 	}
 	return ""
@@ -183,7 +185,7 @@ func (o *operation) row() string {
 // written are the members that set something.
 func (o *operation) written() (members []member) {
 	for _, m := range o.members {
-		if !m.column.generated && m.column != o.table.key[0] {
+		if !m.column.generated && m.column != o.table.key[0] && m.column.name != o.table.soft {
 			members = append(members, m)
 		}
 	}

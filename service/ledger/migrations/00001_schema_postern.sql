@@ -218,6 +218,8 @@ $$;
 --                   the stored row, such as "the user sees it".
 --   default_code    the code if it passes all and no transaction changed the row
 --   stored          the row, for the error's hint; may be NULL
+--   deleted_column  the column of a soft delete: a row in which it is set does not
+--                   exist, whether the user may see it or not; NULL if there is none
 --
 -- Two codes are special. 'DROPPED' drops the operation silently, as a conflict
 -- strategy does. 'AGAIN' raises serialization_failure: the operation must be tried
@@ -237,7 +239,7 @@ $$;
 -- +goose StatementBegin
 create function postern.explain_no_row(
   operation integer, target oid, key_columns text[], keys text[], reject_missing boolean, version_before tid,
-  guard_code text, default_code text, stored jsonb)
+  guard_code text, default_code text, stored jsonb, deleted_column text default null)
 returns text
 language plpgsql volatile security definer
 set search_path = ''
@@ -249,6 +251,9 @@ declare
   version_now tid;
   writer xid;
 begin
+  if deleted_column is not null then
+    condition := condition || format(' and (%1$I is null or %1$I::text = ''false'')', deleted_column);
+  end if;
   if not has_table_privilege(session_user, 'postern.receipts', 'insert') then
     raise insufficient_privilege using message = 'postern.explain_no_row is for Postern''s login role alone';
   end if;
