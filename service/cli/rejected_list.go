@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 
 	"postern/service/ledger"
@@ -69,7 +70,7 @@ type withActions struct {
 }
 
 func printLine(out io.Writer, v any) error {
-	line, err := json.Marshal(v)
+	line, err := json.Marshal(v, jsontext.AllowDuplicateNames(true)) // inside values
 	if err != nil {
 		return err
 	}

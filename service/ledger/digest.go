@@ -113,7 +113,7 @@ func canonical(value jsontext.Value) jsontext.Value {
 		return value
 	}
 	clone := value.Clone()
-	_ = clone.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false)) // it was decoded, so it is valid
+	_ = clone.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false), jsontext.AllowDuplicateNames(true)) // it was decoded, so it is valid
 	return clone
 }
 

@@ -38,7 +38,7 @@ func encodeTransaction(t upload.Transaction) ([]byte, error) {
 		}
 		out.Crud = append(out.Crud, operation{encodeNumber(op.OpID), op.ID, op.Op, op.Table, data, previous, op.Metadata})
 	}
-	return json.Marshal(out)
+	return json.Marshal(out, jsontext.AllowDuplicateNames(true)) // inside values
 }
 
 // decodeTransaction is the reverse of encodeTransaction.

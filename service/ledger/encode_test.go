@@ -50,9 +50,9 @@ func TestTransactionRoundTrip(t *testing.T) {
 			"ValuesAsSpelled",
 			upload.Transaction{Operations: []upload.Operation{{Op: upload.Put, ID: "a", Data: []upload.Member{
 				column("integer", `9007199254740993`), column("decimal", `1.10`), column("exponent", `1E2`), column("null", `null`),
-				column("escaped", `"A\u0000"`), column("nested", `{"b":[1,{"a":true}],"a":""}`),
+				column("escaped", `"A\u0000"`), column("nested", `{"b":[1,{"a":true}],"a":"","a":1}`),
 			}}}},
-			`{"crud":[{"id":"a","op":"PUT","table":"","op_data":{"integer":9007199254740993,"decimal":1.10,"exponent":1E2,"null":null,"escaped":"A\u0000","nested":{"b":[1,{"a":true}],"a":""}}}]}`,
+			`{"crud":[{"id":"a","op":"PUT","table":"","op_data":{"integer":9007199254740993,"decimal":1.10,"exponent":1E2,"null":null,"escaped":"A\u0000","nested":{"b":[1,{"a":true}],"a":"","a":1}}}]}`,
 		},
 		{
 			"TextsThatNeedEscapes",

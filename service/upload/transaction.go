@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 )
 
 const (
-	maxColumns = 1600 // of a table in Postgres
+	maxColumns = 1600 // of a table in Postgres, and members of an object
 	maxNames   = 1000 // that are remembered, so that many different ones take no more memory
 )
 
@@ -80,6 +81,7 @@ type decoder struct {
 	most    int               // operations of a transaction
 	names   map[string]string // of tables and columns, each once; may be nil
 	row     []Member          // the one that is read
+	seen    [5]nameSet        // the names of the objects that are read, by depth
 	lenient bool              // it forgives what a string holds, a name that appears twice, and a number that is no id
 }
 
@@ -87,7 +89,7 @@ type decoder struct {
 // the same place.
 func newDecoder(readable, sent []byte, lenient bool) *decoder {
 	return &decoder{
-		Decoder: jsontext.NewDecoder(bytes.NewBuffer(readable), jsontext.AllowDuplicateNames(lenient), jsontext.AllowInvalidUTF8(lenient)),
+		Decoder: jsontext.NewDecoder(bytes.NewBuffer(readable), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(lenient)),
 		sent:    sent, lenient: lenient,
 	}
 }
@@ -188,9 +190,7 @@ func (d *decoder) members() (list []Member, err error) {
 	d.row = d.row[:0]
 	err = d.object(func(name string) error {
 		value, err := d.value()
-		if d.row = append(d.row, Member{Name: name, Value: value}); err == nil && len(d.row) > maxColumns {
-			err = fault{&Malformed{dotted(d.StackPointer().Parent()), fmt.Sprintf("has more than %d columns, and no table has", maxColumns)}}
-		}
+		d.row = append(d.row, Member{Name: name, Value: value})
 		return err
 	})
 	return append(make([]Member, 0, len(d.row)), d.row...), err
@@ -225,9 +225,13 @@ func (d *decoder) object(member func(name string) error) error {
 	if _, err := d.ReadToken(); err != nil {
 		return err
 	}
+	d.seen[d.StackDepth()].clear()
 	for d.PeekKind() != '}' {
 		name, err := d.text(d.names)
 		if err != nil {
+			return err
+		}
+		if err := d.checkName(*name); err != nil {
 			return err
 		}
 		if err := member(*name); err != nil {
@@ -236,6 +240,48 @@ func (d *decoder) object(member func(name string) error) error {
 	}
 	_, err := d.ReadToken()
 	return err
+}
+
+// checkName refuses a name that appears twice in the object that is read. Names inside
+// values do not matter here: package value checks them if the column is JSON.
+func (d *decoder) checkName(name string) error {
+	if d.lenient {
+		return nil
+	}
+	seen := &d.seen[d.StackDepth()]
+	switch {
+	case !seen.add(name):
+		return fault{&Malformed{dotted(d.StackPointer()), "appears twice in the same object"}}
+	case len(seen.list) > maxColumns:
+		return fault{&Malformed{dotted(d.StackPointer().Parent()), fmt.Sprintf("has more than %d members, and no table has as many columns", maxColumns)}}
+	}
+	return nil
+}
+
+// nameSet is a set of names. It is a list as long as it is short.
+type nameSet struct {
+	list []string
+	all  map[string]bool // if the list is long
+}
+
+func (s *nameSet) clear() { s.list, s.all = s.list[:0], nil }
+
+// add adds a name. It returns false if the set has it.
+func (s *nameSet) add(name string) bool {
+	const short = 32
+	if s.all == nil && len(s.list) == short {
+		s.all = map[string]bool{}
+		for _, known := range s.list {
+			s.all[known] = true
+		}
+	}
+	if s.all[name] || s.all == nil && slices.Contains(s.list, name) {
+		return false
+	}
+	if s.list = append(s.list, name); s.all != nil {
+		s.all[name] = true
+	}
+	return true
 }
 
 // value reads a value as a slice of what was sent.

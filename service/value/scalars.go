@@ -44,10 +44,10 @@ func boolText(_ jsontext.Kind, text string) (string, error) {
 // stores it. Other text is refused. Stored as a JSON string, it would read back
 // as something else.
 func jsonText(kind jsontext.Kind, text string) (string, error) {
-	if kind == '"' && !jsontext.Value(text).IsValid() {
-		return "", notJSON(text, "the text is not JSON: send a JSON value, or one as text")
+	if kind == '"' && !isJSON(text) {
+		return "", errors.New("the text is not JSON: send a JSON value, or one as text")
 	}
-	return text, nil
+	return text, checkNames(text)
 }
 
 // escapedNUL finds \u0000 in JSON. The backslash of \\u0000 is itself escaped.

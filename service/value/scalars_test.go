@@ -77,6 +77,8 @@ func TestJSON(t *testing.T) {
 	testConversions(t, []conversion{
 		{"Text", "json", `"{\"a\":  1,\"b\":2}"`, `{"a":  1,"b":2}`, ""},
 		{"NameTwice", "json", `"{\"a\":1,\"a\":2}"`, "", `the name "a" appears twice in one of its objects: send it once`},
+		{"NameTwiceInAnObject", "jsonb", `{"b":[{"a":1},{"a":1,"c":{"a":1},"a":2}]}`, "", `the name "a" appears twice in one of its objects: send it once`},
+		{"NameInTwoObjects", "jsonb", `[{"a":{"a":1}},{"a":"a"}]`, `[{"a":{"a":1}},{"a":"a"}]`, ""},
 		{"NameTwiceInside", "jsonb", `"[{\"b\":{\"role\":1,\"r\\u006fle\":2}}]"`, "", `the name "role" appears twice in one of its objects: send it once`},
 		{"LongNameTwice", "jsonb", `"{\"` + strings.Repeat("é", 101) + `\":1,\"` + strings.Repeat("é", 101) + `\":2}"`, "", `the name "` + strings.Repeat("é", 100) + `…" appears twice in one of its objects: send it once`},
 		{"Object", "jsonb", `{"a":9007199254740993}`, `{"a":9007199254740993}`, ""},

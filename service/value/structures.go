@@ -33,11 +33,11 @@ func arrayText(t *catalog.Type, kind jsontext.Kind, text string, dimension int) 
 	if kind == '"' && (strings.HasPrefix(trimmed, "{") || hasBounds(trimmed)) {
 		return text, nil
 	}
-	if !jsontext.Value(text).IsValid() || !strings.HasPrefix(trimmed, "[") {
-		return "", notJSON(text, "send a JSON array")
+	if !strings.HasPrefix(trimmed, "[") || !isJSON(trimmed) {
+		return "", errors.New("send a JSON array")
 	}
 	// The elements are read one by one, because there may be very many.
-	d := jsontext.NewDecoder(strings.NewReader(trimmed))
+	d := jsontext.NewDecoder(strings.NewReader(trimmed), jsontext.AllowDuplicateNames(true))
 	_, _ = d.ReadToken()
 	var out strings.Builder
 	out.WriteByte('{')
@@ -115,7 +115,10 @@ func compositeText(t *catalog.Type, kind jsontext.Kind, text string) (string, er
 	}
 	var sent map[string]jsontext.Value
 	if !decodeJSON(text, &sent) || sent == nil {
-		return "", notJSON(text, "send a JSON object")
+		return "", errors.New("send a JSON object")
+	}
+	if err := checkNames(text); err != nil {
+		return "", err
 	}
 	fields := make([]string, len(t.Fields)) // an empty one is NULL
 	for i, field := range t.Fields {
@@ -150,7 +153,10 @@ func rangeText(t *catalog.Type, kind jsontext.Kind, text string) (string, error)
 		UpperExclusive jsontext.Value `json:"upper_exclusive"`
 	}
 	if !decodeJSON(text, &r) {
-		return "", notJSON(text, `send a JSON object with lower, upper, lower_exclusive and upper_exclusive, or "empty"`)
+		return "", errors.New(`send a JSON object with lower, upper, lower_exclusive and upper_exclusive, or "empty"`)
+	}
+	if err := checkNames(text); err != nil {
+		return "", err
 	}
 	lower, err := boundText(t, r.Lower)
 	if err != nil {
@@ -190,7 +196,7 @@ func multirangeText(t *catalog.Type, kind jsontext.Kind, text string) (string, e
 	}
 	var ranges []jsontext.Value
 	if !decodeJSON(text, &ranges) || ranges == nil {
-		return "", notJSON(text, "send a JSON array of ranges")
+		return "", errors.New("send a JSON array of ranges")
 	}
 	parts := make([]string, len(ranges))
 	for i, r := range ranges {
@@ -203,17 +209,6 @@ func multirangeText(t *catalog.Type, kind jsontext.Kind, text string) (string, e
 	return "{" + strings.Join(parts, ",") + "}", nil
 }
 
-func decodeJSON(text string, into any) bool { return json.Unmarshal([]byte(text), into) == nil }
-
-// notJSON is the error of a text that is not JSON, or has an object with a name that
-// appears twice. Of such names readers of JSON see the first, the last, or a merge, so
-// a rule could judge another value than the one that is stored.
-func notJSON(text, problem string) error {
-	var value jsontext.Value
-	err := json.Unmarshal([]byte(text), &value)
-	var syntactic *jsontext.SyntacticError
-	if errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntactic) {
-		return fmt.Errorf("the name %q appears twice in one of its objects: send it once", cut(syntactic.JSONPointer.LastToken(), 100))
-	}
-	return errors.New(problem)
+func decodeJSON(text string, into any) bool {
+	return json.Unmarshal([]byte(text), into, jsontext.AllowDuplicateNames(true)) == nil
 }

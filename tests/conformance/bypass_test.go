@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -333,7 +334,7 @@ tables:
 	}
 }
 
-// TestNameTwiceInJSON sends JSON as text in which a name appears twice. A rule would see
+// TestNameTwiceInJSON sends JSON, as text and as it is, in which a name appears twice. A rule would see
 // the two merged, and jsonb would keep the second.
 func TestNameTwiceInJSON(t *testing.T) {
 	t.Parallel()
@@ -343,9 +344,16 @@ func TestNameTwiceInJSON(t *testing.T) {
 		return fmt.Sprintf(`{"op":"PUT","table":"profiles","id":"1","op_data":{"extra":%q}}`, extra)
 	}
 	require.Equal(t, "NO_ADMINS", b.outcome(t, "alice", put(`{"admin":true}`)))
-	result := b.One(t, "alice", put(`{"role":{"a":1},"role":{"b":2}}`))
-	require.Equal(t, "INVALID_DATA", result.FailedOperation.ErrorCode)
-	require.Contains(t, result.FailedOperation.Message, `public.profiles.extra (jsonb) cannot hold`)
-	require.Contains(t, result.FailedOperation.Message, `the name "role" appears twice`)
+	const twice = `{"role":{"a":1},"role":{"b":2}}`
+	for _, operation := range []string{put(twice), fmt.Sprintf(`{"op":"PUT","table":"profiles","id":"1","op_data":{"extra":%s}}`, twice)} {
+		result := b.One(t, "alice", operation)
+		require.NotNil(t, result.FailedOperation, result)
+		require.Equal(t, "INVALID_DATA", result.FailedOperation.ErrorCode)
+		require.Contains(t, result.FailedOperation.Message, `public.profiles.extra (jsonb) cannot hold`)
+		require.Contains(t, result.FailedOperation.Message, `the name "role" appears twice`)
+	}
 	require.Equal(t, "success", b.outcome(t, "alice", put(`{"role":{"b":2}}`)))
+	listed := b.Send(t, http.MethodGet, "/api/rejected", "", "Authorization", "Bearer "+b.Token(t, "alice"))
+	require.Equal(t, http.StatusOK, listed.Status)
+	require.Contains(t, listed.Body, twice, "what was sent is stored")
 }

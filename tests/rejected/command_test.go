@@ -66,6 +66,8 @@ func TestUnreadableInCommands(t *testing.T) {
 	b := setup(t)
 	b.One(t, "alice", `{"op":"PUT","table":"lists","id":"1","op_data":{"name":"caf\ud800"}}`)
 	_, record := b.rejectedList(t, "bob", 1)
+	b.One(t, "bob", `{"op":"PUT","table":"nowhere","id":"1","op_data":{"json":{"a":1,"a":2}}}`)
+	require.Contains(t, mustPostern(t, b.db.LoginURL, "rejected", "export"), `{"a":1,"a":2}`)
 	unreadable := b.db.Text(t, `select id::text from postern.rejected_writes where raw is not null`)
 
 	shown := mustPostern(t, b.db.OwnerURL, "rejected", "show", unreadable)
