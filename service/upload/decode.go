@@ -157,7 +157,7 @@ func dotted(pointer jsontext.Pointer) string {
 		if path.Len() > 0 {
 			path.WriteByte('.')
 		}
-		path.WriteString(Short(token))
+		path.WriteString(Short(strings.ReplaceAll(token, "\x00", "\uFFFD"))) // the message is stored as text
 	}
 	return path.String()
 }

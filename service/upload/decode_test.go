@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
@@ -253,6 +254,7 @@ func FuzzDecodeBatch(f *testing.F) {
 	f.Add([]byte(`{"client_id":null,"transactions":[{"crud":[{"id":"a","op":"DELETE","table":"lists"}]}]}`))
 	f.Add([]byte(`{"transactions":[{"crud":[{"id":"\u0000","op":"PATCH","table":"","op_data":{"":null}}]}]}`))
 	f.Add([]byte(`{"transactions":[{"transaction_id":1.5,"crud":[{"id":"\ud800","op":"PATCH","table":"t","op_data":{"a":1,"a":"\x"}}]}]}`))
+	f.Add([]byte("{\"transactions\":[{\"crud\":[{\"id\":\"a\",\"op\":\"PUT\",\"table\":\"\xff\",\"op_data\":{\"\xff\":1,\"\xff\":[[\"\xff\"]]},\"metadata\":\"\xff\"}]}]}"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		batch, err := upload.DecodeBatch(body)
 		if err != nil {
@@ -274,8 +276,10 @@ func FuzzDecodeBatch(f *testing.F) {
 			if u := transaction.Unreadable; u != nil {
 				require.True(t, bytes.Contains(body, u.Sent))
 				require.Less(t, u.Rejection.Operation, len(transaction.Operations))
+				require.True(t, utf8.ValidString(u.Rejection.Message), "Postgres can store it")
 			}
 			for _, op := range transaction.Operations {
+				require.True(t, utf8.ValidString(op.Table+op.ID+op.Metadata), "likewise")
 				require.Contains(t, []upload.Op{upload.Put, upload.Patch, upload.Delete}, op.Op)
 				for _, member := range op.Data {
 					require.True(t, member.Value.IsValid(), "%s", member.Value)

@@ -249,6 +249,8 @@ func TestUnreadableTransaction(t *testing.T) {
 	for _, test := range []struct{ name, sent, message string }{
 		{"LoneSurrogate", list(2, `"\ud83d"`), "crud[0].op_data.name: invalid surrogate pair"},
 		{"InvalidUTF8", list(2, "\"\xff\""), "crud[0].op_data.name: invalid UTF-8"},
+		{"InvalidUTF8InAName", list(2, "\"a\",\"\xff\\u0000\":1"), "crud[0].op_data: invalid UTF-8"},
+		{"ColumnWithNULTwice", list(2, `"a","\u0000":1,"\u0000":2`), "appears twice"},
 		{"ControlCharacter", list(2, "\"a\nb\""), "crud[0].op_data.name: invalid character"},
 		{"NULByte", list(2, "\"a\x00b\""), "crud[0].op_data.name: invalid character"},
 		{"ColumnTwice", list(2, `"a","name":"b"`), "crud[0].op_data.name: appears twice"},
