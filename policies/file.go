@@ -87,7 +87,7 @@ type tableRule struct {
 	Writable []string `yaml:"writable"`
 	// What happens to a write if the row has changed since the client saw it: one of the conflict strategies.
 	Conflict conflictRule `yaml:"conflict"`
-	// A table that gets a row for each column that a client changes: row_id, field, previous, value, and metadata if the table has that column. A write or a column that a conflict strategy drops adds no row.
+	// A table that gets a row for each column that a client's PUT, PATCH or DELETE changes: row_id, field, previous and value as they were stored before and after, and metadata if the table has that column. A column whose value stays the same adds no row, nor does one that the policy sets.
 	History string `yaml:"history"`
 	// Codes of rejections that the app handles: the client keeps the transaction (requires_client_handling).
 	Client []string `yaml:"client"`

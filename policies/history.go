@@ -12,8 +12,8 @@ import (
 const (
 	HistoryRow      = "row_id"   // the client's id of the row
 	HistoryField    = "field"    // the column
-	HistoryPrevious = "previous" // the value that the client had before; null if it does not track it
-	HistoryValue    = "value"
+	HistoryPrevious = "previous" // the value that was stored before; null if there was no row
+	HistoryValue    = "value"    // the value that is stored then; null if the row is deleted
 	HistoryMetadata = "metadata" // what the client attached to the write
 )
 

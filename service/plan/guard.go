@@ -21,7 +21,7 @@ const (
 )
 
 // addGuards adds the conditions of ownership, of soft deletion, of immutable columns,
-// of the conflict strategy, and that the row is the one that rules have seen.
+// of the conflict strategy, and that the row is the one that the history and rules have seen.
 func addGuards(b *builder) {
 	w := b.w
 	if w.sent.Op == upload.Put && w.policy.Put == policies.Insert {
@@ -42,6 +42,9 @@ func addGuards(b *builder) {
 		}
 	}
 	addConflictGuards(b)
+	if b.history != nil && b.history.before != "" {
+		b.addGuard(tryAgain, wasSeen)
+	}
 	if w.judgesOld() {
 		b.addGuard(tryAgain, "current_setting('postern.seen', true) = "+b.param(w.seen()))
 	}

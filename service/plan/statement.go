@@ -14,10 +14,11 @@ import (
 // builder renders the SQL of one write. Identifiers come from the catalogue,
 // quoted; values are parameters. In the SQL, t is the stored row.
 type builder struct {
-	w      *write
-	args   [][]byte
-	guards []guard
-	tables *catalog.Snapshot
+	w       *write
+	args    [][]byte
+	guards  []guard
+	history *history // nil if the write adds no rows to one
+	tables  *catalog.Snapshot
 }
 
 // operation renders the statement of a write, and the queries that its rules need.
@@ -33,6 +34,7 @@ func (p *Planner) operation(w *write, texts texts) *Operation {
 		o.SQL, o.Args = texts.once(o.SQL), exact(b.args)
 		return o
 	}
+	b.history = newHistory(b)
 	addGuards(b)
 	o.SQL = texts.once(b.withExplanation(b.change()))
 	o.Args = exact(b.args)
@@ -204,11 +206,15 @@ func (b *builder) guarded(word string) (sql string) {
 // that was not touched, if somebody needs them.
 func (b *builder) withExplanation(sql string) string {
 	explains := len(b.guards) > 0 || b.w.sent.Op != upload.Put && (b.w.table.RowSecurity || b.w.rejectsMissing())
-	returning, history := historyOf(b)
-	if !explains && history == "" {
+	h := b.history
+	switch {
+	case h != nil:
+		sql = "with " + h.before + "touched as (" + sql + " returning 1" + h.returning + ")" + h.insert + " select"
+	case explains:
+		sql = "with touched as (" + sql + " returning 1) select"
+	default:
 		return sql
 	}
-	sql = "with touched as (" + sql + " returning 1" + returning + ")" + history + " select"
 	if explains {
 		sql += " " + b.explainNoRow() + " where not exists (select from touched)"
 	}

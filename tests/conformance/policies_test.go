@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -668,16 +670,98 @@ func TestRulesInGo(t *testing.T) {
 	require.Equal(t, "0 13 13", state())
 }
 
+// TestHistory has what each operation adds to a history: what was stored before and
+// after it, whatever the device claims.
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	b := setupSchema(t, `
-		create table tasks (id text primary key, title text, points int);
+		create table tasks (id text primary key, title text, points int, done boolean default false, at timestamptz, tags text[], doubled int generated always as (points * 2) stored, gone boolean not null default false);
+		create table softly (like tasks including all);
+		create table inserted (like tasks including all);
+		alter table inserted enable row level security; create policy i on inserted for insert to authenticated with check (true);
 		create table task_changes (n bigint generated always as identity primary key, row_id text, field text, previous jsonb, value jsonb, metadata text, by uuid default auth.uid());
-		grant select, insert, update, delete on tasks, task_changes to authenticated;`,
-		`tables: {tasks: {allow: all, history: task_changes}}`)
-	b.succeed(t, "alice", op("PUT", "tasks", "1", `"title":"a","points":1`))
-	b.succeed(t, "alice", `{"op":"PATCH","table":"tasks","id":"1","op_data":{"title":"b"},"previous_values":{"title":"a"},"metadata":"renamed by hand"}`)
-	require.Equal(t, `title "a" | points 1 | title "a" "b" renamed by hand`, b.db.Text(t, `select string_agg(concat_ws(' ', field, previous, value, metadata), ' | ' order by n) from task_changes where row_id = '1' and by = $1`, rig.UserID("alice")))
+		create table texts (n bigint generated always as identity primary key, row_id varchar(9), field text, previous text, value json);
+		grant select, insert, update, delete on tasks, softly, task_changes, texts to authenticated; grant insert on inserted to authenticated;`, `
+tables:
+  tasks: {allow: all, history: task_changes}
+  softly: {allow: all, history: task_changes, soft_delete: gone}
+  replaced: {table: tasks, allow: all, put: replace, history: task_changes}
+  inserted: {allow: [put], put: insert, history: task_changes}
+  in_texts: {table: tasks, allow: all, history: texts}
+  set: {table: tasks, allow: all, set: {points: "7"}, history: task_changes}
+  owned: {table: tasks, allow: all, owner: title, history: task_changes}`)
+	first := func(table, id string) string { return op("PUT", table, id, `"title":"a","points":1,"done":1`) + "," }
+	for _, test := range []struct{ name, crud, want, query string }{
+		{"Put", op("PUT", "tasks", "put", `"title":"a","points":1,"done":0,"at":null,"doubled":3`), `title null "a", points null 1, done null false`, ""},
+		{"PutOfARowThatExists", first("tasks", "merge") + op("PUT", "tasks", "merge", `"title":"b","points":1`), `title null "a", points null 1, done null true, title "a" "b"`, ""},
+		{"Patch", first("tasks", "patch") + patch("tasks", "patch", `"title":"b","points":1,"done":0,"tags":["x"]`, `"title":"claimed","points":9`), `title null "a", points null 1, done null true, title "a" "b", done true false, tags null ["x"]`, ""},
+		{"PatchToNull", first("tasks", "null") + op("PATCH", "tasks", "null", `"title":null`), `title null "a", points null 1, done null true, title "a" null`, ""},
+		{"PatchOfNoRow", op("PATCH", "tasks", "nowhere", `"title":"b"`), "", ""},
+		{"Delete", first("tasks", "delete") + op("DELETE", "tasks", "delete", ""), `title null "a", points null 1, done null true, title "a" null, points 1 null, done true null, gone false null`, ""},
+		{"DeleteOfNoRow", op("DELETE", "tasks", "nothing", ""), "", ""},
+		{"SoftDelete", op("PUT", "softly", "soft", `"title":"a"`) + "," + op("DELETE", "softly", "soft", "") + "," + op("DELETE", "softly", "soft", ""), `title null "a", gone false true`, ""},
+		{"Replace", op("PUT", "replaced", "replace", `"title":"a","points":1`) + "," + op("PUT", "replaced", "replace", `"title":"b"`), `title null "a", points null 1, title "a" "b", points 1 null`, ""},
+		{"InsertOfARowThatIsHidden", op("PUT", "inserted", "hidden", `"title":"a","points":"2","done":1`), `title null "a", points null 2, done null true`, ""},
+		{"SetByThePolicy", op("PUT", "set", "set", `"title":"a","points":1`) + "," + op("PATCH", "set", "set", `"title":"b","points":2`), `title null "a", title "a" "b"`, ""},
+		{"InText", first("in_texts", "text") + op("PATCH", "in_texts", "text", `"title":"b","done":0,"tags":["x"]`), `title "a", points 1, done true, title a "b", done true false, tags ["x"]`,
+			`select string_agg(concat_ws(' ', field, previous, value), ', ' order by n) from texts where row_id = $1`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b.succeed(t, "alice", test.crud)
+			id := regexp.MustCompile(`"id":"(\w+)"`).FindStringSubmatch(test.crud)[1]
+			query := cmp.Or(test.query, `select coalesce(string_agg(concat_ws(' ', field, coalesce(previous::text, 'null'), coalesce(value::text, 'null')), ', ' order by n), '') from task_changes where row_id = $1`)
+			require.Equal(t, test.want, b.db.Text(t, query, id))
+		})
+	}
+	t.Run("Metadata", func(t *testing.T) {
+		t.Parallel()
+		b.succeed(t, "alice", `{"op":"PUT","table":"tasks","id":"noted","op_data":{"title":"b"},"metadata":"by hand"}`)
+		require.Equal(t, "title by hand", b.db.Text(t, `select concat_ws(' ', field, metadata) from task_changes where row_id = 'noted' and by = $1`, rig.UserID("alice")))
+	})
+	t.Run("OfARowThatIsNotOnesOwn", func(t *testing.T) {
+		t.Parallel()
+		b.succeed(t, "alice", op("PUT", "owned", "own", ""))
+		require.Equal(t, "UNAUTHORIZED", b.One(t, "bob", op("PATCH", "owned", "own", `"points":1`)).FailedOperation.ErrorCode)
+		require.Equal(t, "0", b.db.Text(t, `select count(*) from task_changes where row_id = 'own'`))
+	})
+}
+
+// TestHistoryAfterAnotherWriter has operations wait for another writer of their row. The
+// value before is what that writer has left, not what was there when they arrived.
+func TestHistoryAfterAnotherWriter(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table tasks (id text primary key, n int, gone boolean not null default false);
+		create table softly (like tasks including all);
+		create table task_changes (row_id text, field text, previous jsonb, value jsonb);
+		grant select, insert, update, delete on tasks, softly, task_changes to authenticated;`,
+		`tables: {tasks: {allow: all, history: task_changes}, softly: {allow: all, history: task_changes, soft_delete: gone}}`)
+	for _, test := range []struct{ name, before, other, crud, want string }{
+		{"Put", `insert into tasks values ('1', 1)`, `update tasks set n = 2`, op("PUT", "tasks", "1", `"n":3`), "n 2 3"},
+		{"Patch", `insert into tasks values ('1', 1)`, `update tasks set n = 2`, op("PATCH", "tasks", "1", `"n":3`), "n 2 3"},
+		{"PatchToTheSame", `insert into tasks values ('1', 1)`, `update tasks set n = 3`, op("PATCH", "tasks", "1", `"n":3`), "<null>"},
+		{"Delete", `insert into tasks values ('1', 1)`, `update tasks set n = 2`, op("DELETE", "tasks", "1", ""), "gone false null, n 2 null"},
+		{"PutOfARowThatAppears", `select`, `insert into tasks values ('1', 2)`, op("PUT", "tasks", "1", `"n":3`), "n 2 3"},
+		{"PutOfARowThatDisappears", `insert into tasks values ('1', 1)`, `delete from tasks`, op("PUT", "tasks", "1", `"n":3`), "n null 3"},
+		{"PatchOfARowThatDisappears", `insert into tasks values ('1', 1)`, `delete from tasks`, op("PATCH", "tasks", "1", `"n":3`), "<null>"},
+		{"SoftDelete", `insert into softly values ('1', 1)`, `update softly set gone = true`, op("DELETE", "softly", "1", ""), "<null>"},
+	} {
+		b.db.Exec(t, `truncate tasks, softly, task_changes; `+test.before)
+		other, err := b.db.Owner.Begin(t.Context())
+		require.NoError(t, err)
+		defer other.Rollback(context.WithoutCancel(t.Context()))
+		_, err = other.Exec(t.Context(), test.other)
+		require.NoError(t, err)
+		outcome := make(chan string)
+		go func() { outcome <- b.outcome(t, "alice", test.crud) }()
+		require.Eventually(t, func() bool {
+			return b.db.Text(t, `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`) != "0"
+		}, 10*time.Second, time.Millisecond, test.name)
+		require.NoError(t, other.Commit(t.Context()))
+		require.Equal(t, "success", <-outcome, test.name)
+		require.Equal(t, test.want, b.db.Text(t, `select string_agg(concat_ws(' ', field, coalesce(previous::text, 'null'), coalesce(value::text, 'null')), ', ' order by field) from task_changes`), test.name)
+	}
 }
 
 // TestTablesThatChange changes tables under a running service, which reads them
