@@ -119,3 +119,27 @@ func TestDefaultOperations(t *testing.T) {
 		require.Equal(t, want, table.Rules[0].Operations(), check)
 	}
 }
+
+// TestNow is that each operation of a transaction has a later now than the one before,
+// by what Postgres can store.
+func TestNow(t *testing.T) {
+	t.Parallel()
+	const first, second = "timestamp('2026-11-24T12:00:00Z')", "timestamp('2026-11-24T12:00:00.000001Z')"
+	for _, test := range []struct {
+		name, now string
+		operation int
+	}{
+		{"First", first, 0},
+		{"Second", second, 1},
+		{"WholeTransaction", first, -1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			in := inputOf(upload.Put, nil, nil, nil)
+			in.Operation = test.operation
+			rejection, err := tableOf(t, fmt.Sprintf("rules: [{name: r, check: %q, code: R, message: m}]", "now == "+test.now)).Rules[0].Check(t.Context(), in)
+			require.NoError(t, err)
+			require.Nil(t, rejection)
+		})
+	}
+}

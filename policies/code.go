@@ -28,7 +28,7 @@ type CodeRule struct {
 // Tx is a transaction before it is written, as a rule in Go sees it.
 type Tx struct {
 	Who        identity.Identity
-	Now        time.Time
+	Now        time.Time          // of the first operation; expressions see a microsecond more for each one after it
 	Operations []upload.Operation // what will be written; the client's, to change or to append to
 	DB         DB                 // the database transaction that will write them, as the user
 }

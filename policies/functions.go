@@ -93,6 +93,6 @@ var variables = []variable{
 	{"lookup", "The first row of each of the rule's lookups, by name; null if there is none."},
 	{"metadata", "The text that the app attached to the write; empty if it attached none."},
 	{"auth", "The user: `auth.sub`, `auth.role`, `auth.issuer`, `auth.session_id`, and `auth.claims` with the token's claims."},
-	{"now", "The current time."},
+	{"now", "The time at which the server received the request. It is a microsecond later for each operation than for the one before, over all transactions of the request."},
 	{"tx", "The list of the transaction's operations. Each has `op`, `table`, `id`, `metadata`, and `data` with the columns by the clients' names."},
 }

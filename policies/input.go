@@ -33,7 +33,7 @@ type Input struct {
 // share it.
 type TransactionInput struct {
 	Who identity.Identity
-	Now time.Time
+	Now time.Time // of the transaction and its first operation; see Input.now
 	Tx  []upload.Operation
 
 	trace Trace
@@ -61,6 +61,12 @@ func (in *Input) SetOld(row Row) { in.old = rowValue{row: row} }
 // SetData replaces what the client sent.
 func (in *Input) SetData(row Row) { in.data = rowValue{row: row} }
 
+// now is the present of an operation. It is later for each operation than for the one
+// before by a microsecond, which is what Postgres can store.
+func (in *Input) now() time.Time {
+	return in.Now.Add(time.Duration(max(in.Operation, 0)) * time.Microsecond)
+}
+
 // rowValue is a row with its CEL value, which all rules about the row share.
 type rowValue struct {
 	row  Row
@@ -80,7 +86,7 @@ func (in *Input) ResolveName(name string) (any, bool) {
 	case "auth":
 		return in.authValue(), true
 	case "now":
-		return types.Timestamp{Time: in.Now}, true
+		return types.Timestamp{Time: in.now()}, true
 	case "tx":
 		return in.txValue(), true
 	}

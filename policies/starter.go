@@ -175,6 +175,10 @@ func (s *starter) suggestions() (lines []string) {
 			break
 		}
 	}
+	if c := s.table.Column("created_at"); c != nil && holdsTime(c) {
+		lines = append(lines, "    # set: {created_at: now} # later for each row than for the one before, which the default now() is not",
+			"    # immutable: [created_at] # so it is set in new rows only")
+	}
 	if c := s.table.Column("updated_at"); c != nil && holdsTime(c) {
 		lines = append(lines, "    # conflict: {newest: updated_at} # the later of two edits wins; the device sends updated_at")
 	}

@@ -58,6 +58,7 @@ func New(db *pgxpool.Pool, tables *catalog.Catalog, live *policies.Live, l *ledg
 type transaction struct {
 	ledger.Entry
 	index       int            // within the request
+	now         time.Time      // the now of expressions, for its first operation
 	duplicateOf *transaction   // the same transaction, earlier in the request
 	result      *upload.Result // nil until it is known
 
@@ -83,7 +84,7 @@ func (a *Applier) Apply(ctx context.Context, logger *slog.Logger, who identity.I
 		}
 		distinct, firsts[all[i].Digest] = append(distinct, all[i]), all[i]
 	}
-	r := &request{Applier: a, logger: logger, who: who, clientID: batch.ClientID, now: time.Now()}
+	r := &request{Applier: a, logger: logger, who: who, clientID: batch.ClientID, now: time.Now().Truncate(time.Microsecond)}
 	if err := r.prepare(ctx, distinct); err != nil {
 		r.retryLater(distinct[0], err)
 	} else {

@@ -57,7 +57,7 @@ func (a *attempt) runCode(ctx context.Context, i int, t *transaction) (*transact
 	fail := func(rejection *upload.Rejection, err error) (*transaction, *failure) {
 		return nil, &failure{step: step{kind: rule, transaction: i, index: -1}, rejection: rejection, err: err}
 	}
-	tx := &policies.Tx{Who: a.who, Now: a.now, Operations: t.Transaction.Clone().Operations, DB: a.conn}
+	tx := &policies.Tx{Who: a.who, Now: t.now, Operations: t.Transaction.Clone().Operations, DB: a.conn}
 	for _, r := range rules {
 		err := r.Decide(ctx, tx)
 		var rejection *upload.Rejection
@@ -71,7 +71,7 @@ func (a *attempt) runCode(ctx context.Context, i int, t *transaction) (*transact
 	}
 	changed := *t
 	changed.Transaction.Operations = tx.Operations
-	orders, rejection, err := a.planner().Transaction(ctx, changed.Transaction)
+	orders, rejection, err := a.planner(t.now).Transaction(ctx, changed.Transaction)
 	if rejection != nil || err != nil {
 		return fail(rejection, err)
 	}

@@ -68,7 +68,7 @@ type watched struct {
 
 // watch puts queries of the row around an operation.
 func (h *rehearsal) watch(r *request, op upload.Operation, run step) []step {
-	bare := r.planner()
+	bare := r.planner(r.now)
 	bare.Set = r.set.WithoutRules()
 	row, rejection := bare.StoredRow(op)
 	asUser := !h.seesAll && !r.single.AsLogin

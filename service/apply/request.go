@@ -25,7 +25,7 @@ type request struct {
 	who      identity.Identity
 	clientID string
 	claims   []byte
-	now      time.Time
+	now      time.Time // the now of expressions, for the first operation
 
 	began    time.Time
 	set      *policies.Set
@@ -90,17 +90,22 @@ func (r *request) refresh(ctx context.Context, transactions []*transaction) erro
 }
 
 // plan plans the transactions. It reports whether a plan may have failed because the
-// catalogue is stale. It takes at most half of the request's time: what is not planned
-// by then fails, and what is planned can still be applied.
+// catalogue is stale. The now of expressions rises from operation to operation over all
+// of them. It takes at most half of the request's time: what is not planned by then
+// fails, and what is planned can still be applied.
 func (r *request) plan(ctx context.Context, transactions []*transaction) (stale bool) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
 		defer cancel()
 	}
-	p := r.planner()
+	now := r.now
 	for _, t := range transactions {
 		var err error
+		if t.now.IsZero() { // it is planned for the first time
+			t.now, now = now, now.Add(time.Duration(len(t.Transaction.Operations))*time.Microsecond)
+		}
+		p := r.planner(t.now)
 		t.orders, t.Rejection, err = p.Transaction(ctx, t.Transaction)
 		if t.failed = nil; err != nil {
 			t.failed = &failure{step: step{kind: rule, index: -1}, err: err}
@@ -110,8 +115,8 @@ func (r *request) plan(ctx context.Context, transactions []*transaction) (stale 
 	return stale
 }
 
-func (r *request) planner() *plan.Planner {
-	return &plan.Planner{Set: r.set, Tables: r.snapshot, Who: r.who, Now: r.now}
+func (r *request) planner(now time.Time) *plan.Planner {
+	return &plan.Planner{Set: r.set, Tables: r.snapshot, Who: r.who, Now: now}
 }
 
 // withinRates cuts off what comes after a transaction that exceeds its user's rate.

@@ -30,7 +30,7 @@ type Single struct {
 // In both cases nothing has happened, except that a lost connection may hide a commit.
 func (a *Applier) ApplySingle(ctx context.Context, logger *slog.Logger, s Single) error {
 	if s.Now.IsZero() {
-		s.Now = time.Now()
+		s.Now = time.Now().Truncate(time.Microsecond)
 	}
 	t := &transaction{Entry: ledger.Entry{Transaction: s.Transaction}}
 	r := &request{Applier: a, logger: logger, who: s.Who, clientID: s.ClientID, now: s.Now, single: &s}

@@ -16,7 +16,7 @@ type Planner struct {
 	Set    *policies.Set
 	Tables *catalog.Snapshot
 	Who    identity.Identity
-	Now    time.Time // the now of expressions
+	Now    time.Time // the now of expressions, for the first operation of a transaction
 }
 
 // Order is a transaction's operations as SQL, in the order in which they are sent.

@@ -34,7 +34,7 @@ func write(t *testing.T, path, content string) string {
 }
 
 const startersTables = `
-create table open_notes (id uuid primary key, owner_id uuid, text text, updated_at timestamptz);
+create table open_notes (id uuid primary key, owner_id uuid, text text, created_at timestamptz default now(), updated_at timestamptz);
 create table unguarded (id int primary key);
 create table ungranted (id int primary key);
 create table unpolicied (id int primary key);
@@ -78,6 +78,8 @@ func TestPolicyInitAndCheck(t *testing.T) {
 	require.NoError(t, err)
 	for _, wanted := range []string{
 		"  # row-level security \"own\", all: using (owner_id = auth.uid())\n  open_notes:\n    allow: [put, patch, delete]\n    # owner: owner_id # set",
+		"    # set: {created_at: now} # later for each row",
+		"    # immutable: [created_at] # so it is set in new rows only\n",
 		"    # conflict: {newest: updated_at}",
 		"  # public.unguarded is closed: row-level security is off",
 		"\n  # unguarded:\n  #   allow: [put, patch, delete]\n",

@@ -764,6 +764,32 @@ func TestHistoryAfterAnotherWriter(t *testing.T) {
 	}
 }
 
+// TestNowRises has transactions of one request make rows. Their times follow the order
+// of the operations, and stay as they are.
+func TestNowRises(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table notes (id int primary key, title text, created_at timestamptz);
+		grant select, insert, update, delete on notes to authenticated;`,
+		`tables: {notes: {allow: all, set: {created_at: now}, immutable: [created_at]}}`)
+	var transactions []string
+	for i := range 20 {
+		var crud []string
+		for j := range 10 {
+			crud = append(crud, op("PUT", "notes", fmt.Sprint(10*i+j), `"title":"x"`))
+		}
+		transactions = append(transactions, fmt.Sprintf(`{"transaction_id":%d,"crud":[%s]}`, i+1, strings.Join(crud, ",")))
+	}
+	for _, result := range b.Upload(t, "alice", `{"client_id":"c","transactions":[`+strings.Join(transactions, ",")+`]}`).Results(t) {
+		require.Equal(t, "success", result.Status)
+	}
+	require.Equal(t, "200 0.000199", b.db.Text(t, `select concat_ws(' ', count(distinct created_at), extract(epoch from max(created_at) - min(created_at))) from notes`))
+	require.Equal(t, "0", b.db.Text(t, `select count(*) from (select id, row_number() over (order by created_at) - 1 as at from notes) n where id <> at`))
+	before := b.db.Text(t, `select max(created_at)::text from notes`)
+	b.succeed(t, "alice", op("PUT", "notes", "199", `"title":"y"`)+","+op("PATCH", "notes", "199", `"title":"z"`))
+	require.Equal(t, before, b.db.Text(t, `select max(created_at)::text from notes`))
+}
+
 // TestTablesThatChange changes tables under a running service, which reads them
 // again when a transaction does not fit, at most once a second.
 func TestTablesThatChange(t *testing.T) {
