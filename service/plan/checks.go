@@ -20,7 +20,7 @@ type Checks struct {
 	after  *Query // nil if no rule needs the row as it will be
 
 	early, late []*Query // lookups, by when they run
-	quotas      []string // keys of what lookups count, see quotaKey
+	quotas      []quota  // what lookups may count
 
 	lock  *Query // locks a row that its user may delete and not update
 	locks bool   // before locks the row: its user may update it
@@ -71,8 +71,8 @@ func newChecks(w *write, texts texts) *Checks {
 				c.early = append(c.early, q)
 				needsBefore = needsBefore || q.ofRow
 			}
-			if key, ok := quotaKey(w, l); ok {
-				c.quotas = append(c.quotas, texts.once(key))
+			if q, ok := newQuota(w, l); ok {
+				c.quotas = append(c.quotas, q)
 			}
 		}
 	}

@@ -21,20 +21,32 @@ import (
 // LockKeys locks the keys of rows to be inserted, and of quotas. ok is false if there
 // are none.
 func LockKeys(orders []Order) (s Statement, ok bool) {
-	var keys []string
+	shared := map[string]bool{} // by key; false if it is locked alone
 	for _, c := range checksOf(orders) {
-		keys = append(keys, c.quotas...)
+		for _, q := range c.quotas {
+			if _, locked := shared[q.lookup]; q.part == "" || !locked {
+				shared[q.lookup] = q.part != ""
+			}
+			if q.part != "" {
+				shared[q.part] = false
+			}
+		}
 		if c.before != nil && c.locks && c.w.sent.Op == upload.Put {
-			keys = append(keys, "postern "+string(c.w.seen()))
+			shared["postern "+string(c.w.seen())] = false
 		}
 	}
-	if len(keys) == 0 {
+	if len(shared) == 0 {
 		return Statement{}, false
 	}
-	slices.Sort(keys)
+	keys := slices.Sorted(maps.Keys(shared))
+	how := make([]string, len(keys))
+	for i, key := range keys {
+		how[i] = strconv.FormatBool(shared[key])
+	}
 	return Statement{
-		SQL:  "select pg_advisory_xact_lock(hashtextextended(key, 0)) from unnest($1::text[]) as key",
-		Args: [][]byte{value.TextArray(slices.Compact(keys))},
+		SQL: "select case when shared then pg_advisory_xact_lock_shared(hashtextextended(key, 0)) else pg_advisory_xact_lock(hashtextextended(key, 0)) end" +
+			" from unnest($1::text[], $2::boolean[]) as lock (key, shared)",
+		Args: [][]byte{value.TextArray(keys), value.TextArray(how)},
 	}, true
 }
 

@@ -28,7 +28,7 @@ func TestLocks(t *testing.T) {
 	}{
 		{"NoRule", tables, transaction{put("secrets", "s1", `{}`), put("secrets", "s2", `{}`)}, "", nil},
 		{"OnePatch", tables, transaction{patch("notes", "n1", `{"qty": 1}`)}, "", nil},
-		{"OnePut", tables, transaction{put("notes", "n1", `{}`)}, `{"postern 1 {\"id\"} {\"n1\"}"}`, nil},
+		{"OnePut", tables, transaction{put("notes", "n1", `{}`)}, `{"postern 1 {\"id\"} {\"n1\"}"} | {"false"}`, nil},
 		{"OneDelete", tables, transaction{remove("notes", "n1")}, "", nil},
 		{"Patches", tables, transaction{patch("notes", "n2", `{"qty": 1}`), patch("notes", "n1", `{"qty": 1}`)}, "", list{
 			`select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | {"n1","n2"}`,
@@ -36,7 +36,7 @@ func TestLocks(t *testing.T) {
 		{"PatchesOfOneRow", tables, transaction{patch("notes", "n1", `{"qty": 1}`), patch("notes", "n1", `{"qty": 2}`)}, "", list{
 			`select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | {"n1"}`,
 		}},
-		{"Puts", tables, transaction{put("notes", "n2", `{}`), put("notes", "n1", `{}`), put("notes", "n2", `{}`)}, `{"postern 1 {\"id\"} {\"n1\"}","postern 1 {\"id\"} {\"n2\"}"}`, list{
+		{"Puts", tables, transaction{put("notes", "n2", `{}`), put("notes", "n1", `{}`), put("notes", "n2", `{}`)}, `{"postern 1 {\"id\"} {\"n1\"}","postern 1 {\"id\"} {\"n2\"}"} | {"false","false"}`, list{
 			`select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | {"n1","n2"}`,
 		}},
 		{"Deletes", tables, transaction{remove("notes", "n2"), remove("notes", "n1")}, "", list{
@@ -54,12 +54,6 @@ func TestLocks(t *testing.T) {
 		}},
 		{"UserMayNotUpdate", tables, transaction{put("small", "s1", `{}`), patch("small", "s2", `{"a": "x"}`)}, "", nil},
 		{"RowAlone", "tables: {notes: {allow: all, rules: [" + some + "]}}", transaction{put("notes", "n1", `{}`), put("notes", "n2", `{}`)}, "", nil},
-
-		{"QuotaOfAUser", quota("select count(*) from notes where owner_id = $auth.sub"), transaction{put("notes", "n1", `{}`)}, `{"postern 1 u1 select to_jsonb(q.*) from (select count(*) from notes where owner_id = $auth.sub ) as q limit 1"}`, nil},
-		{"QuotaOfAll", quota("select count(*) from notes where qty > $new.qty"), transaction{put("notes", "n1", `{"qty": 1}`)}, `{"postern 1  select to_jsonb(q.*) from (select count(*) from notes where qty > $ ) as q limit 1"}`, nil},
-		{"QuotaOfAllOrAUser", quota("select 1 from notes where owner_id = $auth.sub or qty > 3"), transaction{put("notes", "n1", `{}`)}, `{"postern 1  select to_jsonb(q.*) from (select 1 from notes where owner_id = $auth.sub or qty > 3 ) as q limit 1"}`, nil},
-		{"QuotaTwice", quota("select count(*) from public.NOTES where owner_id = $auth.sub"), transaction{put("notes", "n1", `{}`), put("notes", "n2", `{}`)}, `{"postern 1 u1 select to_jsonb(q.*) from (select count(*) from public.NOTES where owner_id = $auth.sub ) as q limit 1"}`, nil},
-		{"LookupOfAnotherTable", quota("select 1 from small where a = $auth.sub"), transaction{put("notes", "n1", `{}`)}, "", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -67,7 +61,8 @@ func TestLocks(t *testing.T) {
 			keys, ok := plan.LockKeys(orders[:1])
 			require.Equal(t, test.keys != "", ok)
 			if ok {
-				require.Equal(t, "select pg_advisory_xact_lock(hashtextextended(key, 0)) from unnest($1::text[]) as key", keys.SQL)
+				require.Equal(t, "select case when shared then pg_advisory_xact_lock_shared(hashtextextended(key, 0)) else pg_advisory_xact_lock(hashtextextended(key, 0)) end"+
+					" from unnest($1::text[], $2::boolean[]) as lock (key, shared)", keys.SQL)
 				require.Equal(t, test.keys, strings.ReplaceAll(strings.Join(args(keys), " | "), "\n", " "))
 			}
 			var rows list
@@ -77,6 +72,60 @@ func TestLocks(t *testing.T) {
 			require.Equal(t, test.rows, rows)
 		})
 	}
+}
+
+// TestQuotaLocks has what a lookup that counts is locked for: a part of the table, together
+// with those who lock other parts, or the whole lookup alone.
+func TestQuotaLocks(t *testing.T) {
+	t.Parallel()
+	const user, team, whole = "user,u1", "owner_id t1", ""
+	inTeam := put("notes", "n1", `{"owner_id": "t1", "qty": 1}`)
+	for _, test := range []struct {
+		name, sql string
+		operation upload.Operation
+		part      string // of the table; empty if the whole lookup is locked
+	}{
+		{"OfAUser", "select count(*) as n from notes where owner_id = $auth.sub", inTeam, user},
+		{"OfAUserInOtherWords", `SELECT count(*) FROM public.notes AS t WHERE t.gone = 'f' AND t.owner_id = $auth.sub::text`, inTeam, user},
+		{"OfAUserInATeam", "select count(*) as n from notes where owner_id = $new.owner_id and title = $auth.sub", inTeam, user},
+		{"OfATeam", "select count(*) as n from notes where owner_id = $new.owner_id and not gone", inTeam, team},
+		{"OfATeamThatIsNotSent", "select count(*) as n from notes where owner_id = $new.owner_id", put("notes", "n1", `{}`), whole},
+		{"OfATeamByAnotherColumn", "select count(*) as n from notes where owner_id = $new.title", put("notes", "n1", `{"title": "t1"}`), whole},
+		{"OfTwoColumns", "select count(*) as n from notes where owner_id = $new.owner_id and qty = $new.qty", inTeam, "owner_id t1,qty 1"},
+		{"OfATypeWithSeveralTexts", "select count(*) as n from notes where price = $new.price", put("notes", "n1", `{"price": 1.50}`), whole},
+		{"OfAll", "select count(*) as n from notes where qty > $new.qty", inTeam, whole},
+		{"OfAllOrAUser", "select 1 from notes where owner_id = $auth.sub or qty > 3", inTeam, whole},
+		{"OfTheUsersTeam", "select count(*) as n from notes where title in (select list_id from members where user_id = $auth.sub )", inTeam, whole},
+		{"OfTheUsersTeamByAJoin", "select count(*) as n from notes n join members m on m.list_id = n.title where m.user_id = $auth.sub", inTeam, whole},
+		{"OfTheUsersTeamByAComma", "select count(*) as n from notes n, members m where m.list_id = n.title and m.user_id = $auth.sub", inTeam, whole},
+		{"OfTheUsersTeamByADerivedTable", "select count(*) as n from (select title from notes) notes where title = $auth.sub", inTeam, whole},
+		{"InAComment", "select count(*) as n from notes where qty > 1 -- and owner_id = $auth.sub", inTeam, whole},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			orders := planned(t, newPlanner(t, shop, quota(test.sql)), test.operation)
+			statement, ok := plan.LockKeys(orders[:1])
+			require.True(t, ok)
+			locked := args(statement)
+			if test.part == whole {
+				require.NotContains(t, locked[1], "true")
+				return
+			}
+			require.Equal(t, `{"true","false"}`, locked[1])
+			require.Contains(t, strings.NewReplacer(`\\\"`, "", `\"`, "", `\`, "").Replace(locked[0]), test.part)
+		})
+	}
+	t.Run("LookupOfAnotherTable", func(t *testing.T) {
+		t.Parallel()
+		_, ok := plan.LockKeys(planned(t, newPlanner(t, shop, quota("select 1 from small where a = $auth.sub")), inTeam)[:1])
+		require.False(t, ok)
+	})
+	t.Run("OneWithAndOneWithoutATeam", func(t *testing.T) {
+		t.Parallel()
+		orders := planned(t, newPlanner(t, shop, quota("select count(*) as n from notes where owner_id = $new.owner_id")), inTeam, put("notes", "n2", `{}`), inTeam)
+		statement, _ := plan.LockKeys(orders[:1])
+		require.Equal(t, `{"false","false","false"}`, args(statement)[1], "the lookup, the team and the row that is read for it, each alone")
+	})
 }
 
 // quota is a policy with a rule that looks something up.

@@ -1,8 +1,6 @@
 package plan
 
 import (
-	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -69,28 +67,3 @@ func (f *lookupFiller) fromRow() string {
 	}
 	return " from " + f.w.table.SQL() + " as t where " + strings.Join(conditions, " and ")
 }
-
-// quotaKey names what a lookup may count: rows of the table that is written, of one
-// user if the query asks for one. A row that another request is about to write is
-// not visible yet, so such requests wait for each other. ok is false if the lookup
-// does not name the table.
-func quotaKey(w *write, l *policies.Lookup) (key string, ok bool) {
-	subject := ""
-	sql := l.SQL(func(p policies.Parameter) string {
-		if p.From == "auth" && p.Column == "sub" {
-			return "$auth.sub"
-		}
-		return "$"
-	})
-	if ofUser.MatchString(sql) && !alternative.MatchString(sql) {
-		subject = w.who.Subject
-	}
-	named := slices.Contains(words.FindAllString(strings.ToLower(sql), -1), strings.ToLower(w.table.Name))
-	return fmt.Sprintf("postern %d %s %s", w.table.OID, subject, sql), named
-}
-
-var (
-	ofUser      = regexp.MustCompile(`(?i)\b(where|and)\s+[\w.":]+\s*=\s*\$auth\.sub(\s|$)`)
-	alternative = regexp.MustCompile(`(?i)\b(or|union)\b`)
-	words       = regexp.MustCompile(`[\pL_][\pL\pN_$]*`)
-)

@@ -147,8 +147,8 @@ func (w *write) known() policies.Row {
 		return nil
 	}
 	row := make(policies.Row, len(w.columns))
-	if w.sent.Op == upload.Patch && w.table.HasBeforeTrigger("UPDATE") || w.sent.Op == upload.Put && (w.table.HasBeforeTrigger("INSERT") || w.table.HasBeforeTrigger("UPDATE")) {
-		return row // a BEFORE trigger may change any column
+	if w.mayBeTriggered() {
+		return row
 	}
 	for i, column := range w.columns {
 		if !w.policy.LooksAtNew(column.Name) || !value.Kept(column, w.values[i]) {
@@ -164,6 +164,12 @@ func (w *write) known() policies.Row {
 		}
 	}
 	return row
+}
+
+// mayBeTriggered reports whether a BEFORE trigger may change any column of the row.
+func (w *write) mayBeTriggered() bool {
+	return w.sent.Op == upload.Patch && w.table.HasBeforeTrigger("UPDATE") ||
+		w.sent.Op == upload.Put && (w.table.HasBeforeTrigger("INSERT") || w.table.HasBeforeTrigger("UPDATE"))
 }
 
 // seen is what the setting postern.seen holds once rules have read the row.

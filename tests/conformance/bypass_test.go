@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -272,6 +273,48 @@ tables:
 	all.Wait()
 	require.Equal(t, "3", b.db.Text(t, `select count(*) from todos3`))
 	require.Equal(t, int64(17), full.Load())
+}
+
+// TestQuotaOfATeam has many users of one team write at the same time, under quotas that
+// count for the team in different words.
+func TestQuotaOfATeam(t *testing.T) {
+	t.Parallel()
+	const team = "5c000000-0000-4000-8000-00000000000a"
+	for _, test := range []struct{ name, lookup string }{
+		{"OfTheNewRow", "select count(*) as n from chores where team_id = $new.team_id"},
+		{"OfTheUser", "select count(*) as n from chores t join crews m on m.team_id = t.team_id where m.user_id = $auth.sub "},
+		{"OfTheUserInASubquery", "select count(*) as n from chores where team_id = any(select team_id from crews where user_id = $auth.sub )"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := setupSchema(t, `
+				create table crews (user_id uuid, team_id uuid);
+				create table chores (id text primary key, team_id uuid, done boolean default false);
+				grant select, insert, update, delete on crews, chores to authenticated`, `
+tables:
+  chores: {allow: [put], put: insert, rules: [{name: r, on: [put], lookup: {team: "`+test.lookup+`"}, check: lookup.team.n < 3, code: FULL, message: No}]}`)
+			users := []string{"alice", "bob", "carol", "dave"}
+			for _, user := range users {
+				b.db.Exec(t, `insert into crews values ('`+rig.UserID(user)+`', '`+team+`')`)
+			}
+			var all sync.WaitGroup
+			var full atomic.Int64
+			for i := range 20 {
+				all.Go(func() {
+					id := team
+					if i%2 == 0 {
+						id = strings.ToUpper(team)
+					}
+					if b.outcome(t, users[i%4], op("PUT", "chores", fmt.Sprint(i), `"team_id":"`+id+`"`)) == "FULL" {
+						full.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			require.Equal(t, "3", b.db.Text(t, `select count(*) from chores`))
+			require.Equal(t, int64(17), full.Load())
+		})
+	}
 }
 
 // TestRulesInGoAndWhatWasSent are rules in Go that add operations, change what they
