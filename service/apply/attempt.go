@@ -48,7 +48,7 @@ func (a *attempt) run(ctx context.Context) *failure {
 	for i, t := range a.transactions {
 		steps = a.transactionSteps(steps, i, t)
 	}
-	steps = withCatalogueCheck(steps, a.transactions)
+	steps = a.expectTables(steps, a.transactions)
 	return a.exchange(ctx, steps) // without BEGIN: one implicit transaction, and one round trip
 }
 
@@ -122,7 +122,7 @@ func (a *attempt) sendAndCheck(ctx context.Context, steps []step, first int, tra
 	for i, t := range transactions {
 		steps = a.transactionSteps(steps, first+i, t)
 	}
-	steps = withCatalogueCheck(steps, transactions)
+	steps = a.expectTables(steps, transactions)
 	if failed := a.exchange(ctx, steps); failed != nil {
 		return failed
 	}
@@ -146,13 +146,6 @@ func (t *transaction) toSend() plan.Order {
 		return nil
 	}
 	return t.orders[0]
-}
-
-func withCatalogueCheck(steps []step, transactions []*transaction) []step {
-	if check, ok := plan.CheckCatalogue(orders(transactions)); ok {
-		steps = append(steps, ours(session, check.SQL, check.Args...))
-	}
-	return steps
 }
 
 // orders are the operations of transactions.

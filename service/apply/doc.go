@@ -34,6 +34,12 @@
 //	5  the operations of each transaction, with deferrable constraints deferred;
 //	   the constraints are checked at its end
 //
+// Some operations would do something else, without an error, if the catalogue was
+// outdated: they leave out a generated column, or count a row as missing because nobody
+// hides rows. After them, and after all if the catalogue is over a minute old, one more
+// step fails if their tables have changed since it was read (outdated.go). Then it is
+// read again, and the batch planned again.
+//
 // # Named statements
 //
 // On a direct connection Postgres parses each statement once, and keeps its plan

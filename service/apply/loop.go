@@ -124,7 +124,7 @@ func (l *loop) after(batch []*transaction, failed *failure, out outcome, at int)
 // catalogue. If a function fails, it may be a trigger's that the catalogue lacks.
 func dependsOnCatalogue(failed *failure, out outcome) bool {
 	if out.rejection == nil {
-		return failsInFunction(failed) || outdatedCatalogue(failed.err)
+		return failsInFunction(failed) || tablesChanged(failed)
 	}
 	return restsOnCatalogue(out.rejection) || permissionDenied(failed.err)
 }

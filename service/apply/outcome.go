@@ -11,7 +11,6 @@ import (
 
 	"postern/service/catalog"
 	"postern/service/ledger"
-	"postern/service/plan"
 	"postern/service/upload"
 )
 
@@ -90,12 +89,6 @@ func (f *failure) readsSentValue(pg *pgconn.PgError) bool {
 func lost(err error) bool {
 	var pg *pgconn.PgError
 	return !errors.As(err, &pg)
-}
-
-// outdatedCatalogue reports whether plan.CheckCatalogue failed.
-func outdatedCatalogue(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == plan.OutdatedState
 }
 
 // goesAway reports whether the server said that it ends the connection.

@@ -14,9 +14,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// maxAge is the age at which a request has the snapshot replaced. Without requests
+// MaxAge is the age at which a request has the snapshot replaced. Without requests
 // nothing is read, so that a serverless database can suspend.
-const maxAge = time.Minute
+const MaxAge = time.Minute
 
 // Database is a connection or a pool.
 type Database interface {
@@ -117,7 +117,7 @@ func (c *Catalog) Current(ctx context.Context) (*Snapshot, error) {
 	if s == nil {
 		return c.first(ctx)
 	}
-	c.RefreshIfOlderThan(maxAge)
+	c.RefreshIfOlderThan(MaxAge)
 	return s, nil
 }
 

@@ -49,30 +49,6 @@ func read(ctx context.Context, db Database, roles []string, last *Snapshot) (s *
 	return s, nil
 }
 
-// fingerprinted are the system catalogues that readAll reads, with the rows that are not
-// Postgres' own, whose OIDs are below 16384.
-var fingerprinted = []string{
-	"pg_namespace", "pg_class where oid >= 16384", "pg_attribute where attrelid >= 16384", "pg_type where oid >= 16384",
-	"pg_enum", "pg_range where rngtypid >= 16384", "pg_opclass where oid >= 16384", "pg_constraint where oid >= 16384",
-	"pg_index where indrelid >= 16384", "pg_trigger where oid >= 16384", "pg_proc where oid >= 16384", "pg_db_role_setting", "pg_auth_members",
-}
-
-// readFingerprint reads a text that changes with the system catalogues: each change makes
-// a new version of a row, with another place (ctid) and another transaction (xmin).
-func readFingerprint(ctx context.Context, q Querier, roles []string) (string, error) {
-	var sql strings.Builder
-	sql.WriteString("select concat_ws(' '")
-	for _, rows := range fingerprinted {
-		sql.WriteString(", (select sum(hashtextextended(ctid::text || xmin::text, 0)) from pg_catalog." + rows + ")")
-	}
-	sql.WriteString(", (select sum(hashtextextended(oid::text || rolname || rolsuper::text, 0)) from pg_catalog.pg_roles where rolname = any($1)))")
-	rows, err := q.Query(ctx, sql.String(), roles)
-	if err != nil {
-		return "", err
-	}
-	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
-}
-
 func readAll(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
 	s := &Snapshot{sum: sha256.New(), tables: map[[2]string]*Table{}, byOID: map[uint32]*Table{}, settings: map[string][]Setting{}}
 	types, err := readTypes(ctx, q)
@@ -84,6 +60,7 @@ func readAll(ctx context.Context, q Querier, roles []string) (*Snapshot, error) 
 		read func() error
 	}{
 		{"columns", func() error { return s.readColumns(ctx, q, types) }},
+		{"tables' versions", func() error { return s.readVersions(ctx, q) }},
 		{"constraints", func() error { return s.readConstraints(ctx, q) }},
 		{"unique indexes", func() error { return s.readUniques(ctx, q) }},
 		{"grants", func() error { return s.readGrants(ctx, q, roles) }},

@@ -53,8 +53,9 @@ type Table struct {
 	Grants      map[string][]string // by role: which of select, insert, update and delete it has, on the table or on some columns
 	Triggers    []string            // the events with a BEFORE … FOR EACH ROW trigger: INSERT, UPDATE, DELETE
 
-	byName map[string]*Column
-	sql    string
+	version int64
+	byName  map[string]*Column
+	sql     string
 }
 
 // Column is one column of a table.
@@ -174,6 +175,10 @@ func (t *Table) HasBeforeTrigger(event string) bool { return slices.Contains(t.T
 
 // Column finds a column by name. It returns nil if there is none.
 func (t *Table) Column(name string) *Column { return t.byName[name] }
+
+// Version is what postern.expect_tables compares: another one if the table, its columns,
+// triggers or constraints were changed.
+func (t *Table) Version() int64 { return t.version }
 
 // String is the table's schema and name for messages. Use SQL in statements.
 func (t *Table) String() string { return t.Schema + "." + t.Name }

@@ -22,6 +22,7 @@ const (
 	// StateDeclined is raised by postern.explain_no_row: the operation is rejected.
 	// The message is the code of the rejection.
 	StateDeclined = "PN006"
+	StateOutdated = "PN007" // postern.expect_tables: a table has changed since the catalogue was read
 	StateClosed   = "PN004" // a replay found its record neither open nor held
 )
 

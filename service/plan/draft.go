@@ -129,7 +129,7 @@ func (d *drafter) readData() *upload.Rejection {
 		case column == nil:
 			return mismatch("table %s has no column %q", d.table, upload.Short(name))
 		case column.Generated, column.Identity && d.indexOf(column) < 0:
-			d.leftOut = append(d.leftOut, column)
+			d.omits = true
 			continue
 		case column.Name == d.policy.SoftDelete && d.protectsDeleted():
 			if rejection := d.checkNotDeleted(column, member.Value); rejection != nil {

@@ -38,11 +38,11 @@ type Operation struct {
 	Statement
 
 	who       *identity.Identity
-	privilege string            // what the operation needs on its table
-	named     bool              // see Named
-	touches   bool              // it may change a row that is stored
-	keys      int               // how many of Columns are the row's key
-	leftOut   []*catalog.Column // those that were sent, but that the database makes
+	privilege string // what the operation needs on its table
+	named     bool   // see Named
+	touches   bool   // it may change a row that is stored
+	keys      int    // how many of Columns are the row's key
+	rests     bool   // see RestsOnCatalogue
 }
 
 // Transaction plans a transaction. There is at least one order; a second one is
@@ -122,7 +122,7 @@ func (p *Planner) order(writes []*write, texts texts) Order {
 	var like *write // of the operation before
 	for i, w := range writes {
 		writes[i] = nil
-		if w.changesNothing() && len(w.rules) == 0 && !w.policy.RejectMissing && len(w.leftOut) == 0 {
+		if w.changesNothing() && len(w.rules) == 0 && !w.policy.RejectMissing && !w.omits {
 			continue
 		}
 		if like == nil || !w.alike(like) {

@@ -46,7 +46,8 @@ func (p *Planner) operation(w *write, texts texts) *Operation {
 func (w *write) operation() *Operation {
 	return &Operation{
 		Index: w.index, Table: w.table, Columns: w.columns,
-		who: w.who, privilege: w.privilege(), named: w.policy.Named, touches: w.touchesStored(), keys: w.keys, leftOut: w.leftOut,
+		who: w.who, privilege: w.privilege(), named: w.policy.Named, touches: w.touchesStored(), keys: w.keys,
+		rests: w.omits || w.sent.Op != upload.Put && !w.table.RowSecurity,
 	}
 }
 

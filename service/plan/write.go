@@ -21,12 +21,12 @@ type write struct {
 	columns []*catalog.Column // the key's first
 	values  [][]byte          // in the order of columns; nil is NULL
 	keys    int               // how many of the columns are the key
-	leftOut []*catalog.Column // those that were sent, but that the database makes
 
 	previous map[*catalog.Column][]byte // what the client saw before its change
 	assigned []*catalog.Column          // those that the policy set
 	initial  []*catalog.Column          // those of them that only a new row gets
 	counted  []byte                     // the version that a PATCH counts up to; nil if it names none
+	omits    bool                       // the client sent a column that the database makes, and it is left out
 
 	shared *policies.TransactionInput
 	data   policies.Row     // what was sent, if expressions look at it
@@ -110,6 +110,11 @@ func (o *Operation) Granted() bool {
 // Named reports whether a policy names the operation's table, and does not open it with
 // all others.
 func (o *Operation) Named() bool { return o.named }
+
+// RestsOnCatalogue reports whether the operation would do something else, without an
+// error, if the catalogue was outdated: a column that was generated would be left out, or
+// a row that row-level security hides would count as missing.
+func (o *Operation) RestsOnCatalogue() bool { return o.rests }
 
 // QuotesSubject reports whether a message quotes the user's sub, and no value that the
 // operation sends: then the claims do not fit the database, as a sub that is no UUID.

@@ -61,6 +61,36 @@ func TestSchemaChangesThatWouldLoseWrites(t *testing.T) {
 	}
 }
 
+// TestSchemaChangesThatNoErrorTells has changes after which a plan of before would do
+// something else without an error.
+func TestSchemaChangesThatNoErrorTells(t *testing.T) {
+	t.Parallel()
+	const id = "7f3a1c1e-0b7e-4a53-9d5f-0a4a5c0e9d11"
+	const hide = `alter table entries enable row level security; create policy p on entries to authenticated using (body <> 'hidden') with check (true)`
+	for _, test := range []struct{ name, change, crud, want, upper string }{
+		{"PutOfAGeneratedColumn", `alter table entries alter upper_body drop expression`, op("PUT", "entries", id, `"body":"a","upper_body":"sent"`), "success", "sent"},
+		{"PatchOfAGeneratedColumnAlone", `alter table entries alter upper_body drop expression`, op("PATCH", "entries", id, `"upper_body":"sent"`), "success", "sent"},
+		{"JudgedPatchOfAGeneratedColumn", `alter table entries alter upper_body drop expression`, op("PATCH", "judged", id, `"qty":1,"upper_body":"sent"`), "success", "sent"},
+		{"GeneratedAsBefore", `alter table entries alter qty set default 7`, op("PATCH", "entries", id, `"upper_body":"sent"`), "success", "HIDDEN"},
+		{"PatchOfAHiddenRow", hide, op("PATCH", "entries", id, `"qty":1`), "UNAUTHORIZED", "HIDDEN"},
+		{"DeleteOfAHiddenRow", hide, op("DELETE", "entries", id, ""), "UNAUTHORIZED", "HIDDEN"},
+		{"SoftDeleteOfAHiddenRow", hide, op("DELETE", "softly", id, ""), "UNAUTHORIZED", "HIDDEN"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := setupSchema(t, driftSchema+`alter table entries add gone boolean not null default false;`, `
+tables:
+  entries: {allow: all}
+  softly: {table: entries, allow: all, soft_delete: gone}
+  judged: {table: entries, allow: all, rules: [{name: r, check: "op == 'delete' || new.qty < 9", code: R, message: "No."}]}`)
+			b.succeed(t, "alice", op("PUT", "entries", id, `"body":"hidden"`))
+			b.db.Exec(t, test.change)
+			require.Equal(t, test.want, b.outcome(t, "alice", test.crud))
+			require.Equal(t, test.upper, b.db.Text(t, `select upper_body from entries where id = $1 and not gone`, id))
+		})
+	}
+}
+
 // TestServersTrouble has errors that are the setup's fault, and not the write's: the
 // device keeps its transaction and sends it again.
 func TestServersTrouble(t *testing.T) {

@@ -126,6 +126,35 @@ end
 $$;
 -- +goose StatementEnd
 
+-- Raises PN007 if one of the tables has another version than the catalogue that the
+-- operations were planned by. It runs after them: they hold locks on their tables by
+-- then, so that the tables cannot change any more.
+--
+-- A table's version is a sum over the xmin of the rows that the system catalogues have
+-- of it, its columns, triggers and constraints. Postgres sets xmin, the id of the
+-- transaction, whenever it writes a row. The service reads the versions by the same sum.
+-- +goose StatementBegin
+create function postern.expect_tables(targets oid[], versions bigint[])
+returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+  if exists (
+    select from unnest(targets, versions) as expected (target, version)
+     where version is distinct from (
+       select sum(hashint8(xid::text::int8))
+         from (select xmin as xid from pg_catalog.pg_class where oid = target
+                union all select xmin from pg_catalog.pg_attribute where attrelid = target
+                union all select xmin from pg_catalog.pg_trigger where tgrelid = target
+                union all select xmin from pg_catalog.pg_constraint where conrelid = target) as part))
+  then
+    raise exception using errcode = 'PN007', message = 'a table has changed since the catalogue was read';
+  end if;
+end
+$$;
+-- +goose StatementEnd
+
 -- The functions below look at one row of the application's tables. Apart from
 -- current_row and lock_row they run as the owner of this schema. The owner must be able to see
 -- every row: a superuser, a role with BYPASSRLS, or the owner of the tables. They
@@ -138,25 +167,31 @@ $$;
 -- +goose StatementBegin
 create function postern.key_condition(target oid, key_columns text[], keys text[])
 returns text
-language sql stable
+language plpgsql stable
 set search_path = ''
 as $$
-  with recursive pair as (
-    select p.name, p.value, p.place, a.atttypid as type
-      from unnest(key_columns, keys) with ordinality as p(name, value, place)
-      join pg_catalog.pg_attribute a on a.attrelid = target and a.attname = p.name
-     union all
-    select p.name, p.value, p.place, d.typbasetype from pair p join pg_catalog.pg_type d on d.oid = p.type and d.typtype = 'd')
-  select string_agg(format('%I operator(%I.=) %L', p.name, coalesce((
-           select n.nspname
-             from pg_catalog.pg_opclass c
-             join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
-             join pg_catalog.pg_amop o on o.amopfamily = c.opcfamily and o.amoplefttype = p.type and o.amoprighttype = p.type and o.amopstrategy = 3
-             join pg_catalog.pg_operator e on e.oid = o.amopopr
-             join pg_catalog.pg_namespace n on n.oid = e.oprnamespace
-            where c.opcintype = p.type and c.opcdefault), 'pg_catalog'), p.value), ' and ' order by p.place)
-    from pair p
-   where not exists (select from pg_catalog.pg_type d where d.oid = p.type and d.typtype = 'd')
+declare
+  kind oid;
+  base oid;
+  place oid;
+  condition text;
+begin
+  for i in 1 .. cardinality(key_columns) loop
+    base := (select atttypid from pg_catalog.pg_attribute where attrelid = target and attname = key_columns[i]::name);
+    while base <> 0 loop -- the type that a domain is over
+      kind := base;
+      select typbasetype, typnamespace into base, place from pg_catalog.pg_type where oid = kind;
+    end loop;
+    if place <> 'pg_catalog'::regnamespace then
+      perform from pg_catalog.pg_operator where oprname = '=' and oprleft = kind and oprright = kind and oprnamespace = place;
+      if not found or not has_schema_privilege(place, 'usage') then
+        place := 'pg_catalog'::regnamespace;
+      end if;
+    end if;
+    condition := concat_ws(' and ', condition, format('%I operator(%s.=) %L', key_columns[i], place::regnamespace, keys[i]));
+  end loop;
+  return condition;
+end
 $$;
 -- +goose StatementEnd
 
@@ -349,6 +384,7 @@ drop function postern.current_row;
 drop function postern.row_version;
 drop function postern.key_condition;
 drop function postern.settle;
+drop function postern.expect_tables;
 drop function postern.raise_error;
 drop table postern.rejected_actions;
 drop table postern.rejected_identities;

@@ -1,0 +1,42 @@
+package apply
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"postern/service/catalog"
+	"postern/service/ledger"
+	"postern/service/value"
+)
+
+// expectTables adds a step that fails if a table has changed since the catalogue was
+// read. Most plans do not need it, because Postgres would reject their statements. It is
+// for operations that would do something else without an error, and for all if the
+// catalogue is old: none was read while the service had no requests.
+func (a *attempt) expectTables(steps []step, transactions []*transaction) []step {
+	old := time.Since(a.snapshot.ReadAt) > catalog.MaxAge
+	var tables, versions []string
+	listed := map[*catalog.Table]bool{}
+	for _, t := range transactions {
+		for _, o := range t.toSend() {
+			if (old || o.RestsOnCatalogue()) && !listed[o.Table] {
+				listed[o.Table] = true
+				tables = append(tables, strconv.FormatUint(uint64(o.Table.OID), 10))
+				versions = append(versions, strconv.FormatInt(o.Table.Version(), 10))
+			}
+		}
+	}
+	if len(tables) == 0 {
+		return steps
+	}
+	return append(steps, ours(session, `select postern.expect_tables($1, $2)`, value.TextArray(tables), value.TextArray(versions)))
+}
+
+// tablesChanged reports whether the step of expectTables has failed.
+func tablesChanged(f *failure) bool {
+	var pg *pgconn.PgError
+	return errors.As(f.err, &pg) && pg.Code == ledger.StateOutdated
+}
