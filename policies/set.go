@@ -41,6 +41,14 @@ func (s *Set) Decide(op upload.Operation) (*Table, *upload.Rejection) {
 	return table, nil
 }
 
+// Opens reports whether there is a policy for a table of the transaction.
+func (s *Set) Opens(t upload.Transaction) bool {
+	return slices.ContainsFunc(t.Operations, func(op upload.Operation) bool {
+		table, _ := s.table(op.Table)
+		return table != nil
+	})
+}
+
 // table returns the policy of a client's table, or the message that says why there
 // is none.
 func (s *Set) table(name string) (table *Table, message string) {

@@ -47,6 +47,12 @@ func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
 		}, []string{"queue"}),
 	}
 	m.registry.MustRegister(m.results, m.rejections, m.unnamed, m.tooLarge, m.malformed, stuckQueues{applier}, policiesInForce{live}, collectors.NewGoCollector(),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "postern_rejected_full_total", Help: "Rejected writes that were not stored, because those of their user are full. Each is a device whose queue is stuck.",
+		}, func() float64 { return float64(applier.Ledger.Unstored()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "postern_rejected_year_old", Help: "Open and held rejected writes that are a year old, when they were last counted.",
+		}, func() float64 { return float64(applier.Ledger.YearOld()) }),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, status := range []upload.Status{upload.Success, upload.RetryableError, upload.FatalError, upload.NotAttempted} {
 		m.results.WithLabelValues(string(status))

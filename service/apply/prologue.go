@@ -8,6 +8,7 @@ import (
 
 	"postern/service/ledger"
 	"postern/service/plan"
+	"postern/service/upload"
 )
 
 // What holds inside the database transaction. A request waits for a lock for at most
@@ -49,7 +50,9 @@ func prologue(ctx context.Context, r *request, transactions []*transaction, lock
 		if t.Rejection == nil {
 			continue
 		}
-		rejected, err := r.Ledger.Rejected(r.who, r.clientID, r.set.SHA256, t.Entry)
+		entry := t.Entry
+		entry.Unopened = t.Rejection.Code == upload.Unauthorized && !r.set.Opens(t.Transaction)
+		rejected, err := r.Ledger.Rejected(r.who, r.clientID, r.set.SHA256, entry)
 		if err != nil {
 			return nil, err
 		}

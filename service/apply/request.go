@@ -13,6 +13,7 @@ import (
 	"postern/policies"
 	"postern/service/catalog"
 	"postern/service/identity"
+	"postern/service/ledger"
 	"postern/service/plan"
 	"postern/service/upload"
 )
@@ -170,6 +171,12 @@ func (r *request) retryLater(t *transaction, err error) {
 		Status:       upload.RetryableError,
 		Message:      "the write could not be stored now; it will be accepted or rejected on a later try",
 		RetryAfterMS: int(after.Milliseconds()),
+	}
+	if r.Ledger.CountFull(err) {
+		r.log(t).Error("a user's rejected writes have no room for another one, so the user's devices keep what comes next: close some with postern rejected dismiss or replay",
+			"subject", r.who.Subject, "records", ledger.MaxRecords, "bytes", ledger.MaxRecordBytes)
+		t.result.Message = "too many rejected writes of this user wait for a decision: close some, or wait until the team has"
+		t.result.RetryAfterMS = int(lastRetryAfter.Milliseconds())
 	}
 }
 

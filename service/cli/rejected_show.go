@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -162,6 +163,9 @@ func (s shownWrite) print(out io.Writer) {
 	line("last", fmt.Sprintf("%s, received %d times", when(s.LastAt), s.Attempts))
 	for i, op := range s.Operations {
 		op.print(out, i)
+	}
+	if !s.HasContent {
+		fmt.Fprintf(out, "\nIts content was too large to be stored, so it cannot be replayed. Its tables: %s\n", printable(strings.Join(s.Tables, ", "), 400))
 	}
 	if s.Raw != nil {
 		fmt.Fprintf(out, "\nNot readable as it was sent, so it cannot be replayed. Its bytes, escaped (base64 in --json):\n%.4000q\n", s.Raw)

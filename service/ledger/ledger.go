@@ -11,8 +11,11 @@
 package ledger
 
 import (
+	"errors"
+	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -24,6 +27,23 @@ const (
 	StateDeclined = "PN006"
 	StateOutdated = "PN007" // postern.expect_tables: a table has changed since the catalogue was read
 	StateClosed   = "PN004" // a replay found its record neither open nor held
+	StateFull     = "PN007" // a rejected write has no room, see MaxRecords
+)
+
+// The room for the rejected writes of one user. If it is full of open and held ones, the
+// user's next rejected write is not stored, so it is answered as retryable. Users can
+// fill no more than an eighth of the 500 MB of a free database, and a device that was
+// offline for weeks still has room.
+//
+// Statements that run at the same time do not see each other's records. So a user may
+// exceed the room by one request for each connection that the user has at once.
+const (
+	MaxRecords     = 10_000
+	MaxRecordBytes = 64 << 20
+
+	// maxUnopenedBytes bounds the content of a write whose tables no policy opens. It
+	// is larger than almost all transactions that a team forgot to open a table for.
+	maxUnopenedBytes = 64 << 10
 )
 
 // Ledger reads earlier answers, stores rejected writes, and deletes what is old.
@@ -34,11 +54,30 @@ type Ledger struct {
 
 	db   *pgxpool.Pool
 	used chan struct{}
+	full atomic.Int64 // rejected writes that found no room
+	old  atomic.Int64 // open and held writes that are a year old, as of the last pruning
 }
 
 // New returns a ledger that uses db. It must connect as Postern's login role or as
 // the owner of schema postern.
 func New(db *pgxpool.Pool) *Ledger { return &Ledger{db: db, used: make(chan struct{}, 1)} }
+
+// Unstored is how many rejected writes have found no room since the start.
+func (l *Ledger) Unstored() int64 { return l.full.Load() }
+
+// YearOld is how many open and held writes were a year old when Run last looked.
+func (l *Ledger) YearOld() int64 { return l.old.Load() }
+
+// CountFull reports whether a rejected write was not stored because there is no room, and
+// counts it.
+func (l *Ledger) CountFull(err error) bool {
+	var pg *pgconn.PgError
+	full := errors.As(err, &pg) && pg.Code == StateFull
+	if full {
+		l.full.Add(1)
+	}
+	return full
+}
 
 // Statement is SQL with parameters in Postgres' text form.
 type Statement struct {

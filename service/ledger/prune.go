@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -36,6 +37,8 @@ with old as (select digest from postern.failures where last_at < now() - interva
      deleted as (delete from postern.failures where digest in (select digest from old) returning digest)
 select count(*) from deleted`
 
+const yearOldSQL = `select count(*) from postern.rejected_writes where status in ('open', 'held') and first_at < now() - interval '1 year'`
+
 // Used tells Run that the database is awake.
 func (l *Ledger) Used() {
 	select {
@@ -48,7 +51,7 @@ func (l *Ledger) Used() {
 // ago. It does so after the first call of Used, and then at most once an hour, until
 // ctx ends. It waits for Used so that it never wakes a database that sleeps. If
 // several instances run, one of them deletes at a time. Open and held writes stay,
-// however old they are.
+// however old they are; those that are a year old are counted and logged.
 func (l *Ledger) Run(ctx context.Context, logger *slog.Logger) {
 	for {
 		select {
@@ -56,8 +59,8 @@ func (l *Ledger) Run(ctx context.Context, logger *slog.Logger) {
 		case <-ctx.Done():
 			return
 		}
-		if err := l.prune(ctx); err != nil && ctx.Err() == nil {
-			logger.Warn("cannot delete old receipts, failures and closed rejected writes; the next attempt follows in an hour", "error", err)
+		if err := errors.Join(l.prune(ctx), l.reportOld(ctx, logger)); err != nil && ctx.Err() == nil {
+			logger.Warn("cannot delete old receipts, failures and closed rejected writes, or count those that are a year old; the next attempt follows in an hour", "error", err)
 		} else {
 			logger.Debug("deleted old receipts and closed rejected writes")
 		}
@@ -67,6 +70,21 @@ func (l *Ledger) Run(ctx context.Context, logger *slog.Logger) {
 			return
 		}
 	}
+}
+
+// reportOld counts the open and held writes that are a year old, and logs their number if
+// it has changed.
+func (l *Ledger) reportOld(ctx context.Context, logger *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var n int64
+	if err := l.db.QueryRow(ctx, yearOldSQL).Scan(&n); err != nil {
+		return err
+	}
+	if l.old.Swap(n) != n && n > 0 {
+		logger.Warn("rejected writes have been waiting for a year: replay them, or close them with postern rejected dismiss --all-matching --older-than 365d --expire", "count", n)
+	}
+	return nil
 }
 
 func (l *Ledger) prune(ctx context.Context) error {

@@ -27,6 +27,7 @@ type Entry struct {
 	Digest      Digest
 	Transaction upload.Transaction
 	Rejection   *upload.Rejection // nil if it is applied
+	Unopened    bool              // no policy opens any of its tables
 
 	// once is the receipt's key if Digest.Receipt is false. It is random, so only the
 	// same request finds the receipt again: when it does not know whether it has

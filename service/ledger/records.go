@@ -53,6 +53,7 @@ type Record struct {
 	FirstAt       time.Time      `json:"first_at"`
 	LastAt        time.Time      `json:"last_at"`
 	ClosedAt      *time.Time     `json:"closed_at,omitzero"`
+	HasContent    bool           `json:"has_content"`  // false if Transaction has no operations, because it was too large to be stored
 	Transaction   jsontext.Value `json:"transaction"`  // as it was sent, in the write API's form
 	Raw           []byte         `json:"raw,omitzero"` // the bytes of a transaction that cannot be read; then Transaction has no values
 
@@ -110,7 +111,7 @@ const (
 )
 
 const columns = `id::text, status, issuer, subject, client_id, transaction_id, tables, code, message, details::text, operation_index, rule, policy_sha256,
-       attempts, first_at, last_at, closed_at, transaction::text, raw, digest, identified`
+       attempts, first_at, last_at, closed_at, has_content, transaction::text, raw, digest, identified`
 
 // where is the filter as SQL. It has a condition for each field that is set and no
 // other, because conditions that are always true mislead Postgres' estimates.
@@ -212,7 +213,7 @@ func (l *Ledger) Record(ctx context.Context, id string) (Record, error) {
 func scanRecord(row pgx.CollectableRow) (r Record, err error) {
 	var details, transaction string
 	err = row.Scan(&r.ID, &r.Status, &r.Issuer, &r.Subject, &r.ClientID, &r.TransactionID, &r.Tables, &r.Code, &r.Message, &details, &r.Operation,
-		&r.Rule, &r.PolicySHA256, &r.Attempts, &r.FirstAt, &r.LastAt, &r.ClosedAt, &transaction, &r.Raw, &r.digest, &r.identified)
+		&r.Rule, &r.PolicySHA256, &r.Attempts, &r.FirstAt, &r.LastAt, &r.ClosedAt, &r.HasContent, &transaction, &r.Raw, &r.digest, &r.identified)
 	if details != "null" {
 		r.Details = jsontext.Value(details)
 	}

@@ -17,16 +17,21 @@ import (
 
 // A rejected write has one row, however often its client repeats it. A repeated
 // write that was closed is opened again, unless its status is settled.
-const rejectedSQL = `
+var rejectedSQL = `
 with stored as (
   insert into postern.rejected_writes
          (digest, issuer, subject, client_id, device, transaction_id, transaction, tables, code, message, details, operation_index,
-          requires_client_handling, rule, policy_sha256, identified, raw, status)
-  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $18, decode($19, 'base64'), case when $13::boolean then 'held' else 'open' end)
+          requires_client_handling, rule, policy_sha256, identified, raw, status, has_content, bytes)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $18, decode($19, 'base64'), case when $13::boolean then 'held' else 'open' end,
+          $20, postern.make_room($2, $3, $1, $21, ` + fmt.Sprint(MaxRecords, ", ", MaxRecordBytes) + `))
       on conflict (digest) do update
      set attempts = rejected_writes.attempts + 1, last_at = now(), code = excluded.code, message = excluded.message, details = excluded.details,
          operation_index = excluded.operation_index, requires_client_handling = excluded.requires_client_handling,
          rule = excluded.rule, policy_sha256 = excluded.policy_sha256,
+         transaction = case when rejected_writes.has_content then rejected_writes.transaction else excluded.transaction end,
+         tables = case when rejected_writes.has_content then rejected_writes.tables else excluded.tables end,
+         bytes = case when rejected_writes.has_content then rejected_writes.bytes else excluded.bytes end,
+         has_content = rejected_writes.has_content or excluded.has_content,
          status = case when ` + settled + ` then rejected_writes.status else excluded.status end,
          closed_at = case when ` + settled + ` then rejected_writes.closed_at end
   returning id, xmax = 0 as is_new),
@@ -53,11 +58,19 @@ job as (
 // Rejected returns the statement that stores a rejected entry. Only when it is
 // committed may the client be told to drop the transaction. It must run before the
 // database transaction switches to the user's role. If the write is stored already,
-// the statement counts another attempt.
+// the statement counts another attempt. If the user's rejected writes have no room for
+// another one, it fails with StateFull.
 func (l *Ledger) Rejected(who identity.Identity, clientID, policySHA256 string, e Entry) (Statement, error) {
 	transaction, err := encodeTransaction(e.Transaction)
 	if err != nil {
 		return Statement{}, err
+	}
+	tables, hasContent := tableNames(e.Transaction), len(e.Transaction.Operations) > 0 || e.Transaction.Unreadable != nil
+	if e.Unopened && len(transaction) > maxUnopenedBytes {
+		if transaction, err = encodeTransaction(upload.Transaction{ID: e.Transaction.ID}); err != nil {
+			return Statement{}, err
+		}
+		tables, hasContent = shorten(tables), false
 	}
 	details, err := json.Marshal(e.Rejection.Details)
 	if err != nil {
@@ -82,12 +95,18 @@ func (l *Ledger) Rejected(who identity.Identity, clientID, policySHA256 string, 
 		SQL: rejectedSQL,
 		Args: [][]byte{
 			[]byte(e.Digest.bytea()), []byte(who.Issuer), []byte(who.Subject), []byte(clientID), []byte(device(who, clientID)), id,
-			transaction, value.TextArray(tableNames(e.Transaction)),
+			transaction, value.TextArray(tables),
 			[]byte(e.Rejection.Code), []byte(replaceNUL(e.Rejection.Message)), details, index,
 			strconv.AppendBool(nil, e.Rejection.ClientHandling), []byte(e.Rejection.Rule), []byte(policySHA256),
 			[]byte(who.Role), claims, strconv.AppendBool(nil, e.Digest.Receipt), raw,
+			strconv.AppendBool(nil, hasContent),
 		},
 	}
+	size := 0
+	for _, arg := range s.Args {
+		size += len(arg)
+	}
+	s.Args = append(s.Args, strconv.AppendInt(nil, int64(size), 10))
 	if l.Announce {
 		s.SQL += announceSQL
 	}
@@ -105,6 +124,15 @@ func tableNames(t upload.Transaction) (names []string) {
 		}
 	}
 	return names
+}
+
+// shorten keeps what names tell the team of a write without content: a hundred of them,
+// cut as in logs.
+func shorten(names []string) (short []string) {
+	for _, name := range names[:min(len(names), 100)] {
+		short = append(short, upload.Short(name))
+	}
+	return short
 }
 
 // replaceNUL replaces U+0000, which Postgres' type text cannot hold.
@@ -129,6 +157,7 @@ func (l *Ledger) StoreTooLarge(ctx context.Context, who identity.Identity, messa
 	}
 	defer conn.Release()
 	if err := conn.Conn().PgConn().ExecParams(ctx, s.SQL, s.Args, nil, nil, nil).Read().Err; err != nil {
+		l.CountFull(err)
 		return fmt.Errorf("storing an upload over a limit: %w", err)
 	}
 	return nil

@@ -109,18 +109,18 @@ func TestRejected(t *testing.T) {
 			[]string{
 				sum, "issuer", "alice", "c", "c", "7",
 				`{"transaction_id":7,"crud":[{"id":"1","op":"DELETE","table":"b\u0000"},{"id":"2","op":"DELETE","table":"a"},{"id":"3","op":"DELETE","table":"a"}]}`,
-				"{\"b\uFFFD\",\"a\"}", "TOO_LONG", "the title a\uFFFD is too long", `{"max":3}`, "1", "true", "title-length", "sha", "authenticated", `{"sub":"alice"}`, "false", "NULL",
+				"{\"b\uFFFD\",\"a\"}", "TOO_LONG", "the title a\uFFFD is too long", `{"max":3}`, "1", "true", "title-length", "sha", "authenticated", `{"sub":"alice"}`, "false", "NULL", "true", "338",
 			},
 		},
 		{
 			"Bare", identity.Identity{Issuer: "issuer", Subject: "alice", SessionID: "s", Role: "authenticated"}, "", bare,
-			[]string{sum, "issuer", "alice", "", "s", "NULL", `{"crud":[]}`, "{}", "X", "", "null", "NULL", "false", "", "sha", "authenticated", "{}", "false", "NULL"},
+			[]string{sum, "issuer", "alice", "", "s", "NULL", `{"crud":[]}`, "{}", "X", "", "null", "NULL", "false", "", "sha", "authenticated", "{}", "false", "NULL", "false", "129"},
 		},
 		{
 			"Unreadable", who, "c", unreadable,
 			[]string{
 				sum, "issuer", "alice", "c", "c", "NULL", `{"crud":[{"id":"1","op":"PUT","table":"a"}]}`, `{"a"}`, "X", "", "null", "NULL", "false", "", "sha",
-				"authenticated", `{"sub":"alice"}`, "false", "/w==",
+				"authenticated", `{"sub":"alice"}`, "false", "/w==", "true", "182",
 			},
 		},
 	} {

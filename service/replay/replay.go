@@ -69,6 +69,9 @@ func singleOf(who identity.Identity, record ledger.Record, by ledger.By) (apply.
 	if record.Raw != nil {
 		return apply.Single{}, fmt.Errorf("%w: %s. Its bytes are in postern rejected show: make the change by other means, and dismiss it", ErrNoContent, record.Message)
 	}
+	if !record.HasContent {
+		return apply.Single{}, fmt.Errorf("%w: no policy opens its tables and it is large, so its content is not stored: dismiss it", ErrNoContent)
+	}
 	digest, transaction, err := record.Decoded()
 	if err != nil {
 		return apply.Single{}, err

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -150,6 +151,10 @@ func TestRetention(t *testing.T) {
 	require.Equal(t, "0", b.db.Text(t, `select count(*) from postern.rejected_writes where id = $1::uuid`, records[0]))
 	require.Equal(t, "3", b.db.Text(t, `select count(*) from postern.rejected_actions`))
 	require.Equal(t, "3", b.db.Text(t, `select count(*) from postern.receipts where outcome = 'rejected'`), "its receipt says rejected, and points nowhere now")
+	require.Eventually(t, func() bool {
+		return strings.Contains(other.Logs.String(), "rejected writes have been waiting for a year")
+	}, 20*time.Second, 20*time.Millisecond)
+	require.Contains(t, (&testBundle{Service: other}).metrics(t), "postern_rejected_year_old 2")
 }
 
 // An instance that is killed right after it answered has told nobody yet; the job

@@ -24,10 +24,10 @@ func TestManyRecords(t *testing.T) {
 	const many = 100_000
 	b.db.Exec(t, `
 insert into postern.rejected_writes (digest, issuer, subject, client_id, device, transaction_id, transaction, tables, code, message, details, operation_index,
-                                     requires_client_handling, policy_sha256, identified, first_at)
+                                     requires_client_handling, policy_sha256, identified, has_content, bytes, first_at)
 select sha256(n::text::bytea), $1, md5((n % 100)::text)::uuid, 'phone', 'phone', n,
        json_build_object('transaction_id', n, 'crud', json_build_array(json_build_object('op', 'PUT', 'table', 'lists', 'id', md5(n::text)::uuid, 'op_data', json_build_object('name', repeat('x', 200))))),
-       '{lists}', 'CHECK_VIOLATION', 'too long', 'null', 0, false, '', true, now() - n * interval '1 second'
+       '{lists}', 'CHECK_VIOLATION', 'too long', 'null', 0, false, '', true, true, 400, now() - n * interval '1 second'
   from generate_series(1, $2::int) n`, local.IssuerName, many)
 	b.db.Exec(t, `insert into postern.rejected_identities select id, 'authenticated', json_build_object('iss', issuer, 'sub', subject, 'role', 'authenticated') from postern.rejected_writes`)
 	b.db.Exec(t, `analyze postern.rejected_writes`)

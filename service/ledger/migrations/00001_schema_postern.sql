@@ -36,6 +36,8 @@ create table postern.rejected_writes (
   identified               boolean not null,         -- a receipt may stand for the transaction
   transaction              json not null,
   raw                      bytea,                    -- the bytes of a transaction that cannot be read; then transaction has no values
+  has_content              boolean not null,         -- if false, transaction has no operations
+  bytes                    integer not null,         -- about what the record takes
   tables                   text[] not null,          -- the tables of its operations, by the client's names
   code                     text not null,
   message                  text not null,
@@ -109,6 +111,34 @@ begin
     insert into postern.receipts (digest, outcome) select digest, 'rejected' from closed where identified order by digest
         on conflict do nothing)
   insert into postern.rejected_actions (record, action, who) select id, 'released', 'postern' from closed;
+end
+$$;
+-- +goose StatementEnd
+
+-- Makes room for a user's rejected write, and returns its size. A record that is stored
+-- already needs no room. If the user's records are more than most_records or most_bytes
+-- with the new one, those that are closed are deleted before their time, with their
+-- receipts of outcome rejected. If that is not enough, it raises PN007.
+-- +goose StatementBegin
+create function postern.make_room(author_issuer text, author_subject text, record bytea, size integer, most_records bigint, most_bytes bigint)
+returns integer
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+  if exists (select from postern.rejected_writes where digest = record)
+     or (select count(*) < most_records and coalesce(sum(bytes), 0) + size <= most_bytes
+           from postern.rejected_writes where issuer = author_issuer and subject = author_subject) then
+    return size;
+  end if;
+  with deleted as (
+    delete from postern.rejected_writes where issuer = author_issuer and subject = author_subject and closed_at is not null returning digest)
+  delete from postern.receipts r using deleted where r.digest = deleted.digest and r.outcome = 'rejected';
+  if (select count(*) >= most_records or coalesce(sum(bytes), 0) + size > most_bytes
+        from postern.rejected_writes where issuer = author_issuer and subject = author_subject) then
+    raise exception using errcode = 'PN007', message = 'there is no room for another rejected write of this user';
+  end if;
+  return size;
 end
 $$;
 -- +goose StatementEnd
@@ -385,6 +415,7 @@ drop function postern.row_version;
 drop function postern.key_condition;
 drop function postern.settle;
 drop function postern.expect_tables;
+drop function postern.make_room;
 drop function postern.raise_error;
 drop table postern.rejected_actions;
 drop table postern.rejected_identities;
