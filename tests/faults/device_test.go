@@ -43,6 +43,11 @@ type device struct {
 	most    int  // transactions of a request
 	exactly bool // each request has that many
 	senders int  // connections that may send the same request at once
+	repeats bool // requests arrive again, later
+	slow    bool // it sends and reads a few bytes at a time
+
+	progressed time.Time     // when more of the queue was completed
+	stall      time.Duration // the longest time between
 }
 
 // transaction is one of the queue, and what must come of it.
@@ -163,7 +168,11 @@ func (d *device) upload(ctx context.Context, url func() string) error {
 		return d.uploadAtOnce(ctx, url)
 	}
 	client := newClient()
+	if d.slow {
+		client = newSlowClient()
+	}
 	defer client.CloseIdleConnections()
+	late := newLateRequests(d)
 	for retries := 0; len(d.queue) > 0; {
 		batch := d.batch()
 		results, err := post(ctx, client, url(), d.token, d.clientID, batch)
@@ -177,6 +186,7 @@ func (d *device) upload(ctx context.Context, url func() string) error {
 			}
 		}
 		d.complete(completed)
+		late.sendSome(ctx, url, batch)
 		if completed == len(batch) {
 			retries = 0
 			continue
@@ -188,7 +198,7 @@ func (d *device) upload(ctx context.Context, url func() string) error {
 			return fmt.Errorf("%w: the last results were %v", errors.Join(stop, err), results)
 		}
 	}
-	return nil
+	return late.sendAll(ctx, url)
 }
 
 // uploadAtOnce has every request sent by several connections at the same time,
@@ -247,6 +257,9 @@ func (d *device) batch() []*transaction {
 func (d *device) complete(n int) {
 	d.queue = d.queue[n:]
 	d.completed(n)
+	if now := time.Now(); n > 0 {
+		d.stall, d.progressed = max(d.stall, now.Sub(d.progressed)), now
+	}
 }
 
 // giveUp waits before the next try, unless there has been no progress for long.
@@ -331,7 +344,11 @@ func post(ctx context.Context, client *http.Client, url, token, clientID string,
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
-	if response.StatusCode != http.StatusOK {
+	switch response.StatusCode {
+	case http.StatusOK:
+	case http.StatusRequestTimeout, http.StatusServiceUnavailable:
+		return nil, fmt.Errorf("%w but %d %s", errNoAnswer, response.StatusCode, content)
+	default:
 		return nil, fmt.Errorf("answered %d %s", response.StatusCode, content)
 	}
 	var answer struct {

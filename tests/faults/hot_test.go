@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"postern/tests/rig"
 )
 
@@ -39,6 +37,7 @@ func TestHotRows(t *testing.T) {
 			db.Exec(t, `insert into stock select 'row' || i, 0 from generate_series(0, $1::int - 1) i`, rows)
 			s := rig.NewServiceOn(t, db, rig.Policies(t, test.policies))
 			w := newWorld(seed(t), func(user string) string { return s.Token(t, user) }, names("device", devices), devices, 0)
+			counted := map[string]int{}
 			for _, d := range w.devices {
 				d.most, d.exactly = increments/test.each, true
 				for range requests * increments / test.each {
@@ -46,7 +45,9 @@ func TestHotRows(t *testing.T) {
 					crud := make([]string, test.each)
 					for i := range crud {
 						d.lastOp++
-						crud[i] = fmt.Sprintf(`{"op_id":%d,%s}`, d.lastOp, fmt.Sprintf(test.write, d.random.IntN(rows), d.uuid()))
+						row := d.random.IntN(rows)
+						counted[fmt.Sprint("row", row)]++
+						crud[i] = fmt.Sprintf(`{"op_id":%d,%s}`, d.lastOp, fmt.Sprintf(test.write, row, d.uuid()))
 					}
 					d.written = append(d.written, &transaction{id: d.lastTx, rejected: -1, body: fmt.Sprintf(`{"transaction_id":%d,"crud":[%s]}`, d.lastTx, strings.Join(crud, ","))})
 				}
@@ -54,7 +55,10 @@ func TestHotRows(t *testing.T) {
 			}
 			w.upload(t.Context(), func() string { return s.URL })
 			w.await(t)
-			require.Equal(t, fmt.Sprint(devices*requests*increments), db.Text(t, `select sum(n) from stock`), "each counts once")
+			a := w.account()
+			compare(a, "increment of", counted, counts(t, db, `select id, n from stock`))
+			a.applied, a.rejected = receipts(t, db, "applied"), receipts(t, db, "rejected")
+			a.report(t)
 		})
 	}
 }

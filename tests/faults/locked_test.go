@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,7 +15,7 @@ import (
 
 // TestOneLockedRow has a session of the database lock a row that 40 devices want. They
 // wait, and others do not: meanwhile another device writes 200 times, and no request of
-// the 40 comes to its end three times.
+// the 40 comes to its end three times. The stall is that of the other device.
 func TestOneLockedRow(t *testing.T) {
 	t.Parallel()
 	const blocked, others = 40, 200
@@ -53,12 +54,17 @@ func TestOneLockedRow(t *testing.T) {
 			}
 		})
 	}
+	a := &account{sent: others + blocked, acknowledged: others + blocked}
 	for i := range others {
+		began := time.Now()
 		require.Equal(t, "success", count("other", "free", i+1))
+		a.stall = max(a.stall, time.Since(began))
 	}
 	require.Less(t, most.Load(), int64(3), "answers of one device, while another one wrote %d times", others)
 	free.Store(true)
 	require.NoError(t, lock.Rollback(t.Context()))
 	waiting.Wait()
-	require.Equal(t, fmt.Sprint(others, " ", blocked), db.Text(t, `select concat_ws(' ', max(n) filter (where id = 'free'), max(n) filter (where id = 'locked')) from stock`))
+	compare(a, "increment of", map[string]int{"free": others, "locked": blocked}, counts(t, db, `select id, n from stock`))
+	a.applied, a.rejected = receipts(t, db, "applied"), receipts(t, db, "rejected")
+	a.report(t)
 }
