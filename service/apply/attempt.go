@@ -18,6 +18,7 @@ type attempt struct {
 	transactions []*transaction
 	isolated     bool
 	unnamed      bool            // statements are parsed anew
+	discard      bool            // the connection's plans are discarded
 	contended    map[uint32]bool // the OIDs of tables whose rows are locked ahead
 	lockTimeout  time.Duration
 	answers      plan.Answers
@@ -28,6 +29,9 @@ func (a *attempt) run(ctx context.Context) *failure {
 	steps, err := prologue(ctx, a.request, a.transactions, a.lockTimeout)
 	if err != nil {
 		return failedOutside(err, true)
+	}
+	if a.discard {
+		steps = slices.Insert(steps, 0, ours(session, `discard plans`))
 	}
 	if rehearsal := a.rehearsal(); rehearsal != nil {
 		a.conn = rehearsal.conn

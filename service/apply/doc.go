@@ -101,6 +101,10 @@
 // written. After a lost connection it is unknown whether the commit took effect. Then
 // the batch is sent again, and the receipts tell.
 //
+// A PL/pgSQL function that a connection has run keeps the types that columns had then. If
+// it fails because of that, the connection's plans are discarded and the batch is sent
+// again in one round trip. Otherwise the connection would fail until it is closed.
+//
 // Clashes and lost connections are tried again here, up to three times. A database that
 // wakes up gets ten seconds. After that the client retries, and waits longer each time
 // (failures.go).

@@ -25,6 +25,7 @@ type loop struct {
 	isolated bool // each operation locks its own row, instead of all rows ahead
 	lost     bool // a connection was lost in this request
 	unnamed  bool // statements are parsed anew, because a named one may not fit the tables any more
+	discard  bool // the connection's plans are discarded first, because a function's may not fit the tables any more
 }
 
 // next is what an outcome makes the loop do.
@@ -170,13 +171,12 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 	defer end()
 	started := time.Now()
 	for try := 1; ; try++ {
-		a.isolated, a.unnamed, a.contended, a.answers = l.isolated, l.unnamed, l.contended.within(contendedFor), plan.Answers{}
+		a.isolated, a.unnamed, a.discard, a.contended, a.answers = l.isolated, l.unnamed, l.discard, l.contended.within(contendedFor), plan.Answers{}
 		failed := a.run(l.context(ctx))
 		if failed == nil {
 			return nil
 		}
-		if failed.outdated {
-			l.unnamed = true
+		if l.plansAnew(failed) {
 			continue
 		}
 		out := classify(failed, l.snapshot)
@@ -213,6 +213,20 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 			return failed
 		}
 	}
+}
+
+// plansAnew reports whether a batch failed because of what the connection keeps, which
+// the next try does without.
+func (l *loop) plansAnew(failed *failure) bool {
+	switch {
+	case hasStalePlan(failed.err) && !l.discard:
+		l.discard = true
+	case failed.outdated:
+		l.unnamed = true
+	default:
+		return false
+	}
+	return true
 }
 
 // exhausted reports whether a batch has been tried often enough, or for as long as a

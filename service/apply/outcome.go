@@ -97,6 +97,14 @@ func goesAway(err error) bool {
 	return errors.As(err, &pg) && (pg.Code == "57P01" || pg.Code == "57P02" || pg.Code == "57P03")
 }
 
+// hasStalePlan reports whether a PL/pgSQL function failed because a column has got another
+// type since its connection planned the function. It would fail for as long as the
+// connection lives. Other causes of 42804 come from other routines of Postgres.
+func hasStalePlan(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "42804" && (strings.HasPrefix(pg.Routine, "plpgsql_param_eval") || pg.Routine == "ExecEvalParamExtern")
+}
+
 type pingKey struct{}
 
 // withPing has a pool try each connection before it hands it out, see MustPing.

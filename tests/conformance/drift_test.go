@@ -91,6 +91,26 @@ tables:
 	}
 }
 
+// TestTriggerOfAChangedTable has a column get another type, which the PL/pgSQL function of a
+// trigger computes with. A connection that has run the function before still has the old
+// type in its plans. The first write after the change is accepted.
+func TestTriggerOfAChangedTable(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `create table counters (id uuid primary key, n bigint not null default 0);
+		grant select, insert, update, delete on counters to authenticated;
+		create function count_up() returns trigger language plpgsql as $$ begin new.n := old.n + 1; return new; end $$;
+		create trigger count_up before update on counters for each row execute function count_up()`, `tables: {counters: {allow: all}}`)
+	id := uuid.NewString()
+	put := op("PUT", "counters", id, `"n":0`)
+	require.Equal(t, "success", b.outcome(t, "alice", put))
+	require.Equal(t, "success", b.outcome(t, "alice", put))
+	for _, kind := range []string{"numeric", "integer"} {
+		b.db.Exec(t, `alter table counters alter n type `+kind)
+		require.Equal(t, "success", b.outcome(t, "alice", put))
+	}
+	require.Equal(t, "3", b.db.Text(t, `select n::text from counters`))
+}
+
 // TestServersTrouble has errors that are the setup's fault, and not the write's: the
 // device keeps its transaction and sends it again.
 func TestServersTrouble(t *testing.T) {
