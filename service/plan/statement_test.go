@@ -340,6 +340,20 @@ func TestText(t *testing.T) {
 	}
 }
 
+// TestWithoutRulesRestores is that the team's replay of a PUT restores a row that a soft
+// delete has deleted, and that its PATCH changes it.
+func TestWithoutRulesRestores(t *testing.T) {
+	t.Parallel()
+	p := newPlanner(t, shop, "tables: {notes: {allow: all, soft_delete: gone}}")
+	p.Set = p.Set.WithoutRules()
+	texts := textsOf(planned(t, p, put("notes", "n1", `{"title": "a"}`), put("notes", "n1", `{"gone": 1}`), patch("notes", "n1", `{"title": "a"}`))[0])
+	require.Equal(t, []string{
+		`insert into "public"."notes" as t ("id", "title") values ($1, $2) on conflict ("id") do update set "title" = excluded."title", "gone" = excluded."gone"`,
+		`insert into "public"."notes" as t ("id", "gone") values ($1, $2) on conflict ("id") do update set "gone" = excluded."gone"`,
+		`update "public"."notes" as t set "title" = $2 where t."id" = $1`,
+	}, texts)
+}
+
 // TestTextsThatDiffer has operations one after the other that look alike and need
 // statements of their own.
 func TestTextsThatDiffer(t *testing.T) {
