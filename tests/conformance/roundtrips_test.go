@@ -17,12 +17,17 @@ func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	database := rig.NewDatabase(t)
 	database.Exec(t, shop)
+	database.Exec(t, `
+		create table notes (id text primary key, title text, gone boolean not null default false);
+		create table changes (row_id text, field text, previous jsonb, value jsonb);
+		grant select, insert, update, delete on notes, changes to authenticated`)
 	proxy := rig.NewProxy(t, rig.HostPort(t, database.LoginURL), rig.ProxyOptions{RoundTrip: 5 * time.Millisecond})
 	url, err := proxy.URL(database.LoginURL)
 	require.NoError(t, err)
 	direct := *database
 	direct.LoginURL = url + "&pool_max_conns=1"
-	s := rig.NewServiceOn(t, &direct, rig.Policies(t, shopPolicies))
+	s := rig.NewServiceOn(t, &direct, rig.Policies(t, shopPolicies+`
+  notes: {allow: all, soft_delete: gone, history: changes}`))
 	s.One(t, "alice", op("PUT", "parents", "warm", "")) // connects
 	s.AwaitTidy(t)
 
@@ -51,6 +56,7 @@ func TestRoundTrips(t *testing.T) {
 		{"FiftyTransactions", request(many(50, put)...), 1},
 		{"RejectedByThePolicies", request(op("PUT", "nothing", "1", "")), 1},
 		{"RejectedByThePoliciesAmongOthers", request(good, op("PUT", "nothing", "1", ""), good), 1},
+		{"WithAHistoryAndASoftDelete", request(op("PUT", "notes", "1", `"title":"a"`), op("PATCH", "notes", "1", `"title":"b"`), op("DELETE", "notes", "1", ""), op("PATCH", "notes", "1", `"title":"c"`)), 1},
 		{"HiddenRow", request(op("PATCH", "things", "theirs", `"required":"y"`)), 2},
 		{"ARuleOverTheStoredRow", request(op("PUT", "ruled", "q", "")), 2},
 		{"FiftyTransactionsWithSuchARule", request(many(50, func(i int) string { return op("PUT", "ruled", fmt.Sprint("r", i), "") })...), 2},
