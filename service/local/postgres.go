@@ -48,12 +48,22 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting Postgres: %w", err)
 	}
-	keeper, err := startKeeper(ctx, job)
-	if err != nil {
-		return nil, fmt.Errorf("starting Postgres in %s: %w", o.Dir, err)
+	for try := 1; ; try++ {
+		keeper, err := startKeeper(ctx, job)
+		if err == nil {
+			return &Postgres{job.Port, keeper}, nil
+		}
+		if taken := !portFree(job.Port); !taken || try == maxTries || ctx.Err() != nil {
+			return nil, fmt.Errorf("starting Postgres in %s: %w", o.Dir, err)
+		}
+		if job.Port, err = choosePort(0); err != nil { // another process has just taken it
+			return nil, err
+		}
 	}
-	return &Postgres{job.Port, keeper}, nil
 }
+
+// maxTries is how many ports are tried, if other processes take them a moment before.
+const maxTries = 3
 
 // Stop ends the server and returns when it has ended.
 func (p *Postgres) Stop() { p.keeper.stop() }
