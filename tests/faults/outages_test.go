@@ -186,12 +186,19 @@ func startServer(t *testing.T, throwaway bool) *ownServer {
 	return s
 }
 
+// start tries again if the port is taken. A process that another test starts has a copy of
+// each open socket for a moment, also of the one that has found the port to be free.
 func (s *ownServer) start(t *testing.T, port int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var err error
-	s.Postgres, err = local.StartPostgres(ctx, local.PostgresOptions{Dir: s.dir, PreferPort: port, Throwaway: s.throwaway})
+	for range 5 {
+		s.Postgres, err = local.StartPostgres(ctx, local.PostgresOptions{Dir: s.dir, PreferPort: port, Throwaway: s.throwaway})
+		if err == nil {
+			return
+		}
+	}
 	require.NoError(t, err)
 }
 
