@@ -27,7 +27,7 @@ const (
 	StateDeclined = "PN006"
 	StateOutdated = "PN007" // postern.expect_tables: a table has changed since the catalogue was read
 	StateClosed   = "PN004" // a replay found its record neither open nor held
-	StateFull     = "PN007" // a rejected write has no room, see MaxRecords
+	StateFull     = "PN008" // a rejected write has no room, see MaxRecords
 )
 
 // The room for the rejected writes of one user. If it is full of open and held ones, the

@@ -118,7 +118,7 @@ $$;
 -- Makes room for a user's rejected write, and returns its size. A record that is stored
 -- already needs no room. If the user's records are more than most_records or most_bytes
 -- with the new one, those that are closed are deleted before their time, with their
--- receipts of outcome rejected. If that is not enough, it raises PN007.
+-- receipts of outcome rejected. If that is not enough, it raises PN008.
 -- +goose StatementBegin
 create function postern.make_room(author_issuer text, author_subject text, record bytea, size integer, most_records bigint, most_bytes bigint)
 returns integer
@@ -136,7 +136,7 @@ begin
   delete from postern.receipts r using deleted where r.digest = deleted.digest and r.outcome = 'rejected';
   if (select count(*) >= most_records or coalesce(sum(bytes), 0) + size > most_bytes
         from postern.rejected_writes where issuer = author_issuer and subject = author_subject) then
-    raise exception using errcode = 'PN007', message = 'there is no room for another rejected write of this user';
+    raise exception using errcode = 'PN008', message = 'there is no room for another rejected write of this user';
   end if;
   return size;
 end
