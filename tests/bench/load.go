@@ -71,7 +71,7 @@ func (s slice) quantile(q float64) time.Duration {
 // at a fixed rate, would measure queues where one program cannot keep up with the
 // other's rate.) It stops after the time given and maxRequests; whatever is not
 // answered with success is an error.
-func load(ctx context.Context, url string, tokens []string, connections int, s shape, d time.Duration) (slice, error) {
+func load(ctx context.Context, p program, tokens []string, connections int, s shape, d time.Duration) (slice, error) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	var (
@@ -85,12 +85,15 @@ func load(ctx context.Context, url string, tokens []string, connections int, s s
 		started   = time.Now()
 		latencies = make([][]time.Duration, connections)
 	)
+	if p.reference {
+		want = `{"message":"Batch completed"}`
+	}
 	for i := range connections {
 		all.Go(func() {
-			c := newConnection(url, tokens[i%len(tokens)])
+			c := newConnection(p.url, tokens[i%len(tokens)])
 			defer c.close()
 			for ctx.Err() == nil && sent.Add(1) <= maxRequests {
-				took, err := c.send(s, want)
+				took, err := c.sendAll(p.bodies(c, s), want)
 				if err != nil {
 					mu.Lock()
 					failed = err
@@ -137,17 +140,32 @@ func (c *connection) close() {
 	fasthttp.ReleaseResponse(c.response)
 }
 
-func (c *connection) send(s shape, want string) (time.Duration, error) {
+// bodies are what the program takes for one request of this shape.
+func (p program) bodies(c *connection, s shape) [][]byte {
+	if p.reference {
+		return s.referenceBodies()
+	}
 	c.body = s.body(c.body[:0])
-	c.request.SetBodyRaw(c.body)
+	return [][]byte{c.body}
+}
+
+func (c *connection) sendAll(bodies [][]byte, want string) (time.Duration, error) {
 	started := time.Now()
-	err := c.client.DoTimeout(c.request, c.response, 30*time.Second)
-	took := time.Since(started)
-	if err != nil {
-		return 0, err
+	for _, body := range bodies {
+		if err := c.send(body, want); err != nil {
+			return 0, err
+		}
 	}
-	if body := c.response.Body(); c.response.StatusCode() != fasthttp.StatusOK || string(body) != want {
-		return 0, fmt.Errorf("answered %d %.300s", c.response.StatusCode(), body)
+	return time.Since(started), nil
+}
+
+func (c *connection) send(body []byte, want string) error {
+	c.request.SetBodyRaw(body)
+	if err := c.client.DoTimeout(c.request, c.response, 30*time.Second); err != nil {
+		return err
 	}
-	return took, nil
+	if answer := c.response.Body(); c.response.StatusCode() != fasthttp.StatusOK || string(answer) != want {
+		return fmt.Errorf("answered %d %.300s", c.response.StatusCode(), answer)
+	}
+	return nil
 }

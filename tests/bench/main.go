@@ -8,6 +8,9 @@
 //	go run ./tests/bench -against ./before
 //	                              another build of Postern in the floor's place, with a
 //	                              database of its own that its own migrate has prepared
+//	go run ./tests/bench -reference ./powersync-nodejs-backend-todolist-demo
+//	                              PowerSync's reference server in the floor's place: see
+//	                              reference.go
 //
 // It prints a Markdown table: for each delay added to the database's round trip,
 // number of connections and shape of request, the throughput of Postern divided
@@ -69,8 +72,11 @@ const (
 // names of the programs, by index.
 var names = [3]string{"Postern", "floor", "limit"}
 
-// against is another build of Postern that takes the floor's place; empty if none does.
-var against string
+// What takes the floor's place, if anything does.
+var (
+	against   string // another build of Postern
+	reference string // the folder of PowerSync's reference server
+)
 
 // effort is how long a cell is measured: rounds of one slice for each program.
 type effort struct {
@@ -87,12 +93,16 @@ func main() {
 	quick := flag.Bool("quick", false, "shorter and noisier, under a minute")
 	direct := flag.Bool("direct", false, "only without added delay")
 	flag.StringVar(&against, "against", "", "another build of Postern, in the floor's place")
+	flag.StringVar(&reference, "reference", "", "the folder of PowerSync's reference server, in the floor's place")
 	flag.Parse()
 	if *direct {
 		delays = delays[:1]
 	}
-	if against != "" {
+	switch {
+	case against != "":
 		names[floorIndex] = "before"
+	case reference != "":
+		names[floorIndex] = "reference server"
 	}
 	e := effort{4, 1400 * time.Millisecond}
 	if *quick {
@@ -222,9 +232,10 @@ func (s *stage) prepareAgainst(ctx context.Context) error {
 
 // program is one of the programs, running.
 type program struct {
-	process *rig.Process
-	url     string
-	proxy   *rig.Proxy // to the database; nil where it talks to it directly
+	process   *rig.Process
+	url       string
+	proxy     *rig.Proxy // to the database; nil where it talks to it directly
+	reference bool       // it takes one transaction a request
 }
 
 func (p program) close() {
@@ -236,7 +247,10 @@ func (p program) close() {
 	}
 }
 
-var floorAt = regexp.MustCompile(`floor at (\S+)`)
+var (
+	floorAt     = regexp.MustCompile(`floor at (\S+)`)
+	referenceAt = regexp.MustCompile(`(Server is running)`)
+)
 
 // start runs one of the programs.
 func (s *stage) start(ctx context.Context, which int, delay time.Duration) (p program, err error) {
@@ -251,6 +265,8 @@ func (s *stage) start(ctx context.Context, which int, delay time.Duration) (p pr
 	switch {
 	case which == limitIndex:
 		database = s.postgres.OwnerURL("postgres") + fmt.Sprintf("&pool_max_conns=%d", poolSize)
+	case which == floorIndex && reference != "":
+		return s.startReference(ctx)
 	case which == floorIndex && against != "":
 		binary, database = against, strings.Replace(database, "/postgres?", "/before?", 1)
 	}
@@ -298,7 +314,7 @@ func (s *stage) measure(ctx context.Context, out io.Writer, e effort, delay time
 		}
 		defer p.close()
 		programs[i] = p
-		if _, err := load(ctx, p.url, s.tokens, connections[len(connections)-1], shape{1, 1}, warmUp); err != nil {
+		if _, err := load(ctx, p, s.tokens, connections[len(connections)-1], shape{1, 1}, warmUp); err != nil {
 			return fmt.Errorf("%s: %w", names[i], err)
 		}
 	}
@@ -329,7 +345,7 @@ func (s *stage) slice(ctx context.Context, p program, c *cell, which int, d time
 	if p.proxy != nil {
 		trips = p.proxy.RoundTrips()
 	}
-	got, err := load(ctx, p.url, s.tokens, c.connections, c.shape, d)
+	got, err := load(ctx, p, s.tokens, c.connections, c.shape, d)
 	if err == nil && got.requests == 0 {
 		err = errors.New("no request was answered in time")
 	}
