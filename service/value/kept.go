@@ -29,7 +29,7 @@ func Kept(c *catalog.Column, text []byte) bool {
 		most, limited := maxLength(c)
 		return !limited || utf8.RuneCount(text) <= most
 	case "numeric":
-		return keptInNumeric(c.Modifier, string(text))
+		return keptInNumeric(c, string(text))
 	case "timestamp", "timestamptz":
 		_, fraction, _ := bytes.Cut(text, []byte("."))
 		digits := len(fraction) - len(bytes.TrimLeft(fraction, "0123456789"))
@@ -48,12 +48,11 @@ func keptInFloat4(text string) bool {
 }
 
 // keptInNumeric reports whether a number has no digits beyond a column's scale.
-func keptInNumeric(modifier int32, text string) bool {
-	if modifier < modifierHeader || !number.MatchString(text) { // no scale, or NaN
+func keptInNumeric(c *catalog.Column, text string) bool {
+	_, scale, limited := numericLimits(c)
+	if !limited || !number.MatchString(text) { // no scale, or NaN
 		return true
 	}
-	// The scale is the modifier's low 11 bits, and may be negative; see numeric.c.
-	scale := int((modifier-modifierHeader)&0x7ff^1024) - 1024
 	_, exact := wholePart(text, scale)
 	return exact
 }

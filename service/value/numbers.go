@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"postern/service/catalog"
 )
 
 // number is a decimal number. Its exponent has at most three digits.
@@ -54,6 +56,44 @@ func numberText(kind jsontext.Kind, text string) (string, error) {
 		return text, nil
 	}
 	return "", errors.New("send a number")
+}
+
+// checkPrecision checks the declared precision of a numeric(p, s). Postgres would check it
+// too, but not always if there is no row to change: that depends on how it has planned
+// the statement.
+func checkPrecision(c *catalog.Column, text string) error {
+	precision, scale, limited := numericLimits(c)
+	if !limited || text == "NaN" {
+		return nil
+	}
+	problem := fmt.Errorf("send a number with at most %d digits before the decimal point", max(precision-scale, 0))
+	if !number.MatchString(text) { // infinite
+		return problem
+	}
+	whole, _ := wholePart(text, scale)
+	digits := strings.TrimLeft(whole, "-0")
+	switch {
+	case len(digits) > precision:
+		return problem
+	case len(digits) < precision || strings.Trim(digits, "9") != "":
+		return nil
+	}
+	next, _ := wholePart(text, scale+1)
+	if next[len(next)-1] >= '5' { // it is rounded up
+		return problem
+	}
+	return nil
+}
+
+// numericLimits returns the p and s of a numeric(p, s). limited reports whether there are
+// any. The modifier has p in its high bits, and s in its low 11 bits, which may be
+// negative; see numeric.c.
+func numericLimits(c *catalog.Column) (precision, scale int, limited bool) {
+	if c.Type.Name != "numeric" || c.Modifier < modifierHeader {
+		return 0, 0, false
+	}
+	packed := c.Modifier - modifierHeader
+	return int(packed >> 16 & 0xffff), int(packed&0x7ff^1024) - 1024, true
 }
 
 // wholePart moves the decimal point of a number to the right by some places, and

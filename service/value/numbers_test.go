@@ -108,3 +108,27 @@ func TestWholePart(t *testing.T) {
 		})
 	}
 }
+
+// TestPrecision has what a numeric(p, s) can hold after it is rounded.
+func TestPrecision(t *testing.T) {
+	t.Parallel()
+	const (
+		cents     = "send a number with at most 8 digits before the decimal point"
+		thousands = "send a number with at most 13 digits before the decimal point"
+	)
+	testConversions(t, []conversion{
+		{"Most", "numeric(10,2)", `99999999.99`, "99999999.99", ""},
+		{"Least", "numeric(10,2)", `-99999999.99`, "-99999999.99", ""},
+		{"RoundedDown", "numeric(10,2)", `99999999.994999`, "99999999.994999", ""},
+		{"RoundedUpTooFar", "numeric(10,2)", `99999999.995`, "", cents},
+		{"RoundedUp", "numeric(10,2)", `99999998.995`, "99999998.995", ""},
+		{"OneDigitMore", "numeric(10,2)", `100000000`, "", cents},
+		{"Negative", "numeric(10,2)", `-1e8`, "", cents},
+		{"Exponent", "numeric(10,2)", `1e7`, "1e7", ""},
+		{"ZeroWithExponent", "numeric(10,2)", `0e100`, "0e100", ""},
+		{"Infinite", "numeric(10,2)", `"Infinity"`, "", cents},
+		{"NotANumber", "numeric(10,2)", `"NaN"`, "NaN", ""},
+		{"Thousands", "numeric(10,-3)", `9999999999499`, "9999999999499", ""},
+		{"TooManyThousands", "numeric(10,-3)", `9999999999500`, "", thousands},
+	})
+}

@@ -50,7 +50,7 @@ func Convert(table *catalog.Table, c *catalog.Column, value jsontext.Value) ([]b
 	}
 	text, err := Text(c.Type, value)
 	if err == nil {
-		err = checkLength(c, text)
+		err = errors.Join(checkLength(c, text), checkPrecision(c, text))
 	}
 	if err != nil {
 		return nil, NewUnfit(table, c, value, err.Error())
