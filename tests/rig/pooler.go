@@ -17,24 +17,30 @@ import (
 )
 
 // poolerEnv puts PgBouncer, in transaction mode, between Postern and Postgres in
-// all tests of a run: POSTERN_TEST_POOLER=1. It must be installed.
+// all tests of a run. POSTERN_TEST_POOLER=1 takes the installed one, and uses no
+// prepared statements. The path of a PgBouncer from version 1.21 on takes that one,
+// which keeps prepared statements, and Postern names its statements.
 const poolerEnv = "POSTERN_TEST_POOLER"
 
-// Pooled reports whether PgBouncer is between Postern and Postgres.
-func Pooled() bool { return bouncer != nil }
+// Pooled reports whether PgBouncer is between Postern and Postgres, without prepared
+// statements.
+func Pooled() bool { return bouncer != nil && !bouncer.named }
 
 // pooler is a running PgBouncer; its address stands in for the server's.
 type pooler struct {
 	cmd     *exec.Cmd
 	address string
+	named   bool // it keeps prepared statements
 }
 
 func startPooler(ctx context.Context, dir string, server *local.Postgres) (*pooler, error) {
-	path, err := exec.LookPath("pgbouncer")
-	if err != nil {
-		if path, err = exec.LookPath("/usr/sbin/pgbouncer"); err != nil {
-			return nil, fmt.Errorf("%s is set and PgBouncer is not installed (Debian: apt-get install pgbouncer): %w", poolerEnv, err)
+	path, named := os.Getenv(poolerEnv), true
+	if path == "1" {
+		var err error
+		if path, err = installedPooler(); err != nil {
+			return nil, err
 		}
+		named = false
 	}
 	upstream, err := url.Parse(server.OwnerURL("postgres"))
 	if err != nil {
@@ -63,14 +69,15 @@ max_client_conn = 2000
 default_pool_size = 20
 server_idle_timeout = 5
 ignore_startup_parameters = extra_float_digits
-`, upstream.Hostname(), upstream.Port(), port, users), 0o644)); err != nil {
+%s
+`, upstream.Hostname(), upstream.Port(), port, users, preparedStatements(named)), 0o644)); err != nil {
 		return nil, err
 	}
 	args := []string{config}
 	if os.Geteuid() == 0 { // it refuses to run as root
 		args = []string{"--user", "nobody", config}
 	}
-	p := &pooler{cmd: exec.Command(path, args...), address: address}
+	p := &pooler{cmd: exec.Command(path, args...), address: address, named: named}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
@@ -86,6 +93,24 @@ ignore_startup_parameters = extra_float_digits
 	return nil, errors.New("PgBouncer does not start")
 }
 
+func installedPooler() (path string, err error) {
+	if path, err = exec.LookPath("pgbouncer"); err == nil {
+		return path, nil
+	}
+	if path, err = exec.LookPath("/usr/sbin/pgbouncer"); err != nil {
+		return "", fmt.Errorf("%s is set and PgBouncer is not installed (Debian: apt-get install pgbouncer): %w", poolerEnv, err)
+	}
+	return path, nil
+}
+
+// preparedStatements is the setting, which older versions do not know.
+func preparedStatements(named bool) string {
+	if named {
+		return "max_prepared_statements = 200"
+	}
+	return ""
+}
+
 func (p *pooler) stop() {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
@@ -98,5 +123,8 @@ func (p *pooler) through(databaseURL string) string {
 		panic(err) // our own
 	}
 	u.Host = p.address
+	if p.named {
+		u.RawQuery += "&statements=named"
+	}
 	return u.String()
 }
