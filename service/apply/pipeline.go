@@ -120,7 +120,7 @@ func send(pipeline *pgconn.Pipeline, named *statements, role string, steps []ste
 			how[i].name, how[i].prepares = named.use(statement{role, s.SQL})
 		}
 		if how[i].prepares {
-			pipeline.SendPrepare(how[i].name, s.SQL, nil)
+			pipeline.SendPrepare(how[i].name, named.text(s.SQL), nil)
 			unsent += len(s.SQL)
 		}
 		// The unnamed statement stays until the next one is parsed. A pooler in

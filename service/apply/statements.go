@@ -41,7 +41,7 @@ func (s Statements) NewConnection(ctx context.Context, conn *pgx.Conn) error {
 		named = pid == conn.PgConn().PID()
 	}
 	if named {
-		conn.PgConn().CustomData()[statementsKey] = &statements{named: map[statement]*namedStatement{}}
+		conn.PgConn().CustomData()[statementsKey] = &statements{named: map[statement]*namedStatement{}, pooled: s == Named}
 	}
 	return nil
 }
@@ -55,6 +55,7 @@ const statementsKey = "postern statements"
 // which they were made, and after an error that another type could cause.
 type statements struct {
 	schema  string // Snapshot.Schema of the catalogue they are for
+	pooled  bool   // a pooler shares them
 	named   map[statement]*namedStatement
 	dropped []string // names that the next pipeline closes
 	names   int      // how many names were given; none is given twice
@@ -117,6 +118,15 @@ func (s *statements) use(key statement) (name string, added bool) {
 	name = "postern_" + strconv.Itoa(s.names)
 	s.named[key] = &namedStatement{name, s.clock}
 	return name, true
+}
+
+// text is what is parsed for a statement. A pooler keeps one for all connections that send
+// the same text, whatever its name. So the text differs with the catalogue.
+func (s *statements) text(sql string) string {
+	if s.pooled {
+		return sql + " /* " + s.schema + " */"
+	}
+	return sql
 }
 
 // closeDropped has a pipeline close what was dropped, and returns how many results

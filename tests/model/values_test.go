@@ -85,7 +85,7 @@ var kinds = []*kind{
 	{sql: "bigint", fits: pairs(`1`, "1", `9007199254740993`, "9007199254740993", `"-9223372036854775808"`, "-9223372036854775808", `1e3`, "1000"),
 		wrong: []string{`9223372036854775808`, `"1,5"`}, checks: []string{"%s <> 1000"}, more: numbers(rapid.Int64())},
 	{sql: "numeric", fits: pairs(`1.50`, "1.50", `"12345678901234567890.123456789"`, "12345678901234567890.123456789", `-0.1`, "-0.1", `"NaN"`, "NaN"), wrong: []string{`"1,5"`, `"0x10"`}, checks: []string{"%s > 0"}},
-	{sql: "numeric(6,2)", fits: pairs(`1.5`, "1.5", `59.96999999999999`, "59.96999999999999"), unfit: pairs(`123456.1`, "123456.1"), wrong: []string{`"much"`}},
+	{sql: "numeric(6,2)", fits: pairs(`1.5`, "1.5", `59.96999999999999`, "59.96999999999999"), wrong: []string{`"much"`, `123456.1`}},
 	{sql: "double precision", fits: pairs(`0.1`, "0.1", `"-Infinity"`, "-Infinity", `-2`, "-2"), unfit: pairs(`1e309`, "1e309"), wrong: []string{`"x"`}},
 	{sql: "varchar(4)", fits: plain("a", "ab", "äöüß", "Ω💥"), wrong: []string{`"abcde"`}},
 	{sql: "boolean", fits: pairs(`1`, "t", `0`, "f", `"1"`, "t", `false`, "f", `1.0`, "t"), wrong: []string{`2`, `"yes"`}},
