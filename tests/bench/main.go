@@ -152,19 +152,20 @@ func bench(ctx context.Context, out io.Writer, e effort) (err error) {
 }
 
 func newStage(ctx context.Context) (s *stage, closeStage func(), err error) {
-	s = &stage{}
-	if s.dir, err = os.MkdirTemp("", "postern-bench-"); err != nil {
+	dir, err := os.MkdirTemp("", "postern-bench-")
+	if err != nil {
 		return nil, nil, err
 	}
-	closers := []func(){func() { os.RemoveAll(s.dir) }}
-	closeStage = func() {
+	s = &stage{dir: dir}
+	closers := []func(){func() { os.RemoveAll(dir) }}
+	closeAll := func() {
 		for i := len(closers) - 1; i >= 0; i-- {
 			closers[i]()
 		}
 	}
 	defer func() {
 		if err != nil {
-			closeStage()
+			closeAll()
 		}
 	}()
 	if err := os.Chmod(s.dir, 0o755); err != nil { // Postgres' user passes through it
@@ -203,7 +204,7 @@ func newStage(ctx context.Context) (s *stage, closeStage func(), err error) {
 		}
 		s.tokens = append(s.tokens, token)
 	}
-	return s, closeStage, nil
+	return s, closeAll, nil
 }
 
 // prepareAgainst prepares a database for the other build.
