@@ -97,7 +97,7 @@ func (f *floor) app() *fiber.App {
 func (f *floor) prepare(ctx context.Context) error {
 	f.setup = `select set_config('request.jwt.claims', $1, true), set_config('request.method', 'POST', true), set_config('request.path', '/api/data', true), ` +
 		`set_config($2, $3, true), set_config($4, $5, true)`
-	f.more = [][]byte{[]byte("lock_timeout"), []byte("200"), []byte("statement_timeout"), []byte("15000")}
+	f.more = [][]byte{[]byte("lock_timeout"), []byte("999"), []byte("statement_timeout"), []byte("15000")}
 	var version int
 	if err := f.db.QueryRow(ctx, `select current_setting('server_version_num')::integer`).Scan(&version); err != nil {
 		return err
