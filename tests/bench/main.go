@@ -11,6 +11,8 @@
 //	go run ./tests/bench -reference ./powersync-nodejs-backend-todolist-demo
 //	                              PowerSync's reference server in the floor's place: see
 //	                              reference.go
+//	go run ./tests/bench -growth  how the cost grows with one thing at a time, some 4
+//	                              minutes: see growth.go
 //
 // It prints a Markdown table: for each delay added to the database's round trip,
 // number of connections and shape of request, the throughput of Postern divided
@@ -93,6 +95,7 @@ func main() {
 	quick := flag.Bool("quick", false, "shorter and noisier, under a minute")
 	direct := flag.Bool("direct", false, "only without added delay")
 	flag.StringVar(&against, "against", "", "another build of Postern, in the floor's place")
+	grows := flag.Bool("growth", false, "how the cost grows with one thing at a time")
 	flag.StringVar(&reference, "reference", "", "the folder of PowerSync's reference server, in the floor's place")
 	flag.Parse()
 	if *direct {
@@ -110,7 +113,11 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := bench(ctx, os.Stdout, e); err != nil {
+	run := bench
+	if *grows {
+		run = growth
+	}
+	if err := run(ctx, os.Stdout, e); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)

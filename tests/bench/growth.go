@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// series is one thing that grows while all others stay.
+type series struct {
+	name   string
+	values []int
+	shape  func(n int) shape
+	delay  func(n int) time.Duration
+	// prepare brings a stage from the value before to n.
+	prepare func(ctx context.Context, s *stage, before, n int) error
+}
+
+const growthConnections = 8
+
+var allSeries = []series{
+	{name: "operations in a transaction", values: []int{1, 10, 100, 1000, 10_000}, shape: func(n int) shape { return shape{1, n} }},
+	{name: "transactions in a request", values: []int{1, 10, 50}, shape: func(n int) shape { return shape{n, 1} }},
+	{name: "rows in the table", values: []int{1000, 10_000, 100_000, 1_000_000}, prepare: executes(`
+		insert into public.lists (id, name, owner_id) select gen_random_uuid(), 'x', gen_random_uuid() from generate_series($1::int, $2::int)`)},
+	{name: "receipts kept", values: []int{10_000, 100_000, 1_000_000}, prepare: executes(`
+		insert into postern.receipts (digest, outcome, at)
+		select sha256(n::text::bytea), 'applied', now() - random() * interval '29 days' from generate_series($1::int, $2::int) n`)},
+	{name: "open rejected writes", values: []int{1000, 10_000, 100_000, 1_000_000}, prepare: executes(`
+		insert into postern.rejected_writes (digest, issuer, subject, client_id, device, transaction_id, identified, transaction, has_content, bytes,
+		       tables, code, message, details, requires_client_handling, policy_sha256)
+		select sha256(n::text::bytea), 'issuer', 'user ' || n % 1000, 'device', 'device', n, true, '{}', true, 2, '{lists}', 'CHECK_VIOLATION', 'no', '{}', false, ''
+		  from generate_series($1::int, $2::int) n`)},
+	{name: "tables with a policy", values: []int{1, 10, 100, 300}, prepare: morePolicies},
+	{name: "milliseconds to the database", values: []int{0, 1, 10, 100}, delay: func(n int) time.Duration { return time.Duration(n) * time.Millisecond }},
+}
+
+// executes runs SQL for the numbers after before, up to n.
+func executes(sql string) func(ctx context.Context, s *stage, before, n int) error {
+	return func(ctx context.Context, s *stage, before, n int) error {
+		return s.asOwner(ctx, func(owner *pgx.Conn) error {
+			if _, err := owner.Exec(ctx, sql, before+1, n); err != nil {
+				return err
+			}
+			_, err := owner.Exec(ctx, `vacuum analyze`)
+			return err
+		})
+	}
+}
+
+func morePolicies(ctx context.Context, s *stage, before, n int) error {
+	return s.asOwner(ctx, func(owner *pgx.Conn) error {
+		var policies strings.Builder
+		policies.WriteString("tables:\n")
+		for i := range n {
+			if i >= before {
+				sql := fmt.Sprintf(`create table public.more_%[1]d (id uuid primary key, title text, n int); grant all on public.more_%[1]d to authenticated`, i)
+				if _, err := owner.Exec(ctx, sql); err != nil {
+					return err
+				}
+			}
+			fmt.Fprintf(&policies, "  more_%d: {allow: all, rules: [{name: short, check: size(new.title) < 200, code: TOO_LONG, message: too long}]}\n", i)
+		}
+		return os.WriteFile(filepath.Join(s.policies, "more.yaml"), []byte(policies.String()), 0o644)
+	})
+}
+
+func (s *stage) asOwner(ctx context.Context, do func(*pgx.Conn) error) error {
+	owner, err := pgx.Connect(ctx, s.postgres.OwnerURL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer owner.Close(context.WithoutCancel(ctx))
+	return do(owner)
+}
+
+// growth prints how throughput and latency change with one thing at a time. Each series
+// has a Postgres of its own.
+func growth(ctx context.Context, out io.Writer, e effort) error {
+	fmt.Fprintf(out, "One operation in each request unless the line says otherwise, %d connections, %d slices of %v each.\n", growthConnections, e.rounds, e.slice)
+	for _, series := range allSeries {
+		fmt.Fprintf(out, "\n| %s | requests/s | operations/s | p50, ms | p99, ms | CPU, µs/operation |\n|--:|--:|--:|--:|--:|--:|\n", series.name)
+		if err := series.measure(ctx, out, e); err != nil {
+			return fmt.Errorf("%s: %w", series.name, err)
+		}
+	}
+	return nil
+}
+
+func (g series) measure(ctx context.Context, out io.Writer, e effort) error {
+	s, closeStage, err := newStage(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeStage()
+	before := 0
+	for _, n := range g.values {
+		if g.prepare != nil {
+			if err := g.prepare(ctx, s, before, n); err != nil {
+				return err
+			}
+		}
+		before = n
+		c := cell{connections: growthConnections, shape: shape{1, 1}}
+		if g.shape != nil {
+			c.shape = g.shape(n)
+		}
+		if g.delay != nil {
+			c.delay = g.delay(n)
+		}
+		if err := s.measureOne(ctx, &c, e); err != nil {
+			return fmt.Errorf("%d: %w", n, err)
+		}
+		m := c.programs[posternIndex]
+		all, operations := m.all(), c.shape.transactions*c.shape.operations
+		fmt.Fprintf(out, "| %d | %.0f | %.0f | %.2f | %.2f | %d |\n", n, m.perSecond(), m.perSecond()*float64(operations),
+			float64(all.quantile(0.5))/float64(time.Millisecond), float64(all.quantile(0.99))/float64(time.Millisecond),
+			(m.cpu / time.Duration(m.requests()*operations)).Microseconds())
+	}
+	return nil
+}
+
+// measureOne measures Postern alone.
+func (s *stage) measureOne(ctx context.Context, c *cell, e effort) error {
+	p, err := s.start(ctx, posternIndex, c.delay)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if _, err := load(ctx, p, s.tokens, c.connections, shape{1, 1}, warmUp); err != nil {
+		return err
+	}
+	for range e.rounds {
+		if err := s.slice(ctx, p, c, posternIndex, e.slice); err != nil {
+			return err
+		}
+	}
+	return nil
+}
