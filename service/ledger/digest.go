@@ -45,21 +45,22 @@ func DigestOf(who identity.Identity, clientID string, t upload.Transaction) Dige
 	if queue == "" && !unique {
 		queue = who.SessionID
 	}
-	h := sha256.New()
-	hashTexts(h, "2", who.Issuer, who.Subject, queue, t.ID)
-	for _, op := range t.Operations {
-		hashTexts(h, op.OpID, string(op.Op), op.Table, op.ID, op.Metadata)
-		hashMembers(h, op.Data)
-		hashMembers(h, op.Previous)
+	h := hasher{hash: sha256.New()}
+	h.texts("2", who.Issuer, who.Subject, queue, t.ID)
+	for i := range t.Operations {
+		op := &t.Operations[i]
+		h.texts(op.OpID, string(op.Op), op.Table, op.ID, op.Metadata)
+		h.members(op.Data)
+		h.members(op.Previous)
 	}
-	return Digest{Sum: [sha256.Size]byte(h.Sum(nil)), Receipt: numbered && (queue != "" || unique)}
+	return Digest{Sum: h.sum(), Receipt: numbered && (queue != "" || unique)}
 }
 
 // digestOfBytes identifies a transaction that cannot be read, which is never applied.
 func digestOfBytes(who identity.Identity, queue string, t upload.Transaction) Digest {
-	h := sha256.New()
-	hashTexts(h, "unreadable", who.Issuer, who.Subject, queue, string(t.Unreadable.Sent))
-	return Digest{Sum: [sha256.Size]byte(h.Sum(nil)), Receipt: t.ID != "" && queue != ""}
+	h := hasher{hash: sha256.New()}
+	h.texts("unreadable", who.Issuer, who.Subject, queue, string(t.Unreadable.Sent))
+	return Digest{Sum: h.sum(), Receipt: t.ID != "" && queue != ""}
 }
 
 // insertsFreshRow reports whether an operation inserts a row under a random or
@@ -73,30 +74,54 @@ func insertsFreshRow(op upload.Operation) bool {
 // request names none.
 func device(who identity.Identity, clientID string) string { return cmp.Or(clientID, who.SessionID) }
 
-// hashTexts hashes each text after its length, so that different lists of texts
-// have different digests.
-func hashTexts(h hash.Hash, texts ...string) {
+// hasher hashes each text after its length, so that different lists of texts have
+// different digests. It collects short texts, because each Write to a hash allocates.
+type hasher struct {
+	hash    hash.Hash
+	pending []byte
+}
+
+const hashedAtOnce = 4 << 10
+
+func (h *hasher) texts(texts ...string) {
 	for _, text := range texts {
-		hashLength(h, len(text))
-		_, _ = io.WriteString(h, text)
+		h.length(len(text))
+		if len(text) < hashedAtOnce {
+			h.pending = append(h.pending, text...)
+			continue
+		}
+		h.flush()
+		_, _ = io.WriteString(h.hash, text)
 	}
 }
 
-func hashLength(h hash.Hash, n int) {
-	var length [8]byte
-	binary.BigEndian.PutUint64(length[:], uint64(n))
-	_, _ = h.Write(length[:])
+func (h *hasher) length(n int) {
+	if len(h.pending) >= hashedAtOnce {
+		h.flush()
+	}
+	h.pending = binary.BigEndian.AppendUint64(h.pending, uint64(n))
 }
 
-// hashMembers hashes members in the order of their names, with canonical values.
-func hashMembers(h hash.Hash, members []upload.Member) {
-	hashLength(h, len(members))
+func (h *hasher) flush() {
+	_, _ = h.hash.Write(h.pending)
+	h.pending = h.pending[:0]
+}
+
+func (h *hasher) sum() (sum [sha256.Size]byte) {
+	h.flush()
+	h.hash.Sum(sum[:0])
+	return sum
+}
+
+// members hashes members in the order of their names, with canonical values.
+func (h *hasher) members(members []upload.Member) {
+	h.length(len(members))
 	byName := func(a, b upload.Member) int { return cmp.Compare(a.Name, b.Name) }
 	if !slices.IsSortedFunc(members, byName) {
 		members = slices.SortedStableFunc(slices.Values(members), byName)
 	}
 	for _, m := range members {
-		hashTexts(h, m.Name, string(canonical(m.Value)))
+		h.texts(m.Name, string(canonical(m.Value)))
 	}
 }
 

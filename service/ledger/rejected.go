@@ -142,10 +142,10 @@ func replaceNUL(s string) string { return strings.ReplaceAll(s, "\x00", "\uFFFD"
 // sent it, its length in bytes or -1, and when. There is one record for each user and
 // length, which counts the attempts.
 func (l *Ledger) StoreTooLarge(ctx context.Context, who identity.Identity, message string, length int) error {
-	h := sha256.New()
-	hashTexts(h, "too large", who.Issuer, who.Subject, strconv.Itoa(length))
+	h := hasher{hash: sha256.New()}
+	h.texts("too large", who.Issuer, who.Subject, strconv.Itoa(length))
 	s, err := l.Rejected(who, "", "", Entry{
-		Digest:    Digest{Sum: [sha256.Size]byte(h.Sum(nil))},
+		Digest:    Digest{Sum: h.sum()},
 		Rejection: &upload.Rejection{Code: upload.TooLarge, Message: message, Operation: -1, Details: map[string]int{"bytes": length}},
 	})
 	if err != nil {

@@ -132,7 +132,8 @@ func (d *decoder) crud() (operations []Operation, err error) {
 var otherNames = map[string]string{"type": "table", "data": "op_data", "opData": "op_data", "old": "previous_values", "previousValues": "previous_values"}
 
 func (d *decoder) operation() (op Operation, err error) {
-	var id, verb, table *string
+	var verb string
+	var has struct{ id, op, table bool }
 	err = d.object(func(name string) (err error) {
 		switch name {
 		case "op_id":
@@ -140,20 +141,17 @@ func (d *decoder) operation() (op Operation, err error) {
 		case "transaction_id": // of the transaction, which says it itself
 			_, err = d.integer()
 		case "id":
-			id, err = d.text(nil)
+			op.ID, has.id, err = d.text(nil)
 		case "op":
-			verb, err = d.text(d.names)
+			verb, has.op, err = d.text(d.names)
 		case "table":
-			table, err = d.text(d.names)
+			op.Table, has.table, err = d.text(d.names)
 		case "op_data":
 			op.Data, err = d.members()
 		case "previous_values":
 			op.Previous, err = d.members()
 		case "metadata":
-			var metadata *string
-			if metadata, err = d.text(nil); metadata != nil {
-				op.Metadata = *metadata
-			}
+			op.Metadata, _, err = d.text(nil)
 		default:
 			if err = d.SkipValue(); err == nil && otherNames[name] != "" {
 				err = d.fail("is not a member of the write API: send it as " + otherNames[name])
@@ -165,16 +163,16 @@ func (d *decoder) operation() (op Operation, err error) {
 		return op, err
 	}
 	for _, field := range []struct {
-		name  string
-		value *string
-	}{{"id", id}, {"op", verb}, {"table", table}} {
-		if field.value == nil {
+		name string
+		sent bool
+	}{{"id", has.id}, {"op", has.op}, {"table", has.table}} {
+		if !field.sent {
 			return op, &Malformed{dotted(d.StackPointer()) + "." + field.name, "is required: send a string"}
 		}
 	}
-	op.ID, op.Op, op.Table = *id, Op(*verb), *table
+	op.Op = Op(verb)
 	if op.Op != Put && op.Op != Patch && op.Op != Delete {
-		return op, &Malformed{dotted(d.StackPointer()) + ".op", fmt.Sprintf("must be PUT, PATCH or DELETE, not %s", quoteShort(*verb))}
+		return op, &Malformed{dotted(d.StackPointer()) + ".op", fmt.Sprintf("must be PUT, PATCH or DELETE, not %s", quoteShort(verb))}
 	}
 	return op, nil
 }
@@ -227,14 +225,14 @@ func (d *decoder) object(member func(name string) error) error {
 	}
 	d.seen[d.StackDepth()].clear()
 	for d.PeekKind() != '}' {
-		name, err := d.text(d.names)
+		name, _, err := d.text(d.names)
 		if err != nil {
 			return err
 		}
-		if err := d.checkName(*name); err != nil {
+		if err := d.checkName(name); err != nil {
 			return err
 		}
-		if err := member(*name); err != nil {
+		if err := member(name); err != nil {
 			return err
 		}
 	}
@@ -291,30 +289,36 @@ func (d *decoder) value() (jsontext.Value, error) {
 	return d.sent[end-len(value) : end : end], err
 }
 
-// text reads a string, or null as nil. Equal ones of names are one string in memory.
-func (d *decoder) text(names map[string]string) (*string, error) {
+// text reads a string. sent is false if it is null. Equal ones of names are one string in
+// memory.
+func (d *decoder) text(names map[string]string) (text string, sent bool, err error) {
 	if kind := d.PeekKind(); kind == 'n' {
-		return nil, d.SkipValue()
+		return "", false, d.SkipValue()
 	} else if kind != '"' {
-		return nil, d.mustBe("a string")
+		return "", false, d.mustBe("a string")
 	}
-	sent, err := d.ReadValue()
+	value, err := d.ReadValue()
 	if err != nil {
-		return nil, err
+		return "", false, err
 	}
-	quoted := sent[1 : len(sent)-1]
+	quoted := value[1 : len(value)-1]
 	if known, ok := names[string(quoted)]; ok {
-		return &known, nil
+		return known, true, nil
 	}
-	unquoted, err := jsontext.AppendUnquote(nil, sent)
-	if err != nil && !d.lenient {
-		return nil, err
+	plain := !d.lenient && bytes.IndexByte(quoted, '\\') < 0
+	if plain {
+		text = string(quoted)
+	} else {
+		unquoted, err := jsontext.AppendUnquote(nil, value)
+		if err != nil && !d.lenient {
+			return "", false, err
+		}
+		text = string(unquoted)
 	}
-	text := string(unquoted)
-	if names != nil && len(names) < maxNames && text == string(quoted) { // it has no escapes
+	if plain && names != nil && len(names) < maxNames {
 		names[text] = text
 	}
-	return &text, nil
+	return text, true, nil
 }
 
 // integer reads a whole number in any spelling, such as 1.0 and 1e3, as decimal digits;

@@ -7,6 +7,7 @@
 package value
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -61,13 +62,9 @@ func Convert(table *catalog.Table, c *catalog.Column, value jsontext.Value) ([]b
 // Text returns a value in the text form that Postgres reads as the type. The
 // value must not be null. The error says what to send instead.
 func Text(t *catalog.Type, value jsontext.Value) (string, error) {
-	text := string(value)
-	if value.Kind() == '"' {
-		unquoted, err := jsontext.AppendUnquote(nil, value)
-		if err != nil {
-			return "", errors.New("the text is not valid Unicode: send UTF-8 without lone surrogates")
-		}
-		text = string(unquoted)
+	text, err := unquote(value)
+	if err != nil {
+		return "", err
 	}
 	if strings.ContainsRune(text, 0) {
 		return "", errors.New(`Postgres cannot store the character \u0000: remove it`)
@@ -91,6 +88,21 @@ func Text(t *catalog.Type, value jsontext.Value) (string, error) {
 		return convert(value.Kind(), text)
 	}
 	return text, nil
+}
+
+// unquote returns the text of a JSON string, and any other value as it is.
+func unquote(value jsontext.Value) (string, error) {
+	switch {
+	case value.Kind() != '"':
+		return string(value), nil
+	case bytes.IndexByte(value, '\\') < 0 && utf8.Valid(value):
+		return string(value[1 : len(value)-1]), nil
+	}
+	unquoted, err := jsontext.AppendUnquote(nil, value)
+	if err != nil {
+		return "", errors.New("the text is not valid Unicode: send UTF-8 without lone surrogates")
+	}
+	return string(unquoted), nil
 }
 
 // checkLength checks the declared length of a varchar(n) or char(n). The error
