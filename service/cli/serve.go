@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"runtime/debug"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
@@ -58,9 +56,6 @@ func serve(cmd *cobra.Command, cfg service.Config) error {
 	logger := newLogger(level)
 	// The garbage collector and the budget of request bodies need to know the machine's memory.
 	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)), memlimit.WithLogger(logger))
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	s, err := service.Open(cfg, parties, set, logger)
 	if err != nil {
 		return err
@@ -76,11 +71,6 @@ func serve(cmd *cobra.Command, cfg service.Config) error {
 	logger.Info("serving", "address", listener.Addr().String(), "metrics", metrics.Addr().String())
 	return s.Serve(cmd.Context(), listener)
 }
-
-// gcPercent lets the heap grow to two and a half times what is live, before it is
-// collected: collecting at twice, Go's default, takes CPU time from the requests. The
-// memory limit, which is the machine's, has it collected sooner if need be.
-const gcPercent = 150
 
 func listenOn(address, setting string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", address)
