@@ -30,5 +30,5 @@ fuzz: ## Fuzz the parsers of client bytes and policies for a minute each
 	go test ./service/identity -run '^$$' -fuzz FuzzKeySet -fuzztime 1m
 	go test ./policies -run '^$$' -fuzz FuzzRead -fuzztime 1m
 
-bench: ## Postern beside a floor program, as ratios; some seven minutes
+bench: ## Postern beside a floor and a limit, as ratios; some ten minutes
 	go run ./tests/bench

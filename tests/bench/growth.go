@@ -14,15 +14,19 @@ import (
 
 // series is one thing that grows while all others stay.
 type series struct {
-	name   string
-	values []int
-	shape  func(n int) shape
-	delay  func(n int) time.Duration
+	name    string
+	values  []int
+	shape   func(n int) shape
+	delay   func(n int) time.Duration
+	clients func(n int) int
 	// prepare brings a stage from the value before to n.
 	prepare func(ctx context.Context, s *stage, before, n int) error
 }
 
-const growthConnections = 8
+const (
+	growthClients = 8
+	manyClients   = 128
+)
 
 var allSeries = []series{
 	{name: "operations in a transaction", values: []int{1, 10, 100, 1000, 10_000}, shape: func(n int) shape { return shape{1, n} }},
@@ -38,6 +42,8 @@ var allSeries = []series{
 		select sha256(n::text::bytea), 'issuer', 'user ' || n % 1000, 'device', 'device', n, true, '{}', true, 2, '{lists}', 'CHECK_VIOLATION', 'no', '{}', false, ''
 		  from generate_series($1::int, $2::int) n`)},
 	{name: "tables with a policy", values: []int{1, 10, 100, 300}, prepare: morePolicies},
+	{name: "clients", values: []int{1, 8, 32, 128}, clients: func(n int) int { return n }},
+	{name: fmt.Sprintf("connections to the database, of %d clients", manyClients), values: []int{5, 10, 20, 40}, clients: func(int) int { return manyClients }, prepare: poolOf},
 	{name: "milliseconds to the database", values: []int{0, 1, 10, 100}, delay: func(n int) time.Duration { return time.Duration(n) * time.Millisecond }},
 }
 
@@ -52,6 +58,12 @@ func executes(sql string) func(ctx context.Context, s *stage, before, n int) err
 			return err
 		})
 	}
+}
+
+func poolOf(_ context.Context, s *stage, _, n int) error {
+	s.loginURL, _, _ = strings.Cut(s.loginURL, "&pool_max_conns=")
+	s.loginURL += fmt.Sprintf("&pool_max_conns=%d", n)
+	return nil
 }
 
 func morePolicies(ctx context.Context, s *stage, before, n int) error {
@@ -83,7 +95,7 @@ func (s *stage) asOwner(ctx context.Context, do func(*pgx.Conn) error) error {
 // growth prints how throughput and latency change with one thing at a time. Each series
 // has a Postgres of its own.
 func growth(ctx context.Context, out io.Writer, e effort) error {
-	fmt.Fprintf(out, "One operation in each request unless the line says otherwise, %d connections, %d slices of %v each.\n", growthConnections, e.rounds, e.slice)
+	fmt.Fprintf(out, "One operation in each request and %d clients, unless the table says otherwise; %d slices of %v each.\n", growthClients, e.rounds, e.slice)
 	for _, series := range allSeries {
 		fmt.Fprintf(out, "\n| %s | requests/s | operations/s | p50, ms | p99, ms | CPU, µs/operation |\n|--:|--:|--:|--:|--:|--:|\n", series.name)
 		if err := series.measure(ctx, out, e); err != nil {
@@ -107,7 +119,10 @@ func (g series) measure(ctx context.Context, out io.Writer, e effort) error {
 			}
 		}
 		before = n
-		c := cell{connections: growthConnections, shape: shape{1, 1}}
+		c := cell{connections: growthClients, shape: shape{1, 1}}
+		if g.clients != nil {
+			c.connections = g.clients(n)
+		}
 		if g.shape != nil {
 			c.shape = g.shape(n)
 		}
