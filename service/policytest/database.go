@@ -93,6 +93,7 @@ func Connect(ctx context.Context, url string, roles []string) (*Database, error)
 		return nil, errors.New("the database's URL is not a Postgres URL: write postgres://user:password@host:5432/database")
 	}
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	delete(config.ConnConfig.RuntimeParams, "statements") // it is for the service
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, err

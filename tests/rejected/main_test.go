@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"postern/service"
 	"postern/service/identity"
 	"postern/service/ledger"
 	"postern/service/local"
@@ -75,7 +76,7 @@ func (b *testBundle) actions(t *testing.T, record string) string {
 // ledger is one connected as the login role.
 func (b *testBundle) ledger(t *testing.T) (*ledger.Ledger, *pgxpool.Pool) {
 	t.Helper()
-	pool, err := pgxpool.New(t.Context(), b.db.LoginURL+"&default_query_exec_mode=exec")
+	pool, err := service.Connect(b.db.LoginURL)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	return ledger.New(pool), pool
