@@ -193,7 +193,7 @@ func TestPolicyTestOnADatabase(t *testing.T) {
 	schema, err := os.ReadFile("../../policies/examples/shop/schema.sql")
 	require.NoError(t, err)
 	database.Exec(t, string(schema))
-	output, code := policy(t, "", "test", "../../policies/examples/shop", "--database", database.OwnerURL)
+	output, code := policy(t, "", "test", "../../policies/examples/shop", "--database", database.OwnerURL+"&statements=named") // of a copied DATABASE_URL
 	require.Zero(t, code, output)
 	require.Equal(t, "0", database.Text(t, `select (select count(*) from products) + (select count(*) from sales) + (select count(*) from postern.rejected_writes)`))
 }
