@@ -51,7 +51,7 @@ func read(ctx context.Context, db Database, roles []string, last *Snapshot) (s *
 
 func readAll(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
 	s := &Snapshot{sum: sha256.New(), tables: map[[2]string]*Table{}, byOID: map[uint32]*Table{}, settings: map[string][]Setting{}}
-	types, err := readTypes(ctx, q)
+	types, err := readTypes(ctx, q, roles)
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalogue's types: %w", err)
 	}

@@ -29,7 +29,7 @@ type Type struct {
 	Fields []Field  // a composite's fields in their order
 
 	// EqualityIn is the schema of the type's own operator =, such as citext's. It is
-	// empty for the operators of pg_catalog.
+	// empty for the operators of pg_catalog, and if not all roles may use the schema.
 	EqualityIn string
 }
 
@@ -59,7 +59,8 @@ select t.oid, t.typname, case when t.typcategory = 'A' and t.typelem <> 0 then '
                join pg_catalog.pg_amop o on o.amopfamily = c.opcfamily and o.amoplefttype = c.opcintype and o.amoprighttype = c.opcintype and o.amopstrategy = 3
                join pg_catalog.pg_operator e on e.oid = o.amopopr
                join pg_catalog.pg_namespace n on n.oid = e.oprnamespace
-              where c.opcdefault and n.nspname <> 'pg_catalog') as own on own.opcintype = t.oid
+              where c.opcdefault and n.nspname <> 'pg_catalog'
+                and not exists (select from pg_catalog.pg_roles r where r.rolname = any($1) and not has_schema_privilege(r.oid, n.oid, 'usage'))) as own on own.opcintype = t.oid
   left join pg_catalog.pg_class c on c.oid = t.typrelid
  where t.typtype in ('b', 'd', 'e', 'r', 'm') or (t.typtype = 'c' and c.relkind = 'c')`
 
@@ -74,8 +75,8 @@ type domain struct {
 	modifier int32
 }
 
-func readTypes(ctx context.Context, q Querier) (*typeTable, error) {
-	rows, err := q.Query(ctx, typesSQL)
+func readTypes(ctx context.Context, q Querier, roles []string) (*typeTable, error) {
+	rows, err := q.Query(ctx, typesSQL, roles)
 	if err != nil {
 		return nil, err
 	}

@@ -64,3 +64,17 @@ tables:
 		require.Equal(t, "IMMUTABLE_COLUMN", b.outcome(t, "alice", op("PUT", "people", "x", `"boss":"carol"`)))
 	})
 }
+
+// TestKeysOfAClosedSchema has a type whose schema the user may not use. Then Postgres
+// compares as text, as it does for the user's own SQL.
+func TestKeysOfAClosedSchema(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create schema ext;
+		create extension citext schema ext;
+		create table people (id ext.citext primary key, name text);
+		grant select, insert, update, delete on people to authenticated;`, `tables: {people: {allow: all}}`)
+	require.Equal(t, "success", b.outcome(t, "alice", op("PUT", "people", "Ada", `"name":"a"`)))
+	require.Equal(t, "success", b.outcome(t, "alice", op("PATCH", "people", "Ada", `"name":"b"`)))
+	require.Equal(t, "b", b.db.Text(t, `select name from people`))
+}
