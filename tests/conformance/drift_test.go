@@ -32,31 +32,27 @@ func TestSchemaChangesThatAcceptMore(t *testing.T) {
 	}
 }
 
-// TestSchemaChangesThatWouldLoseWrites has changes after which an old catalogue drops what
-// was sent, or takes a hidden row for a missing one. The first write after each is right.
-func TestSchemaChangesThatWouldLoseWrites(t *testing.T) {
+// TestSchemaChangesThatAnOldPlanGetsWrong has an identity that becomes ordinary, and a
+// foreign key that asks for another order. The first write after each is right.
+func TestSchemaChangesThatAnOldPlanGetsWrong(t *testing.T) {
 	t.Parallel()
-	const schema = driftSchema + `
-		create table notes (id text primary key, title text, number int generated always as identity, upper_title text generated always as (upper(title)) stored);
+	const schema = `
+		create table notes (id text primary key, title text, number int generated always as identity);
 		create table replies (id text primary key, note text);
 		grant select, insert, update, delete on notes, replies to authenticated;`
-	reply := op("PUT", "replies", "r", `"note":"n"`) + "," + op("PUT", "notes", "n", "")
-	for _, test := range []struct{ name, change, crud, want, stored string }{
-		{"GeneratedColumnBecomesOrdinary", `alter table notes alter upper_title drop expression`, op("PATCH", "notes", "a", `"title":"b","upper_title":"mine"`), "success", "b 1 mine"},
-		{"OnlyTheGeneratedColumnIsSent", `alter table notes alter upper_title drop expression`, op("PATCH", "notes", "a", `"upper_title":"mine"`), "success", "a 1 mine"},
-		{"IdentityBecomesOrdinary", `alter table notes alter number drop identity`, op("PATCH", "notes", "a", `"number":7`), "success", "a 7 A"},
-		{"StillGenerated", ``, op("PATCH", "notes", "a", `"title":"b","upper_title":"mine","number":7`), "success", "b 1 B"},
-		{"RowSecurity", `alter table notes enable row level security`, op("PATCH", "notes", "a", `"title":"b"`), "UNAUTHORIZED", "a 1 A"},
-		{"RowSecurityAndDelete", `alter table notes enable row level security`, op("DELETE", "notes", "a", ""), "UNAUTHORIZED", "a 1 A"},
-		{"ForeignKey", `alter table replies add foreign key (note) references notes`, reply, "success", "a 1 A"},
+	for _, test := range []struct{ name, change, crud, stored string }{
+		{"IdentityBecomesOrdinary", `alter table notes alter number drop identity`, op("PATCH", "notes", "a", `"number":7`), "7"},
+		{"StillAnIdentity", ``, op("PATCH", "notes", "a", `"title":"b","number":7`), "1"},
+		{"ForeignKey", `alter table replies add foreign key (note) references notes`,
+			op("PUT", "replies", "r", `"note":"n"`) + "," + op("PUT", "notes", "n", ""), "1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			b := setupSchema(t, schema, `tables: {notes: {allow: all}, replies: {allow: all}}`)
 			b.succeed(t, "alice", op("PUT", "notes", "a", `"title":"a"`))
 			b.db.Exec(t, test.change)
-			require.Equal(t, test.want, b.outcome(t, "alice", test.crud))
-			require.Equal(t, test.stored, b.db.Text(t, `select title || ' ' || number || ' ' || upper_title from notes where id = 'a'`))
+			require.Equal(t, "success", b.outcome(t, "alice", test.crud))
+			require.Equal(t, test.stored, b.db.Text(t, `select number::text from notes where id = 'a'`))
 		})
 	}
 }

@@ -157,23 +157,30 @@ func TestRetention(t *testing.T) {
 	require.Contains(t, (&testBundle{Service: other}).metrics(t), "postern_rejected_year_old 2")
 }
 
-// An instance that is killed right after it answered has told nobody yet; the job
-// is in the database, and the next instance does it.
-func TestWebhookSurvivesAKill(t *testing.T) {
-	t.Parallel()
-	hook := newReceiver(t, secret, http.StatusNoContent)
+// newKillable is a bundle whose service is a process with a webhook, and serve starts the
+// process, for the first time or again.
+func newKillable(t *testing.T, hook string) (b *testBundle, serve func() *rig.Process) {
+	t.Helper()
 	issuer, err := local.OpenIssuer(t.TempDir())
 	require.NoError(t, err)
 	keys := rig.ServeIssuer(t, issuer)
-	b := &testBundle{db: rig.NewDatabase(t)}
-	serve := func() *rig.Process {
+	b = &testBundle{db: rig.NewDatabase(t)}
+	return b, func() *rig.Process {
 		p, url, err := rig.Serve(t.Context(), filepath.Join(t.TempDir(), "output"), rig.Command(t), b.db.LoginURL, keys, "../../policies/demo",
-			"POSTERN_WEBHOOK_URL="+hook.URL, "POSTERN_WEBHOOK_SECRET="+secret)
+			"POSTERN_WEBHOOK_URL="+hook, "POSTERN_WEBHOOK_SECRET="+secret)
 		require.NoError(t, err)
 		t.Cleanup(p.Kill)
 		b.Service = &rig.Service{URL: url, Database: b.db, Issuer: issuer}
 		return p
 	}
+}
+
+// An instance that is killed right after it answered has told nobody yet; the job
+// is in the database, and the next instance does it.
+func TestWebhookSurvivesAKill(t *testing.T) {
+	t.Parallel()
+	hook := newReceiver(t, secret, http.StatusNoContent)
+	b, serve := newKillable(t, hook.URL)
 	p := serve()
 	b.rejectedList(t, "alice", 1)
 	p.Kill()
@@ -192,18 +199,7 @@ func TestWebhookLeftRunningByAKilledProcess(t *testing.T) {
 		<-answer
 	}))
 	t.Cleanup(func() { close(answer); hook.Close() })
-	issuer, err := local.OpenIssuer(t.TempDir())
-	require.NoError(t, err)
-	keys := rig.ServeIssuer(t, issuer)
-	b := &testBundle{db: rig.NewDatabase(t)}
-	serve := func() *rig.Process {
-		p, url, err := rig.Serve(t.Context(), filepath.Join(t.TempDir(), "output"), rig.Command(t), b.db.LoginURL, keys, "../../policies/demo",
-			"POSTERN_WEBHOOK_URL="+hook.URL, "POSTERN_WEBHOOK_SECRET="+secret)
-		require.NoError(t, err)
-		t.Cleanup(p.Kill)
-		b.Service = &rig.Service{URL: url, Database: b.db, Issuer: issuer}
-		return p
-	}
+	b, serve := newKillable(t, hook.URL)
 	called := func(p *rig.Process) {
 		select {
 		case <-calls:
