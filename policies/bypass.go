@@ -85,8 +85,8 @@ func (b *bypasses) rule(r *Rule) {
 // none.
 func (b *bypasses) sentIn(r *Rule) string {
 	_, columns := r.Columns(b.table)
-	for _, e := range r.expressions() {
-		columns = append(columns, sortedKeys(e.needs.sent)...)
+	for _, e := range r.expressions {
+		columns = append(columns, e.needs.sent...)
 	}
 	for _, l := range r.Lookups {
 		for _, p := range l.parameters {

@@ -123,11 +123,7 @@ func (r Row) value() ref.Val {
 	if r == nil {
 		return types.NullValue
 	}
-	values := make(map[ref.Val]ref.Val, len(r))
-	for name, value := range r {
-		values[types.String(name)] = value
-	}
-	return types.NewRefValMap(types.DefaultTypeAdapter, values)
+	return types.NewMap(types.DefaultTypeAdapter, r)
 }
 
 func (in *TransactionInput) authValue() map[string]any {

@@ -10,13 +10,13 @@ import (
 
 // needs is what an expression looks at.
 type needs struct {
-	new, old map[string]bool // columns; nil if it does not look at the row at all
-	newWhole bool            // it uses the row itself, and so may look at any column
+	new, old nameSet // columns; nil if it does not look at the row at all
+	newWhole bool    // it uses the row itself, and so may look at any column
 	oldWhole bool
 	data     bool
-	sent     map[string]bool // columns of data
+	sent     nameSet // columns of data
 	lookup   bool
-	lookups  map[string]bool // by name
+	lookups  nameSet
 }
 
 // find adds what an expression looks at.
@@ -94,15 +94,13 @@ func (n *needs) findCall(call celast.CallExpr) {
 // addColumns adds the columns and the lookups that another expression names.
 func (n *needs) addColumns(other needs) {
 	n.lookup = n.lookup || other.lookup
-	for column := range other.new {
-		n.new = with(n.new, column)
+	if other.new != nil {
+		n.new = with(n.new, other.new...)
 	}
-	for column := range other.old {
-		n.old = with(n.old, column)
+	if other.old != nil {
+		n.old = with(n.old, other.old...)
 	}
-	for column := range other.sent {
-		n.sent = with(n.sent, column)
-	}
+	n.sent = with(n.sent, other.sent...)
 }
 
 func isVariable(e celast.Expr, name string) bool {
@@ -113,15 +111,20 @@ func isNull(e celast.Expr) bool {
 	return e.Kind() == celast.LiteralKind && e.AsLiteral() == types.NullValue
 }
 
-// with adds to a set of columns, which may be nil; the result never is.
-func with(columns map[string]bool, more ...string) map[string]bool {
-	if columns == nil {
-		columns = map[string]bool{}
+// nameSet is a set of names, sorted. It is a slice because each operation goes through it.
+type nameSet []string
+
+// with adds to a set, which may be nil; the result never is.
+func with(set nameSet, more ...string) nameSet {
+	if set == nil {
+		set = nameSet{}
 	}
-	for _, column := range more {
-		columns[column] = true
+	for _, name := range more {
+		if at, found := slices.BinarySearch(set, name); !found {
+			set = slices.Insert(set, at, name)
+		}
 	}
-	return columns
+	return set
 }
 
 // needsStored reports whether the expression needs the stored row. known says which
@@ -130,7 +133,7 @@ func (e *expression) needsStored(known func(column string) bool) bool {
 	if e.needs.old != nil || e.needs.newWhole {
 		return true
 	}
-	for column := range e.needs.new {
+	for _, column := range e.needs.new {
 		if !known(column) {
 			return true
 		}

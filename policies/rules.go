@@ -29,6 +29,8 @@ type Rule struct {
 	message string
 	details map[string]*expression
 	place   place
+
+	expressions []*expression // all of the above
 }
 
 // Position is file:line:column of the rule.
@@ -43,12 +45,12 @@ func (r *Rule) AppliesTo(op upload.Op) bool { return slices.Contains(r.on, op) }
 // LooksAtOld reports whether the rule looks at the row as it was, even if it only
 // checks whether there was one.
 func (r *Rule) LooksAtOld() bool {
-	return slices.ContainsFunc(r.expressions(), func(e *expression) bool { return e.needs.old != nil })
+	return slices.ContainsFunc(r.expressions, func(e *expression) bool { return e.needs.old != nil })
 }
 
 // LooksAtNew reports whether the rule looks at the row as it will be.
 func (r *Rule) LooksAtNew() bool {
-	return slices.ContainsFunc(r.expressions(), func(e *expression) bool { return e.needs.new != nil })
+	return slices.ContainsFunc(r.expressions, func(e *expression) bool { return e.needs.new != nil })
 }
 
 // NeedsStored reports whether the rule needs the stored row or a lookup. known says
@@ -57,29 +59,21 @@ func (r *Rule) NeedsStored(known func(column string) bool) bool {
 	if len(r.Lookups) > 0 {
 		return true
 	}
-	return slices.ContainsFunc(r.expressions(), func(e *expression) bool { return e.needsStored(known) })
-}
-
-func (r *Rule) expressions() []*expression {
-	list := []*expression{r.check}
-	if r.when != nil {
-		list = append(list, r.when)
-	}
-	return slices.AppendSeq(list, maps.Values(r.details))
+	return slices.ContainsFunc(r.expressions, func(e *expression) bool { return e.needsStored(known) })
 }
 
 // Columns returns the columns of a table's row that the rule looks at: before the
 // operation, and after it.
 func (r *Rule) Columns(table *catalog.Table) (old, new []string) {
-	collect := func(columns map[string]bool, whole bool, into []string) []string {
+	collect := func(columns nameSet, whole bool, into []string) []string {
 		for _, name := range columnNames(table) {
-			if (whole || columns[name]) && !slices.Contains(into, name) {
+			if (whole || slices.Contains(columns, name)) && !slices.Contains(into, name) {
 				into = append(into, name)
 			}
 		}
 		return into
 	}
-	for _, e := range r.expressions() {
+	for _, e := range r.expressions {
 		old = collect(e.needs.old, e.needs.oldWhole, old)
 		new = collect(e.needs.new, e.needs.newWhole, new)
 	}
@@ -90,15 +84,16 @@ func (r *Rule) Columns(table *catalog.Table) (old, new []string) {
 // although the table declares it NOT NULL. The database rejects such a row with a
 // better message than an expression that fails on the null.
 func (r *Rule) LooksAtForbiddenNull(table *catalog.Table, in *Input) bool {
-	forbidden := func(columns map[string]bool, row Row) bool {
-		for name := range columns {
-			if c := table.Column(name); c != nil && c.NotNull && row[name] == types.NullValue {
-				return true
+	forbidden := func(columns nameSet, row Row) bool {
+		return slices.ContainsFunc(columns, func(name string) bool {
+			if row[name] != types.NullValue {
+				return false
 			}
-		}
-		return false
+			c := table.Column(name)
+			return c != nil && c.NotNull
+		})
 	}
-	return slices.ContainsFunc(r.expressions(), func(e *expression) bool {
+	return slices.ContainsFunc(r.expressions, func(e *expression) bool {
 		return forbidden(e.needs.new, in.New()) || forbidden(e.needs.sent, in.Data())
 	})
 }
@@ -255,6 +250,7 @@ func (c *compiler) rule(r ruleRule, s scope, at place) *Rule {
 	for _, name := range sortedKeys(r.Lookup) {
 		rule.Lookups = append(rule.Lookups, c.lookup(name, r.Lookup[name], s.table, at.in("lookup", name)))
 	}
+	rule.expressions = slices.DeleteFunc(append([]*expression{rule.check, rule.when}, slices.Collect(maps.Values(rule.details))...), func(e *expression) bool { return e == nil })
 	if len(rule.on) == 0 {
 		rule.on = rule.defaultOperations()
 	}
@@ -268,7 +264,7 @@ func (c *compiler) ruleExpression(r ruleRule, s scope, text string, want *types.
 		c.add(err)
 		return nil
 	}
-	for _, name := range sortedKeys(e.needs.lookups) {
+	for _, name := range e.needs.lookups {
 		if _, ok := r.Lookup[name]; !ok {
 			column := 1 + max(strings.Index(text, "lookup."+name), strings.Index(text, "lookup["))
 			c.add(at.expressionProblem(text, 1, column, fmt.Sprintf("the rule has no lookup %q%s", name, didYouMean(name, sortedKeys(r.Lookup)))))
@@ -282,11 +278,9 @@ func (c *compiler) ruleExpression(r ruleRule, s scope, text string, want *types.
 // rule that looks at old too is assumed to expect that.
 func (r *Rule) defaultOperations() []upload.Op {
 	var sent, old bool
-	for _, e := range r.expressions() {
-		if e != nil {
-			sent = sent || e.needs.data || e.needs.new != nil
-			old = old || e.needs.old != nil
-		}
+	for _, e := range r.expressions {
+		sent = sent || e.needs.data || e.needs.new != nil
+		old = old || e.needs.old != nil
 	}
 	if sent && !old {
 		return []upload.Op{upload.Put, upload.Patch}

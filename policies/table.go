@@ -130,7 +130,7 @@ func (t *Table) LooksAtNew(column string) bool { return t.newWhole || t.new[colu
 func (t *Table) findNeeds() {
 	var expressions []*expression
 	for _, r := range t.Rules {
-		expressions = append(expressions, r.expressions()...)
+		expressions = append(expressions, r.expressions...)
 	}
 	for _, a := range t.Assignments {
 		expressions = append(expressions, a.value)
@@ -141,7 +141,7 @@ func (t *Table) findNeeds() {
 			continue
 		}
 		t.data, t.newWhole = t.data || e.needs.data, t.newWhole || e.needs.newWhole
-		for column := range e.needs.new {
+		for _, column := range e.needs.new {
 			t.new[column] = true
 		}
 	}

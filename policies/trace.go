@@ -59,9 +59,9 @@ func (r *Rule) traceResult(in *Input, applies bool, rejection *upload.Rejection,
 	case !applies:
 		entry.Result, entry.Detail = Skipped, r.values(in, r.when)
 	case rejection != nil:
-		entry.Result, entry.Detail = Rejected, r.values(in, r.expressions()...)
+		entry.Result, entry.Detail = Rejected, r.values(in, r.expressions...)
 	default:
-		entry.Result, entry.Detail = Passed, r.values(in, r.expressions()...)
+		entry.Result, entry.Detail = Passed, r.values(in, r.expressions...)
 	}
 	in.trace(entry)
 }
@@ -76,12 +76,12 @@ func (r *Rule) traceDetail(in *Input, name string, err error) {
 // values lists what expressions of the rule look at, with the values.
 func (r *Rule) values(in *Input, expressions ...*expression) string {
 	var list []string
-	show := func(name string, row Row, columns map[string]bool) {
+	show := func(name string, row Row, columns nameSet) {
 		if columns != nil && row == nil {
 			list = append(list, name+" = null")
 			return
 		}
-		for _, column := range sortedKeys(columns) {
+		for _, column := range columns {
 			if value, ok := row[column]; ok {
 				list = append(list, name+"."+column+" = "+shortJSON(value))
 			}

@@ -57,6 +57,9 @@ func BenchmarkTransaction(b *testing.B) {
 			}
 			return put("lists", "1", `{}`)
 		}},
+		{"RuleOverWhatWasSent", shop, `tables: {notes: {allow: all, rules: [{name: r, when: has(data.title), check: size(data.title) <= 200 && new.qty >= 0, code: R, message: m}]}}`, func(i, _ int) upload.Operation {
+			return put("notes", fmt.Sprint(i), `{"title": "a", "qty": 1}`)
+		}},
 		{"RuleOverStoredRows", shop, `tables: {notes: {allow: all, rules: [{name: r, check: old.title != new.title, code: R, message: m}]}}`, func(i, _ int) upload.Operation {
 			return patch("notes", fmt.Sprint(i), `{"title": "a"}`)
 		}},
