@@ -141,18 +141,17 @@ func (r lockedRows) inOrder() (list []rowKey) {
 	return list
 }
 
-// lockUpdated compares each column of the key for itself. So no type needs a name,
-// which the role may not know. If keys have several columns, rows that mix two of
-// the keys may be locked, too.
+// lockUpdated locks rows key by key. With "= any" Postgres would scan a table that was
+// small when it planned the statement, and keep that plan while the table grows.
 func lockUpdated(rows []rowKey) Statement {
 	table, key := rows[0].table, rows[0].columns
+	keys, names := sortedKeys(rows, 1)
 	conditions := make([]string, len(key))
 	for i, c := range key {
-		conditions[i] = "t." + c.SQL() + " " + c.Equals() + " any(" + parameter(i+1) + ")"
+		conditions[i] = "t." + c.SQL() + " " + c.Equals() + " key." + names[i]
 	}
-	order := columnList(key, func(c *catalog.Column) string { return "t." + c.SQL() })
 	return Statement{
-		SQL:  "select from " + table.SQL() + " as t where " + strings.Join(conditions, " and ") + " order by " + order + " for update of t",
+		SQL:  "select from " + keys + ", lateral (select from " + table.SQL() + " as t where " + strings.Join(conditions, " and ") + " for update of t) as t",
 		Args: keyArrays(rows),
 	}
 }
@@ -161,19 +160,29 @@ func lockUpdated(rows []rowKey) Statement {
 // does it once more, because a row may have been inserted since.
 func lockDeleted(rows []rowKey) Statement {
 	table, key := rows[0].table, rows[0].columns
-	columns, arrays, names, texts := make([]string, len(key)), make([]string, len(key)), make([]string, len(key)), make([]string, len(key))
+	keys, names := sortedKeys(rows, 3)
+	columns, texts := make([]string, len(key)), make([]string, len(key))
 	for i, c := range key {
-		columns[i] = c.Name
-		arrays[i] = "coalesce(" + parameter(i+3) + ", array[" + table.Null(c) + "])"
-		names[i] = "k" + strconv.Itoa(i)
-		texts[i] = names[i] + "::text"
+		columns[i], texts[i] = c.Name, names[i]+"::text"
 	}
-	list := strings.Join(names, ", ")
 	return Statement{
-		SQL: "select postern.lock_row($1, $2, array[" + strings.Join(texts, ", ") + "]) from (select * from unnest(" + strings.Join(arrays, ", ") +
-			") as key (" + list + ") order by " + list + " offset 0) as key",
+		SQL:  "select postern.lock_row($1, $2, array[" + strings.Join(texts, ", ") + "]) from " + keys,
 		Args: append([][]byte{strconv.AppendUint(nil, uint64(table.OID), 10), value.TextArray(columns)}, keyArrays(rows)...),
 	}
+}
+
+// sortedKeys is a subquery with the keys of rows in order, from parameters, of which
+// first is the first. names are the key's columns in it. They get their types from the
+// table's, whose names the role may not know.
+func sortedKeys(rows []rowKey, first int) (subquery string, names []string) {
+	arrays := make([]string, len(rows[0].columns))
+	names = make([]string, len(arrays))
+	for i, c := range rows[0].columns {
+		arrays[i] = "coalesce(" + parameter(first+i) + ", array[" + rows[0].table.Null(c) + "])"
+		names[i] = "k" + strconv.Itoa(i)
+	}
+	list := strings.Join(names, ", ")
+	return "(select * from unnest(" + strings.Join(arrays, ", ") + ") as key (" + list + ") order by " + list + " offset 0) as key", names
 }
 
 // keyArrays are the values of each column of the rows' key.

@@ -10,6 +10,9 @@ import (
 	"postern/service/upload"
 )
 
+// lockedNotes locks rows of table notes by their keys, which follow.
+const lockedNotes = `select from (select * from unnest(coalesce($1, array[(null::"public"."notes")."id"])) as key (k0) order by k0 offset 0) as key, lateral (select from "public"."notes" as t where t."id" = key.k0 for update of t) as t | `
+
 // TestLocks has the statements that lock what several operations need, with their
 // arguments.
 func TestLocks(t *testing.T) {
@@ -31,25 +34,25 @@ func TestLocks(t *testing.T) {
 		{"OnePut", tables, transaction{put("notes", "n1", `{}`)}, `{"postern 1 {\"id\"} {\"n1\"}"} | {"false"}`, nil},
 		{"OneDelete", tables, transaction{remove("notes", "n1")}, "", nil},
 		{"Patches", tables, transaction{patch("notes", "n2", `{"qty": 1}`), patch("notes", "n1", `{"qty": 1}`)}, "", list{
-			`select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | {"n1","n2"}`,
+			lockedNotes + `{"n1","n2"}`,
 		}},
 		{"PatchesOfOneRow", tables, transaction{patch("notes", "n1", `{"qty": 1}`), patch("notes", "n1", `{"qty": 2}`)}, "", list{
-			`select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | {"n1"}`,
+			lockedNotes + `{"n1"}`,
 		}},
 		{"Puts", tables, transaction{put("notes", "n2", `{}`), put("notes", "n1", `{}`), put("notes", "n2", `{}`)}, `{"postern 1 {\"id\"} {\"n1\"}","postern 1 {\"id\"} {\"n2\"}"} | {"false","false"}`, list{
-			`select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | {"n1","n2"}`,
+			lockedNotes + `{"n1","n2"}`,
 		}},
 		{"Deletes", tables, transaction{remove("notes", "n2"), remove("notes", "n1")}, "", list{
-			`select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | {"n1","n2"}`,
+			lockedNotes + `{"n1","n2"}`,
 			`select postern.lock_row($1, $2, array[k0::text]) from (select * from unnest(coalesce($3, array[(null::"public"."notes")."id"])) as key (k0) order by k0 offset 0) as key | 1 | {"id"} | {"n1","n2"}`,
 		}},
 		{"CompositeKey", tables, transaction{patch("members", "l1:8", `{"role": "a"}`), patch("members", "l1:7", `{"role": "a"}`), remove("members", "l2:9")}, "", list{
-			`select from "public"."members" as t where t."list_id" = any($1) and t."user_id" = any($2) order by t."list_id", t."user_id" for update of t | {"l1","l1","l2"} | {"7","8","9"}`,
+			`select from (select * from unnest(coalesce($1, array[(null::"public"."members")."list_id"]), coalesce($2, array[(null::"public"."members")."user_id"])) as key (k0, k1) order by k0, k1 offset 0) as key, lateral (select from "public"."members" as t where t."list_id" = key.k0 and t."user_id" = key.k1 for update of t) as t | {"l1","l1","l2"} | {"7","8","9"}`,
 			`select postern.lock_row($1, $2, array[k0::text, k1::text]) from (select * from unnest(coalesce($3, array[(null::"public"."members")."list_id"]), coalesce($4, array[(null::"public"."members")."user_id"])) as key (k0, k1) order by k0, k1 offset 0) as key | 3 | {"list_id","user_id"} | {"l2"} | {"9"}`,
 		}},
 		{"Tables", tables, transaction{patch("members", "l1:8", `{"role": "a"}`), remove("small", "s1"), patch("notes", "n1", `{"qty": 1}`)}, "", list{
-			`select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | {"n1"}`,
-			`select from "public"."members" as t where t."list_id" = any($1) and t."user_id" = any($2) order by t."list_id", t."user_id" for update of t | {"l1"} | {"8"}`,
+			lockedNotes + `{"n1"}`,
+			`select from (select * from unnest(coalesce($1, array[(null::"public"."members")."list_id"]), coalesce($2, array[(null::"public"."members")."user_id"])) as key (k0, k1) order by k0, k1 offset 0) as key, lateral (select from "public"."members" as t where t."list_id" = key.k0 and t."user_id" = key.k1 for update of t) as t | {"l1"} | {"8"}`,
 			`select postern.lock_row($1, $2, array[k0::text]) from (select * from unnest(coalesce($3, array[(null::"public"."small")."id"])) as key (k0) order by k0 offset 0) as key | 2 | {"id"} | {"s1"}`,
 		}},
 		{"UserMayNotUpdate", tables, transaction{put("small", "s1", `{}`), patch("small", "s2", `{"a": "x"}`)}, "", nil},
@@ -136,20 +139,17 @@ func quota(sql string) string { return "tables: {notes: {allow: all, rules: [" +
 func TestLocksOfContendedTables(t *testing.T) {
 	t.Parallel()
 	type transaction = []upload.Operation
-	notes := func(keys string) string {
-		return `select from "public"."notes" as t where t."id" = any($1) order by t."id" for update of t | ` + keys
-	}
 	const deleted = `select postern.lock_row($1, $2, array[k0::text]) from (select * from unnest(coalesce($3, array[(null::"public"."notes")."id"])) as key (k0) order by k0 offset 0) as key | 1 | {"id"} | `
 	for _, test := range []struct {
 		name, notes string // the policy of notes, which is contended
 		transaction
 		want []string
 	}{
-		{"Patches", "allow: all", transaction{patch("notes", "n2", `{"qty": 1}`), patch("notes", "n1", `{"qty": 1}`)}, []string{notes(`{"n1","n2"}`)}},
+		{"Patches", "allow: all", transaction{patch("notes", "n2", `{"qty": 1}`), patch("notes", "n1", `{"qty": 1}`)}, []string{lockedNotes + `{"n1","n2"}`}},
 		{"OnePatch", "allow: all", transaction{patch("notes", "n2", `{"qty": 1}`)}, nil},
 		{"BesideAnotherTable", "allow: all", transaction{patch("notes", "n2", `{"qty": 1}`), put("secrets", "s1", `{}`)}, nil},
-		{"PatchAndDelete", "allow: all", transaction{patch("notes", "n2", `{"qty": 1}`), remove("notes", "n1")}, []string{notes(`{"n1","n2"}`), deleted + `{"n1"}`}},
-		{"Puts", "allow: all", transaction{put("notes", "n2", `{}`), put("notes", "n1", `{}`)}, []string{notes(`{"n1","n2"}`)}},
+		{"PatchAndDelete", "allow: all", transaction{patch("notes", "n2", `{"qty": 1}`), remove("notes", "n1")}, []string{lockedNotes + `{"n1","n2"}`, deleted + `{"n1"}`}},
+		{"Puts", "allow: all", transaction{put("notes", "n2", `{}`), put("notes", "n1", `{}`)}, []string{lockedNotes + `{"n1","n2"}`}},
 		{"PutsThatOnlyInsert", "allow: all, put: insert", transaction{put("notes", "n2", `{}`), put("notes", "n1", `{}`)}, nil},
 		{"PatchesThatChangeNothing", "allow: all", transaction{patch("notes", "n2", `{}`), patch("notes", "n1", `{}`)}, nil},
 	} {

@@ -4,7 +4,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"postern/policies"
@@ -205,4 +207,28 @@ func TestLookupOfAColumnThatIsGone(t *testing.T) {
 		code, _ = w.upload(t, me, op(o, "todos", first, `"title":"x"`, ""))
 		require.Equal(t, "retryable_error", code, o)
 	}
+}
+
+// TestLocksOfAGrowingTable has plans that Postgres made while the table was empty, and
+// keeps. They must find each row by its key once there are many.
+func TestLocksOfAGrowingTable(t *testing.T) {
+	t.Parallel()
+	live := rig.Policies(t, "tables: {todos: {allow: all, rules: [{name: r, check: old == null || old.qty <= new.qty, code: NO, message: No}]}}")
+	w := newWorld(t, testdata, live)
+	w.Exec(t, `alter table todos set (autovacuum_enabled = false)`)
+	two := func() {
+		crud := op("PUT", "todos", uuid.NewString(), `"title":"a","qty":1`, "") + "," + op("PUT", "todos", uuid.NewString(), `"title":"b","qty":1`, "")
+		code, _ := w.upload(t, as(t, ann, nil), crud)
+		require.Equal(t, "success", code)
+	}
+	for range 10 { // Postgres keeps a plan from the sixth time on
+		two()
+	}
+	w.Exec(t, `insert into todos (id, title) select gen_random_uuid(), 'many' from generate_series(1, 5000)`)
+	two()
+	w.applier.DB.Close() // then Postgres counts what the connections have read
+	require.Eventually(t, func() bool {
+		return w.Text(t, `select n_tup_ins >= 5022 from pg_stat_user_tables where relname = 'todos'`) == "true"
+	}, time.Minute, 50*time.Millisecond)
+	require.Equal(t, "true", w.Text(t, `select seq_tup_read < 5000 from pg_stat_user_tables where relname = 'todos'`))
 }
