@@ -85,8 +85,8 @@ func loops(ast *celast.AST) bool {
 }
 
 // problem finds what CEL's checker accepts and what cannot work: making a message,
-// because rows have no fields that could be set, and comparing op with a word that no
-// operation has.
+// because rows have no fields that could be set, comparing op with a word that no
+// operation has, and going through all operations for each of them.
 func (s scope) problem(ast *celast.AST, text string, at place) (problem error) {
 	add := func(e celast.Expr, message string) {
 		if problem == nil {
@@ -115,6 +115,9 @@ func (s scope) problem(ast *celast.AST, text string, at place) (problem error) {
 				compared(element)
 			}
 		}
+	}
+	if loop := loopOverAll(ast.Expr()); loop != nil && s.table != nil {
+		add(loop, "for each operation this goes through the whole transaction: find the operations that belong to this one with tx.of('their table', 'their column', id), or move the rule under transaction")
 	}
 	celast.PreOrderVisit(ast.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
 		switch e.Kind() {

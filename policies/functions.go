@@ -37,6 +37,7 @@ var ownFunctions = []function{
 			u, err := url.Parse(s)
 			return types.Bool(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "")
 		})},
+	{"tx.of(table)`, `tx.of(table, column, value)", "The transaction's operations on a table, by the clients' name; those whose column was sent with a value. Column `id` is the row's id. A rule of a table finds what belongs to its row without a loop: `tx.of('sale_lines', 'sale_id', id).size() > 0`.", of()},
 	{"parseJson(text)", "The value of JSON in a text column or in metadata. It fails on a text that is not JSON.",
 		unary("parseJson", cel.DynType, parseJSON)},
 }

@@ -137,11 +137,7 @@ func (in *TransactionInput) txValue() ref.Val {
 	if in.tx != nil {
 		return in.tx
 	}
-	operations := make([]ref.Val, len(in.Tx))
-	for i := range in.Tx {
-		operations[i] = &operationValue{op: &in.Tx[i]}
-	}
-	in.tx = types.NewRefValList(types.DefaultTypeAdapter, operations)
+	in.tx = newOperationsValue(in.Tx)
 	return in.tx
 }
 

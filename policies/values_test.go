@@ -1,6 +1,8 @@
 package policies_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,5 +120,45 @@ func TestMoments(t *testing.T) {
 		at, err := policies.ParseMoment(text)
 		require.NoError(t, err, text)
 		require.Equal(t, want, at.UTC().Format(time.RFC3339), text)
+	}
+}
+
+// TestOf has the operations that tx.of finds.
+func TestOf(t *testing.T) {
+	t.Parallel()
+	operations := []upload.Operation{
+		{Op: upload.Put, Table: "todos", ID: "1", Data: []upload.Member{{Name: "list_id", Value: jsontext.Value(`"a"`)}, {Name: "qty", Value: jsontext.Value(`1.0`)}, {Name: "done", Value: jsontext.Value(`true`)}}},
+		{Op: upload.Patch, Table: "todos", ID: "2", Data: []upload.Member{{Name: "list_id", Value: jsontext.Value(`"a"`)}, {Name: "qty", Value: jsontext.Value(`"1"`)}, {Name: "tags", Value: jsontext.Value(`[1]`)}}},
+		{Op: upload.Delete, Table: "todos", ID: "3"},
+		{Op: upload.Put, Table: "lists", ID: "a", Data: []upload.Member{{Name: "id", Value: jsontext.Value(`"b"`)}, {Name: "list_id", Value: jsontext.Value(`null`)}}},
+	}
+	for check, want := range map[string]string{
+		"tx.of('todos')":                                            "1 2 3",
+		"tx.of('lists')":                                            "a",
+		"tx.of('nothing')":                                          "",
+		"tx.of('todos', 'list_id', 'a')":                            "1 2",
+		"tx.of('todos', 'list_id', 'b')":                            "",
+		"tx.of('todos', 'id', '2')":                                 "2",
+		"tx.of('lists', 'id', 'b')":                                 "", // the row's id, not what was sent as a column
+		"tx.of('todos', 'qty', 1)":                                  "1",
+		"tx.of('todos', 'qty', 1.0)":                                "1",
+		"tx.of('todos', 'qty', '1')":                                "2",
+		"tx.of('todos', 'done', true)":                              "1",
+		"tx.of('lists', 'list_id', null)":                           "a",
+		"tx.of('todos', 'list_id', null)":                           "", // not sent is not null
+		"tx.of('todos', 'list_id', 'a').filter(o, o.op == 'patch')": "2",
+	} {
+		ids := strings.Fields(want)
+		passed, err := passes(t, fmt.Sprintf("%s.size() == %d && %s.all(o, o.id in '%s'.split(' '))", check, len(ids), check, want), operations...)
+		require.NoError(t, err, check)
+		require.True(t, passed, check)
+	}
+	for check, problem := range map[string]string{
+		"tx.of('todos', 'tags', [1]).size() == 0":           "tx.of compares texts, numbers, booleans and null, and not a list",
+		"tx.filter(o, true).of('todos').size() == 0":        "of belongs to tx alone",
+		"tx.of('todos').of('todos', 'id', '1').size() == 0": "of belongs to tx alone",
+	} {
+		_, err := passes(t, check, operations...)
+		require.ErrorContains(t, err, problem, check)
 	}
 }

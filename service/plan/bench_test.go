@@ -63,6 +63,9 @@ func BenchmarkTransaction(b *testing.B) {
 		{"RuleOverStoredRows", shop, `tables: {notes: {allow: all, rules: [{name: r, check: old.title != new.title, code: R, message: m}]}}`, func(i, _ int) upload.Operation {
 			return patch("notes", fmt.Sprint(i), `{"title": "a"}`)
 		}},
+		{"RuleOverOthers", shop, `tables: {notes: {allow: all, rules: [{name: r, check: "tx.of('notes', 'title', id).size() < 2", code: R, message: m}]}}`, func(i, _ int) upload.Operation {
+			return put("notes", fmt.Sprint(i), fmt.Sprintf(`{"title": "%d"}`, i))
+		}},
 		{"RuleOverTheTransaction", shop, `{transaction: {rules: [{name: r, check: "tx.all(o, o.table == 'notes' && o.data.title == 'a')", code: R, message: m}]}, tables: {notes: {allow: all}}}`, func(i, _ int) upload.Operation {
 			return put("notes", fmt.Sprint(i), `{"title": "a"}`)
 		}},
