@@ -34,11 +34,13 @@
 //	5  the operations of each transaction, with deferrable constraints deferred;
 //	   the constraints are checked at its end
 //
-// Some operations would do something else, without an error, if the catalogue was
-// outdated: they leave out a generated column, or count a row as missing because nobody
-// hides rows. After them, and after all if the catalogue is over a minute old, one more
-// step fails if their tables have changed since it was read (outdated.go). Then it is
-// read again, and the batch planned again.
+// A value whose text depends on the column's type, such as a boolean or a time, carries the
+// type in the statement, which Postgres refuses if the column has another by now. Some
+// operations would still do something else, without an error, if the catalogue was
+// outdated: they leave out a generated column, count a row as missing because nobody
+// hides rows, or send a value of a composite type. After them, and after all if the
+// catalogue is over a minute old, one more step fails if their tables have changed since
+// it was read (outdated.go). Then it is read again, and the batch planned again.
 //
 // # Named statements
 //

@@ -28,6 +28,9 @@ type Type struct {
 	Labels []string // an enum's labels in their order
 	Fields []Field  // a composite's fields in their order
 
+	// Known is whether the type is Postgres' own, in pg_catalog.
+	Known bool
+
 	// EqualityIn is the schema of the type's own operator =, such as citext's. It is
 	// empty for the operators of pg_catalog, and if not all roles may use the schema.
 	EqualityIn string
@@ -64,6 +67,10 @@ select t.oid, t.typname, case when t.typcategory = 'A' and t.typelem <> 0 then '
   left join pg_catalog.pg_class c on c.oid = t.typrelid
  where t.typtype in ('b', 'd', 'e', 'r', 'm') or (t.typtype = 'c' and c.relkind = 'c')`
 
+// firstOID is the first OID that Postgres gives to what it does not bring itself
+// (FirstNormalObjectId).
+const firstOID = 16384
+
 // typeTable has all types while a snapshot is read.
 type typeTable struct {
 	byOID   map[uint32]*Type
@@ -96,7 +103,7 @@ func readTypes(ctx context.Context, q Querier, roles []string) (*typeTable, erro
 			types.domains[oid] = domain{of, modifier}
 			return nil
 		}
-		t := &Type{Name: name, Kind: Kind(kind[0]), Labels: append([]string(nil), labels...), EqualityIn: equality}
+		t := &Type{Name: name, Kind: Kind(kind[0]), Known: oid < firstOID, Labels: append([]string(nil), labels...), EqualityIn: equality}
 		for _, field := range names {
 			t.Fields = append(t.Fields, Field{Name: field})
 		}

@@ -15,14 +15,14 @@ func TestConflict(t *testing.T) {
 	)
 	for _, test := range []statementCase{
 		{name: "NewestPut", table: newest, operation: put("notes", "n1", `{"title": "a", "at": "2026-01-02T03:04:05Z"}`),
-			sql: `with touched as (insert into "public"."notes" as t ("id", "title", "at") values ($1, $2, $3)
+			sql: `with touched as (insert into "public"."notes" as t ("id", "title", "at") values ($1, $2, coalesce($3::pg_catalog.timestamptz, (null::"public"."notes")."at"))
 			on conflict ("id") do update set "title" = excluded."title", "at" = excluded."at" where (t."at" is null or t."at" <= $4::timestamp(3) with time zone) returning 1)
 			select postern.explain_no_row($5, $6, $7, $8, $9, coalesce(postern.row_version($6, $7, $8), '(0,0)'),
 			case when t."id" is null then $10 when ((t."at" is null or t."at" <= $4::timestamp(3) with time zone)) is not true then $11 end, $12, null)
 			from (select) one left join lateral postern.current_row(null::"public"."notes", $7, $8, true) as t on true where not exists (select from touched)`,
 			args: `n1|a|2026-01-02 03:04:05+00|2026-01-02 03:04:05+00|0|1|{"id"}|{"n1"}|false|UNAUTHORIZED|DROPPED|DROPPED`},
 		{name: "NewestPatch", table: newest, operation: patch("notes", "n1", `{"title": "a", "at": "2026-01-02T03:04:05Z"}`),
-			sql: `with touched as (update "public"."notes" as t set "title" = $2, "at" = $3
+			sql: `with touched as (update "public"."notes" as t set "title" = $2, "at" = coalesce($3::pg_catalog.timestamptz, (null::"public"."notes")."at")
 			where t."id" = $1 and (t."at" is null or t."at" <= $4::timestamp(3) with time zone) returning 1)
 			select postern.explain_no_row($5, $6, $7, $8, $9, coalesce(postern.row_version($6, $7, $8), '(0,0)'),
 			case when t."id" is null then $10 when ((t."at" is null or t."at" <= $4::timestamp(3) with time zone)) is not true then $11 end, $12, null)

@@ -47,7 +47,8 @@ func (w *write) operation() *Operation {
 	return &Operation{
 		Index: w.index, Table: w.table, Columns: w.columns,
 		who: w.who, privilege: w.privilege(), named: w.policy.Named, touches: w.touchesStored(), keys: w.keys,
-		rests: w.omits || w.sent.Op != upload.Put && !w.table.RowSecurity,
+		rests: w.omits || w.sent.Op != upload.Put && !w.table.RowSecurity ||
+			slices.ContainsFunc(w.columns, func(c *catalog.Column) bool { return value.Respells(c.Type) && !c.Type.Known }),
 	}
 }
 
@@ -101,7 +102,11 @@ func (b *builder) insert() string {
 	if slices.ContainsFunc(w.columns, func(c *catalog.Column) bool { return c.Identity }) {
 		sql.WriteString(" overriding system value")
 	}
-	sql.WriteString(" values (" + parameters(len(w.columns)) + ")")
+	values := make([]string, len(w.columns))
+	for i := range values {
+		values[i] = w.assignment(i)
+	}
+	sql.WriteString(" values (" + strings.Join(values, ", ") + ")")
 	if w.policy.Put == policies.Insert {
 		return sql.String()
 	}
@@ -115,6 +120,17 @@ func (b *builder) insert() string {
 		sql.WriteString("nothing")
 	}
 	return sql.String() + b.guarded(" where ")
+}
+
+// assignment is the parameter of a column. If its text depends on the type, it carries the
+// type: Postgres refuses the statement (42804) if the column has become a text, for
+// example, since the catalogue was read. An assignment alone would store any text.
+func (w *write) assignment(i int) string {
+	c := w.columns[i]
+	if !value.Respells(c.Type) || !c.Type.Known {
+		return parameter(i + 1)
+	}
+	return "coalesce(" + parameter(i+1) + "::pg_catalog." + c.Type.Name + ", " + w.table.Null(c) + ")"
 }
 
 // merged are the columns of an existing row that a PUT sets.
@@ -167,7 +183,7 @@ func (b *builder) update() string {
 	w := b.w
 	var sets []string
 	for i, c := range w.columns[w.keys:] {
-		sets = append(sets, c.SQL()+" = "+newValue(b, c, parameter(w.keys+i+1)))
+		sets = append(sets, c.SQL()+" = "+newValue(b, c, w.assignment(w.keys+i)))
 	}
 	if c := w.versionColumn(); c != nil {
 		sets = append(sets, c.SQL()+" = "+newValue(b, c, ""))
@@ -276,15 +292,6 @@ func columnList(columns []*catalog.Column, text func(*catalog.Column) string) st
 }
 
 func parameter(n int) string { return "$" + strconv.Itoa(n) }
-
-// parameters are the first n.
-func parameters(n int) string {
-	list := make([]string, n)
-	for i := range list {
-		list[i] = parameter(i + 1)
-	}
-	return strings.Join(list, ", ")
-}
 
 func asTexts(values [][]byte) []string {
 	out := make([]string, len(values))

@@ -80,7 +80,7 @@ func TestStatement(t *testing.T) {
 			args: `s1|a`},
 
 		{name: "Patch", table: all, operation: patch("notes", "n1", `{"title": "a", "price": 1.50, "at": null}`),
-			sql:  `update "public"."notes" as t set "title" = $2, "price" = $3, "at" = $4 where t."id" = $1`,
+			sql:  `update "public"."notes" as t set "title" = $2, "price" = $3, "at" = coalesce($4::pg_catalog.timestamptz, (null::"public"."notes")."at") where t."id" = $1`,
 			args: `n1|a|1.50|<null>`},
 		{name: "PatchOfNothing", table: all, operation: patch("notes", "n1", `{}`)},
 		{name: "PatchOfTheKeyAlone", table: all, operation: patch("notes", "n1", `{"id": "n1"}`)},
@@ -180,7 +180,7 @@ func TestStatement(t *testing.T) {
 			sql:  `update "public"."notes" as t set "title" = $2 where t."id" = $1`,
 			args: `n1|a`},
 		{name: "Epoch", table: "{allow: all, epoch: {at: ms}}", operation: patch("notes", "n1", `{"at": 1700000000123}`),
-			sql:  `update "public"."notes" as t set "at" = $2 where t."id" = $1`,
+			sql:  `update "public"."notes" as t set "at" = coalesce($2::pg_catalog.timestamptz, (null::"public"."notes")."at") where t."id" = $1`,
 			args: `n1|2023-11-14 22:13:20.123+00`},
 	} {
 		t.Run(test.name, test.run)
@@ -273,7 +273,7 @@ func TestGuards(t *testing.T) {
 			args: `n1|a|u1|u1|a|0|1|{"id"}|{"n1"}|false|UNAUTHORIZED|UNAUTHORIZED|IMMUTABLE_COLUMN|DROPPED`},
 
 		{name: "SetAndDefaults", table: "{allow: all, set: {gone_at: now}, defaults: {title: \"'none'\"}}", operation: put("notes", "n1", `{"qty": 1}`),
-			sql: `insert into "public"."notes" as t ("id", "qty", "gone_at", "title") values ($1, $2, $3, $4)
+			sql: `insert into "public"."notes" as t ("id", "qty", "gone_at", "title") values ($1, $2, coalesce($3::pg_catalog.timestamptz, (null::"public"."notes")."gone_at"), $4)
 			on conflict ("id") do update set "qty" = excluded."qty", "gone_at" = excluded."gone_at"`,
 			args: `n1|1|2026-01-02 03:04:05+00|none`},
 		{name: "ImmutableIsSet", table: "{allow: all, immutable: [title], set: {title: auth.sub}}", operation: put("notes", "n1", `{"qty": 1, "title": "x"}`),
@@ -349,7 +349,7 @@ func TestWithoutRulesRestores(t *testing.T) {
 	texts := textsOf(planned(t, p, put("notes", "n1", `{"title": "a"}`), put("notes", "n1", `{"gone": 1}`), patch("notes", "n1", `{"title": "a"}`))[0])
 	require.Equal(t, []string{
 		`insert into "public"."notes" as t ("id", "title") values ($1, $2) on conflict ("id") do update set "title" = excluded."title", "gone" = excluded."gone"`,
-		`insert into "public"."notes" as t ("id", "gone") values ($1, $2) on conflict ("id") do update set "gone" = excluded."gone"`,
+		`insert into "public"."notes" as t ("id", "gone") values ($1, coalesce($2::pg_catalog.bool, (null::"public"."notes")."gone")) on conflict ("id") do update set "gone" = excluded."gone"`,
 		`update "public"."notes" as t set "title" = $2 where t."id" = $1`,
 	}, texts)
 }

@@ -90,6 +90,18 @@ func Text(t *catalog.Type, value jsontext.Value) (string, error) {
 	return text, nil
 }
 
+// Respells reports whether Text may write a value of the type in another way than it was
+// sent. If the column has become a text, such a value must not be stored as it is.
+func Respells(t *catalog.Type) bool {
+	switch t.Kind {
+	case catalog.Base:
+		return slices.Contains([]string{"bool", "bytea", "date", "time", "timestamp", "timestamptz"}, t.Name)
+	case catalog.Enum:
+		return false
+	}
+	return true
+}
+
 // unquote returns the text of a JSON string, and any other value as it is.
 func unquote(value jsontext.Value) (string, error) {
 	switch {

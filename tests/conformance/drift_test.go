@@ -87,6 +87,38 @@ tables:
 	}
 }
 
+// TestSchemaChangesToText has columns become a text, which takes any value. What is stored
+// is what was sent, and not what the old type made of it.
+func TestSchemaChangesToText(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ kind, sent, before, after string }{
+		{"boolean", `1`, "true", "1"},
+		{"bytea", `"aGk="`, "\\x6869", "aGk="},
+		{"integer[]", `"[1,2]"`, "{1,2}", "[1,2]"},
+		{"int4range", `"{\"lower\":1,\"upper\":2}"`, "[1,3)", `{"lower":1,"upper":2}`},
+		{"timestamp", `"2026-11-28T10:00:00Z"`, "2026-11-28 10:00:00", "2026-11-28T10:00:00Z"},
+		{"pair", `"{\"a\":1,\"b\":2}"`, "(1,2)", `{"a":1,"b":2}`},
+		{"pair[]", `"[{\"a\":1,\"b\":2}]"`, `{"(1,2)"}`, `[{"a":1,"b":2}]`},
+		{"own_boolean", `1`, "true", "1"},
+	} {
+		for _, verb := range []string{"PUT", "PATCH"} {
+			t.Run(test.kind+verb, func(t *testing.T) {
+				t.Parallel()
+				b := setupSchema(t, `create type pair as (a int, b int); create domain own_boolean as boolean;
+					create table entries (id uuid primary key, v `+test.kind+`); grant select, insert, update, delete on entries to authenticated;
+					alter table entries enable row level security; create policy p on entries to authenticated using (true) with check (true)`, `tables: {entries: {allow: all}}`)
+				id := uuid.NewString()
+				b.succeed(t, "alice", op("PUT", "entries", id, `"v":`+test.sent))
+				b.succeed(t, "alice", op(verb, "entries", id, `"v":`+test.sent))
+				require.Equal(t, test.before, b.db.Text(t, `select v::text from entries`))
+				b.db.Exec(t, `alter table entries alter v type text`)
+				require.Equal(t, "success", b.outcome(t, "alice", op(verb, "entries", id, `"v":`+test.sent)))
+				require.Equal(t, test.after, b.db.Text(t, `select v from entries`))
+			})
+		}
+	}
+}
+
 // TestTriggerOfAChangedTable has a column get another type, which the PL/pgSQL function of a
 // trigger computes with. A connection that has run the function before still has the old
 // type in its plans. The first write after the change is accepted.

@@ -67,15 +67,16 @@ type fileTypeObject struct {
 	Name   string      `json:"name"`
 	Kind   string      `json:"kind"`
 	Of     *fileType   `json:"of,omitzero"`
+	Known  bool        `json:"known,omitzero"`
 	Labels []string    `json:"labels,omitzero"`
 	Fields []fileField `json:"fields,omitzero"`
 }
 
 func (t *fileType) MarshalJSONTo(e *jsontext.Encoder) error {
-	if t.Kind == catalog.Base && t.Of == nil {
+	if t.Kind == catalog.Base && t.Of == nil && t.Known {
 		return e.WriteToken(jsontext.String(t.Name))
 	}
-	object := fileTypeObject{Name: t.Name, Kind: string(t.Kind), Of: (*fileType)(t.Of), Labels: t.Labels}
+	object := fileTypeObject{Name: t.Name, Kind: string(t.Kind), Of: (*fileType)(t.Of), Known: t.Known, Labels: t.Labels}
 	for _, f := range t.Fields {
 		object.Fields = append(object.Fields, fileField{f.Name, (*fileType)(f.Type)})
 	}
@@ -84,7 +85,7 @@ func (t *fileType) MarshalJSONTo(e *jsontext.Encoder) error {
 
 func (t *fileType) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	if d.PeekKind() == '"' {
-		t.Kind = catalog.Base
+		t.Kind, t.Known = catalog.Base, true
 		return json.UnmarshalDecode(d, &t.Name)
 	}
 	var object fileTypeObject
@@ -94,7 +95,7 @@ func (t *fileType) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	if len(object.Kind) != 1 || !strings.Contains("beacrm", object.Kind) {
 		return fmt.Errorf("kind %q is not one of b, e, a, c, r, m", object.Kind)
 	}
-	*t = fileType{Name: object.Name, Kind: catalog.Kind(object.Kind[0]), Of: (*catalog.Type)(object.Of), Labels: object.Labels}
+	*t = fileType{Name: object.Name, Kind: catalog.Kind(object.Kind[0]), Of: (*catalog.Type)(object.Of), Known: object.Known, Labels: object.Labels}
 	for _, f := range object.Fields {
 		t.Fields = append(t.Fields, catalog.Field{Name: f.Name, Type: (*catalog.Type)(f.Type)})
 	}
