@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"strings"
 
@@ -23,33 +24,55 @@ func Installed(ctx context.Context, ownerURL string) (string, error) {
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	var security, published, everything bool
-	var policies, readers string
+	var policies, readers, replicas string
 	err = conn.QueryRow(ctx, `
 select coalesce((select relrowsecurity from pg_class where oid = to_regclass('postern.rejected_writes')), false),
        coalesce((select string_agg(policyname, ', ' order by policyname) from pg_policies where schemaname = 'postern' and tablename = 'rejected_writes'), 'none'),
        coalesce((select string_agg(distinct grantee::text, ', ') from information_schema.column_privileges
                   where table_schema = 'postern' and table_name = 'rejected_writes' and privilege_type = 'SELECT'), 'nobody'),
        exists (select from pg_publication_tables where pubname = 'powersync' and schemaname = 'postern' and tablename = 'rejected_writes'),
-       exists (select from pg_publication where pubname = 'powersync' and puballtables)`).Scan(&security, &policies, &readers, &published, &everything)
+       exists (select from pg_publication where pubname = 'powersync' and puballtables),
+       coalesce((select string_agg(quote_ident(rolname) || case when rolbypassrls then ''
+                                   else format(' (row-level security hides every row from it: run alter role %I bypassrls)', rolname) end, ', ' order by rolname)
+                   from pg_roles where rolreplication and rolcanlogin and not rolsuper and rolname <> current_user
+                    and has_table_privilege(oid, to_regclass('postern.rejected_writes'), 'select')), 'none may read it')`).
+		Scan(&security, &policies, &readers, &published, &everything, &replicas)
 	if err != nil {
 		return "", fmt.Errorf("reading the state of postern.rejected_writes: %w", err)
 	}
-	publication := "not in publication powersync: run the statement below"
+	publication := "not in publication powersync: run the statements below"
 	switch {
 	case everything:
 		publication = "in publication powersync, which is for all tables"
 	case published:
 		publication = "in publication powersync"
 	}
-	return fmt.Sprintf("postern.rejected_writes in this database:\n  row-level security  %s\n  policies            %s\n  may be read by      %s\n  publication         %s\n",
-		map[bool]string{true: "on", false: "off: run postern migrate"}[security], policies, readers, publication), nil
+	return fmt.Sprintf("postern.rejected_writes in this database:\n  row-level security  %s\n  policies            %s\n  may be read by      %s\n  replication roles   %s\n  publication         %s\n",
+		map[bool]string{true: "on", false: "off: run postern migrate"}[security], policies, readers, replicas, publication), nil
 }
 
-// Guide describes how an app syncs its users' rejected writes into their local
-// databases. Its facts about PowerSync are from
+//go:embed sync.md
+var guide string
+
+// Guide describes, in Markdown, how an app syncs its users' rejected writes into their
+// local databases. Its facts about PowerSync are from
 // https://docs.powersync.com/configuration/source-db/setup and
 // https://docs.powersync.com/sync/rules/schemas-and-connections.
-func Guide() string {
+func Guide() string { return fmt.Sprintf(guide, Stream(), syncedColumns()) }
+
+// Stream is a sync stream that gives users their own rejected writes which wait for a
+// decision: one entry of streams in a sync configuration of edition 3.
+func Stream() string { return fmt.Sprintf(stream, syncedColumns()) }
+
+const stream = `  rejected_writes:
+    auto_subscribe: true
+    query: |
+      SELECT %s
+      FROM "postern"."rejected_writes"
+      WHERE issuer = auth.parameter('iss') AND subject = auth.user_id() AND (status = 'open' OR status = 'held')
+`
+
+func syncedColumns() string {
 	var synced []string
 	for _, name := range AuthorColumns {
 		switch name {
@@ -60,46 +83,5 @@ func Guide() string {
 			synced = append(synced, name)
 		}
 	}
-	return fmt.Sprintf(guide, strings.Join(synced, ", "))
+	return strings.Join(synced, ", ")
 }
-
-const guide = `
-1. Let the PowerSync Service replicate the table. Run this as the owner of your tables. If the
-   publication is FOR ALL TABLES, leave out the first statement. powersync_role is the role that you made for the
-   PowerSync Service.
-
-alter publication powersync add table postern.rejected_writes;
-grant usage on schema postern to powersync_role;
-grant select on postern.rejected_writes to powersync_role;
-
-2. Sync to each user their own rejected writes that wait for a decision. In your sync streams (config: edition: 3):
-
-streams:
-  rejected_writes:
-    auto_subscribe: true
-    query: |
-      SELECT %[1]s
-      FROM "postern"."rejected_writes"
-      WHERE issuer = auth.parameter('iss') AND subject = auth.user_id() AND (status = 'open' OR status = 'held')
-
-   If you still use sync rules:
-
-bucket_definitions:
-  rejected_writes:
-    parameters: SELECT request.jwt() ->> 'iss' AS issuer, request.user_id() AS subject
-    data:
-      - |
-        SELECT %[1]s
-        FROM "postern"."rejected_writes"
-        WHERE issuer = bucket.issuer AND subject = bucket.subject AND (status = 'open' OR status = 'held')
-
-3. Declare the table in the app, and query the local database. This works offline, too:
-
-rejected_writes: new Table({
-  status: column.text, code: column.text, message: column.text, details: column.text, operation_index: column.integer,
-  transaction_id: column.integer, sent: column.text, tables: column.text, attempts: column.integer,
-  first_at: column.text, last_at: column.text, closed_at: column.text
-})
-
-SELECT count(*) FROM rejected_writes   -- "3 changes were not accepted"
-`

@@ -1,6 +1,7 @@
 package rejected_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -246,13 +247,19 @@ create trigger effect after insert or update on lists for each row execute funct
 func TestMigratePrints(t *testing.T) {
 	b := setup(t)
 	printed := mustPostern(t, b.db.OwnerURL, "migrate", "--print")
-	require.Contains(t, printed, "row-level security  on")
-	require.Contains(t, printed, "may be read by      authenticated")
-	require.Contains(t, printed, "not in publication powersync: run the statement below")
-	require.Contains(t, printed, `FROM "postern"."rejected_writes"`)
-	b.db.Exec(t, `create publication powersync for table lists`)
-	statement := "alter publication powersync add table postern.rejected_writes;"
-	require.Contains(t, printed, statement)
-	b.db.Exec(t, statement)
-	require.Contains(t, mustPostern(t, b.db.OwnerURL, "migrate", "--print"), "publication         in publication powersync\n")
+	for _, line := range []string{
+		"row-level security  on", "may be read by      authenticated", "replication roles   none may read it",
+		"publication         not in publication powersync: run the statements below",
+	} {
+		require.Contains(t, printed, line)
+	}
+
+	b.db.Exec(t, `create role replica login replication`)
+	t.Cleanup(func() { _, _ = b.db.Owner.Exec(context.Background(), `drop owned by replica; drop role replica`) })
+	b.db.Exec(t, `grant usage on schema postern to replica; grant select on postern.rejected_writes to replica`)
+	require.Contains(t, mustPostern(t, b.db.OwnerURL, "migrate", "--print"), "replication roles   replica (row-level security hides every row from it: run alter role replica bypassrls)\n")
+	b.db.Exec(t, `alter role replica bypassrls; create publication powersync for table lists; alter publication powersync add table postern.rejected_writes`)
+	printed = mustPostern(t, b.db.OwnerURL, "migrate", "--print")
+	require.Contains(t, printed, "replication roles   replica\n")
+	require.Contains(t, printed, "publication         in publication powersync\n")
 }

@@ -1,0 +1,104 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"postern/tests/rig"
+)
+
+// checkSync returns what PowerSync's parser finds wrong with sync streams or sync rules
+// for the tables of a database.
+func checkSync(t *testing.T, db *rig.Database, config string) []string {
+	t.Helper()
+	schema := filepath.Join(t.TempDir(), "schema.json")
+	require.NoError(t, os.WriteFile(schema, []byte(db.Text(t, `
+select jsonb_agg(jsonb_build_object('name', table_schema, 'tables', tables))::text
+  from (select table_schema, jsonb_agg(jsonb_build_object('name', table_name, 'columns', columns)) as tables
+          from (select table_schema, table_name, jsonb_agg(jsonb_build_object('name', column_name, 'pg_type', udt_name)) as columns
+                  from information_schema.columns where table_schema in ('public', 'postern') group by 1, 2) t
+         group by 1) s`)), 0o600))
+	return checkConfig(t, config, "sync", schema)
+}
+
+// checkService returns what is wrong with a powersync.yaml, or a part of one.
+func checkService(t *testing.T, config string) []string {
+	t.Helper()
+	return checkConfig(t, config, "service")
+}
+
+func checkConfig(t *testing.T, config string, args ...string) (problems []string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), node, append([]string{"check-config.mjs"}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stdin, cmd.Stderr = strings.NewReader(config), &stderr
+	output, err := cmd.Output()
+	require.NoError(t, err, stderr.String())
+	require.NoError(t, json.Unmarshal(output, &problems), string(output))
+	return problems
+}
+
+// The guide for rejected writes works as it is printed: PowerSync's parser accepts its
+// streams and rules, and its role reads what a user was refused.
+func TestMigratePrintsWhatPowerSyncAccepts(t *testing.T) {
+	b := setup(t)
+	lendPowerSyncRole(t, b.db)
+	printed, err := exec.CommandContext(t.Context(), rig.Command(t), "migrate", "--print").Output()
+	require.NoError(t, err)
+	kinds := map[string]int{}
+	for _, block := range blocksOf(string(printed)) {
+		kinds[block.kind]++
+		switch block.kind {
+		case "sql":
+			b.db.Exec(t, block.code)
+		case "yaml sync":
+			require.Empty(t, checkSync(t, b.db, block.code), block.code)
+			const either = "(status = 'open' OR status = 'held')"
+			require.Contains(t, block.code, either)
+			list := strings.ReplaceAll(block.code, either, "status IN ('open', 'held')")
+			require.NotEmpty(t, checkSync(t, b.db, list), "PowerSync accepts lists now: the guide may say it in fewer words")
+		}
+	}
+	require.Equal(t, map[string]int{"sql": 3, "yaml sync": 2, "js": 1}, kinds)
+
+	b.One(t, "alice", `{"op":"PUT","table":"lists","id":"00000000-0000-4000-8000-000000000001","op_data":{"name":"`+strings.Repeat("a", 201)+`"}}`)
+	require.Equal(t, "1", readAs(t, b.db, "powersync_role", "choose-a-password", `select count(*) from postern.rejected_writes`))
+	require.Equal(t, "postern.rejected_writes", b.db.Text(t, `select string_agg(schemaname || '.' || tablename, ', ') from pg_publication_tables where pubname = 'powersync'`))
+}
+
+// powerSyncRole is held by the test whose SQL creates powersync_role. All databases of
+// the tests' Postgres share their roles.
+var powerSyncRole sync.Mutex
+
+func lendPowerSyncRole(t *testing.T, db *rig.Database) {
+	t.Helper()
+	powerSyncRole.Lock()
+	t.Cleanup(func() {
+		defer powerSyncRole.Unlock()
+		_, err := db.Owner.Exec(context.Background(), `drop owned by powersync_role; drop role powersync_role`)
+		require.NoError(t, err)
+	})
+}
+
+// readAs is the one value of a query, as a role sees it.
+func readAs(t *testing.T, db *rig.Database, role, password, query string) (value string) {
+	t.Helper()
+	config, err := pgx.ParseConfig(db.OwnerURL)
+	require.NoError(t, err)
+	config.User, config.Password = role, password
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	require.NoError(t, conn.QueryRow(t.Context(), "select ("+query+")::text").Scan(&value))
+	return value
+}
