@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,6 +33,7 @@ const (
 type devOptions struct {
 	listen, data, policies string
 	reset                  bool
+	powerSync              powerSyncOptions
 }
 
 func devCommand() *cobra.Command {
@@ -41,7 +41,12 @@ func devCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run everything on this machine: Postgres, an issuer of tokens, the service",
-		Args:  cobra.NoArgs,
+		Long: `Run everything on this machine: a Postgres with a demo project, an issuer of tokens,
+and the service.
+
+A PowerSync Service is not part of it. dev prepares the database for one, and prints
+its configuration, or writes it with --powersync-config.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return dev(cmd, o)
 		},
@@ -50,6 +55,9 @@ func devCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.data, "data", defaultData, "folder for the database and the issuer's key")
 	cmd.Flags().StringVar(&o.policies, "policies", "", "folder of policies (default: those of the demo)")
 	cmd.Flags().BoolVar(&o.reset, "reset", false, "start over: delete the database and the key first")
+	cmd.Flags().StringVar(&o.powerSync.url, "powersync", devPowerSync, "URL of the PowerSync Service, as devices reach it")
+	cmd.Flags().StringVar(&o.powerSync.file, "powersync-config", "", "file to write the PowerSync Service's configuration to (default: print it)")
+	cmd.Flags().StringVar(&o.powerSync.host, "powersync-host", "", "this machine's name as the PowerSync Service knows it; in Docker Desktop host.docker.internal")
 	return cmd
 }
 
@@ -59,42 +67,80 @@ func dev(cmd *cobra.Command, o devOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := o.powerSync.validate(); err != nil {
+		return err
+	}
 	listener, err := listenOn(o.listen, "--listen")
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	postgres, err := devDatabaseServer(ctx, out, o)
+	starting := context.AfterFunc(ctx, func() { _ = listener.Close() }) // the start may take some seconds to end
+	p, err := startProject(ctx, out, o)
+	if !starting() {
+		err = &exit{code: 0} // Ctrl-C
+	}
+	if p != nil {
+		defer p.stop()
+	}
 	if err != nil {
 		return err
 	}
-	defer postgres.Stop()
-	loginURL, err := local.PrepareDatabase(ctx, postgres, devDatabase, supabase.Project)
-	if err != nil {
-		return err
-	}
-	issuer, err := local.OpenIssuer(o.data)
-	if err != nil {
-		return err
-	}
-	keys, err := serveKeys(issuer)
-	if err != nil {
-		return err
-	}
-	defer keys.Close()
 
 	cfg := service.Default()
-	cfg.DatabaseURL, cfg.Listen, cfg.PowerSyncURL = loginURL, o.listen, devPowerSync
-	s, err := service.Open(cfg, []identity.Issuer{devIssuer(keys.Addr)}, set, newLogger(slog.LevelInfo))
+	cfg.DatabaseURL, cfg.Listen, cfg.PowerSyncURL = p.loginURL, o.listen, o.powerSync.url
+	s, err := service.Open(cfg, []identity.Issuer{devIssuer(p.keys.Addr)}, set, newLogger(slog.LevelInfo))
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	s.Mount("/dev", issuer)
-	if err := printDev(out, listener.Addr(), postgres.OwnerURL(devDatabase), issuer); err != nil {
+	s.Mount("/dev", p.issuer)
+	url := devURL(listener.Addr())
+	if err := o.powerSync.configure(out, p.postgres, url); err != nil {
+		return err
+	}
+	if err := printDev(out, url, p.postgres.OwnerURL(devDatabase), o.powerSync.url, p.issuer); err != nil {
 		return err
 	}
 	return s.Serve(ctx, listener)
+}
+
+// project is what the service of dev mode stands on.
+type project struct {
+	postgres *local.Postgres
+	loginURL string // the service's DATABASE_URL
+	issuer   *local.Issuer
+	keys     *http.Server
+}
+
+func (p *project) stop() {
+	_ = p.keys.Close()
+	p.postgres.Stop()
+}
+
+func startProject(ctx context.Context, out io.Writer, o devOptions) (*project, error) {
+	issuer, err := local.OpenIssuer(o.data)
+	if err != nil {
+		return nil, err
+	}
+	postgres, err := devDatabaseServer(ctx, out, o)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(out, "Preparing the database: the demo's tables, schema postern, and what PowerSync needs")
+	loginURL, err := local.PrepareDatabase(ctx, postgres, devDatabase, supabase.Project)
+	if err == nil {
+		err = local.PreparePowerSync(ctx, postgres, devDatabase)
+	}
+	var keys *http.Server
+	if err == nil {
+		keys, err = serveKeys(issuer)
+	}
+	if err != nil {
+		postgres.Stop()
+		return nil, err
+	}
+	return &project{postgres, loginURL, issuer, keys}, nil
 }
 
 func devPolicies(p program, dir string) (*policies.Live, error) {
@@ -115,7 +161,8 @@ func devDatabaseServer(ctx context.Context, out io.Writer, o devOptions) (*local
 	}
 	ctx, cancel := context.WithTimeout(ctx, postgresStart)
 	defer cancel()
-	return local.StartPostgres(ctx, local.PostgresOptions{Dir: dir, PreferPort: devPostgres, Reset: o.reset})
+	return local.StartPostgres(ctx, local.PostgresOptions{Dir: dir, PreferPort: devPostgres, Reset: o.reset, Logical: true,
+		Progress: func(step string) { fmt.Fprintln(out, step) }})
 }
 
 // devIssuer describes the development issuer, whose tokens have the shape of
@@ -147,12 +194,20 @@ func serveKeys(issuer *local.Issuer) (*http.Server, error) {
 	return server, nil
 }
 
-func printDev(out io.Writer, address net.Addr, ownerURL string, issuer *local.Issuer) error {
+// devURL is where this machine reaches what listens on an address.
+func devURL(address net.Addr) string {
+	host, port, _ := net.SplitHostPort(address.String()) // a listener's address has both
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+func printDev(out io.Writer, url, ownerURL, powerSyncURL string, issuer *local.Issuer) error {
 	token, err := issuer.Token("alice", time.Now())
 	if err != nil {
 		return err
 	}
-	url := "http://" + strings.Replace(address.String(), "[::]", "127.0.0.1", 1)
 	_, err = fmt.Fprintf(out, `
 Postern is running, for development only: anyone who can connect to it can be any user.
 
@@ -162,6 +217,7 @@ Postern is running, for development only: anyone who can connect to it can be an
   tokens        %[1]s/dev/token?user=alice
   key set       %[1]s/dev/jwks.json
   Postgres      %[2]s   (the owner's URL, for psql)
+  PowerSync     %[5]s   (for devices; it must run beside this command)
 
 Make a list as alice (her token is valid for an hour):
 
@@ -169,6 +225,6 @@ curl -s %[1]s/api/data -H 'Content-Type: application/json' -H 'Authorization: Be
 
 Then see it: psql '%[2]s' -c 'select * from lists'
 
-`, url, ownerURL, token, uuid.NewString())
+`, url, ownerURL, token, uuid.NewString(), powerSyncURL)
 	return err
 }

@@ -25,11 +25,11 @@ const KeepCommand = "keep-postgres"
 
 // job is what a keeper reads from its standard input, as one line of JSON.
 type job struct {
-	Dir              string
-	Port             int
-	Reset, Throwaway bool
-	MaxConnections   int
-	UID, GID         int
+	Dir                       string
+	Port                      int
+	Reset, Throwaway, Logical bool
+	MaxConnections            int
+	UID, GID                  int
 }
 
 // keeperProcess is a keeper seen from the process that started it.
@@ -39,8 +39,9 @@ type keeperProcess struct {
 }
 
 // startKeeper runs this very binary again, as a keeper, and waits until its
-// Postgres answers. A context that ends before that ends the keeper.
-func startKeeper(ctx context.Context, j job) (*keeperProcess, error) {
+// Postgres answers. A context that ends before that ends the keeper. progress receives
+// what takes long.
+func startKeeper(ctx context.Context, j job, progress func(string)) (*keeperProcess, error) {
 	binary, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -71,8 +72,7 @@ func startKeeper(ctx context.Context, j job) (*keeperProcess, error) {
 	}
 	interrupt := context.AfterFunc(ctx, func() { _ = stdin.Close() })
 	defer interrupt()
-	report, _ := io.ReadAll(bufio.NewReader(stdout)) // it closes its end after one report
-	if problem := strings.TrimSpace(string(report)); problem != ready {
+	if problem := readReport(stdout, progress); problem != ready {
 		k.stop()
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -90,12 +90,32 @@ func (k *keeperProcess) stop() {
 	_ = k.cmd.Wait()
 }
 
-const ready = "ready"
+const (
+	ready        = "ready"
+	progressMark = "progress: "
+)
+
+// readReport returns what a keeper writes before it closes its end: ready, or why
+// Postgres does not answer.
+func readReport(out io.Reader, progress func(string)) string {
+	var report []string
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if text, ok := strings.CutPrefix(lines.Text(), progressMark); ok {
+			progress(text)
+		} else {
+			report = append(report, lines.Text())
+		}
+	}
+	return strings.TrimSpace(strings.Join(report, "\n"))
+}
+
+// errInterrupted is the error of a keeper that is ended before Postgres answers.
+var errInterrupted = errors.New("interrupted")
 
 // Keep makes this process the keeper of a Postgres. It reads its job from in, writes
 // one line to out when Postgres answers, or why it does not, and returns when in ends,
 // as it does when the process that started it ends in any way. Then Postgres is
-// stopped.
+// stopped. A caller must end the process after Keep: a download may still be running.
 func Keep(in io.Reader, out io.WriteCloser) error {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) // the end of in is the signal
 	lines := bufio.NewReader(in)
@@ -105,10 +125,12 @@ func Keep(in io.Reader, out io.WriteCloser) error {
 		err = json.Unmarshal(line, &j)
 	}
 	if err == nil {
-		err = j.keep(func() {
-			fmt.Fprintln(out, ready)
-			_ = out.Close()
-		}, lines)
+		end := make(chan struct{})
+		go func() {
+			_, _ = io.Copy(io.Discard, lines)
+			close(end)
+		}()
+		err = j.keep(out, end)
 	}
 	if err != nil {
 		fmt.Fprintln(out, err)
@@ -116,12 +138,12 @@ func Keep(in io.Reader, out io.WriteCloser) error {
 	return err
 }
 
-// keep runs Postgres until end can be read no further.
-func (j job) keep(started func(), end io.Reader) error {
+// keep runs Postgres until the end.
+func (j job) keep(out io.WriteCloser, end <-chan struct{}) error {
 	if err := j.stepDown(); err != nil {
 		return err
 	}
-	unlock, err := lockFolder(j.Dir)
+	unlock, err := lockFolder(j.Dir, end)
 	if err != nil {
 		return err
 	}
@@ -139,13 +161,41 @@ func (j job) keep(started func(), end io.Reader) error {
 			return fmt.Errorf("--reset: %w", err)
 		}
 	}
+	if !hasServer(binaries) {
+		fmt.Fprintf(out, "%sNo suitable Postgres is installed. Downloading Postgres %s, once, to %s\n", progressMark, version, binaries)
+	}
+	if _, err := os.Stat(data); err != nil {
+		fmt.Fprintf(out, "%sCreating a database in %s\n", progressMark, data)
+	}
 	server := embeddedpostgres.NewDatabase(j.config(data, binaries, version))
-	if err := server.Start(); err != nil {
+	if err := startServer(server, binaries, end); err != nil {
 		return j.explain(err, binaries)
 	}
-	started()
-	_, _ = io.Copy(io.Discard, end)
+	fmt.Fprintln(out, ready)
+	_ = out.Close()
+	<-end
 	return server.Stop()
+}
+
+// startServer returns early if the end comes during the download, which may take
+// minutes. The rest takes seconds, and would leave a half-made database.
+func startServer(server *embeddedpostgres.EmbeddedPostgres, binaries string, end <-chan struct{}) error {
+	started := make(chan error, 1)
+	go func() { started <- server.Start() }()
+	select {
+	case err := <-started:
+		return err
+	case <-end:
+		if !hasServer(binaries) {
+			return errInterrupted
+		}
+		return <-started
+	}
+}
+
+func hasServer(binaries string) bool {
+	_, err := os.Stat(filepath.Join(binaries, "bin", "pg_ctl"))
+	return err == nil
 }
 
 // stepDown gives up root's rights for good.
@@ -160,20 +210,25 @@ func (j job) stepDown() error {
 }
 
 // lockFolder waits for the keeper of an earlier run to finish.
-func lockFolder(dir string) (unlock func(), err error) {
+func lockFolder(dir string, end <-chan struct{}) (unlock func(), err error) {
 	path := filepath.Join(dir, "lock")
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("the data folder must belong to the user that runs Postgres: %w", err)
 	}
 	const patience, pause = 15 * time.Second, 50 * time.Millisecond
-	for deadline := time.Now().Add(patience); ; time.Sleep(pause) {
+	for deadline := time.Now().Add(patience); ; {
 		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
 			return func() { _ = file.Close() }, nil
 		}
 		if time.Now().After(deadline) {
 			return nil, fmt.Errorf("another run uses the data folder: stop it, or choose another folder (%s: %w)", path, err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-end:
+			return nil, errInterrupted
 		}
 	}
 }
@@ -208,6 +263,10 @@ func (j job) config(data, binaries string, version embeddedpostgres.PostgresVers
 	if j.Throwaway {
 		parameters["fsync"], parameters["synchronous_commit"], parameters["full_page_writes"] = "off", "off", "off"
 	}
+	if j.Logical {
+		parameters["wal_level"] = "logical"
+		parameters["max_slot_wal_keep_size"] = "1GB" // for a PowerSync Service that does not come back
+	}
 	if j.MaxConnections != 0 {
 		parameters["max_connections"] = strconv.Itoa(j.MaxConnections)
 	}
@@ -223,7 +282,10 @@ func (j job) config(data, binaries string, version embeddedpostgres.PostgresVers
 
 // explain says what to do about a server that did not start.
 func (j job) explain(err error, binaries string) error {
-	if _, missing := os.Stat(filepath.Join(binaries, "bin", "pg_ctl")); missing != nil {
+	if errors.Is(err, errInterrupted) {
+		return err
+	}
+	if !hasServer(binaries) {
 		return fmt.Errorf("no Postgres is installed here, and downloading one failed: %w: "+
 			"install it (Debian: apt-get install postgresql; macOS: brew install postgresql@17), or connect to the network", err)
 	}

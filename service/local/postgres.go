@@ -28,7 +28,10 @@ type PostgresOptions struct {
 	PreferPort     int    // used if it is free, else any free port
 	Reset          bool   // delete the data first
 	Throwaway      bool   // do not wait for the disk: a crash of the machine may lose the data
+	Logical        bool   // allow logical replication
 	MaxConnections int    // 0 is Postgres' default, 100
+
+	Progress func(string) // receives a sentence before each step of a first start that takes long; may be nil
 }
 
 // Postgres is a running server on 127.0.0.1. A process of its own, the keeper,
@@ -48,8 +51,12 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting Postgres: %w", err)
 	}
+	progress := o.Progress
+	if progress == nil {
+		progress = func(string) {}
+	}
 	for try := 1; ; try++ {
-		keeper, err := startKeeper(ctx, job)
+		keeper, err := startKeeper(ctx, job, progress)
 		if err == nil {
 			return &Postgres{job.Port, keeper}, nil
 		}
@@ -101,7 +108,7 @@ func prepare(o PostgresOptions) (job, error) {
 		return job{}, err
 	}
 	return job{
-		Dir: o.Dir, Port: port, Reset: o.Reset, Throwaway: o.Throwaway, MaxConnections: o.MaxConnections,
+		Dir: o.Dir, Port: port, Reset: o.Reset, Throwaway: o.Throwaway, Logical: o.Logical, MaxConnections: o.MaxConnections,
 		UID: uid, GID: gid,
 	}, nil
 }

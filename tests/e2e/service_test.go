@@ -1,0 +1,105 @@
+package e2e_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"postern/service/local"
+	"postern/tests/rig"
+)
+
+// devMode is a running postern dev with the configuration that it wrote for a PowerSync
+// Service.
+type devMode struct {
+	*rig.Process
+	url    string
+	config string // the file
+}
+
+func startDev(t *testing.T) devMode {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "postern-dev-") // not t.TempDir, which Postgres' user cannot reach
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	powerSync := "http://" + free.Addr().String()
+	require.NoError(t, free.Close())
+
+	config := filepath.Join(dir, "powersync.yaml")
+	p, err := rig.StartProcess(filepath.Join(dir, "output"), nil, rig.Command(t),
+		"dev", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--powersync", powerSync, "--powersync-config", config)
+	require.NoError(t, err)
+	t.Cleanup(func() { p.Stop() })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	url, err := p.Await(ctx, regexp.MustCompile(`(?s)write API +(http\S+)/api/data.*\ncurl `))
+	require.NoError(t, err)
+	return devMode{p, url, config}
+}
+
+// What dev mode writes is what PowerSync accepts.
+func TestDevWritesPowerSyncConfig(t *testing.T) {
+	needNode(t)
+	t.Parallel()
+	dev := startDev(t)
+	config, err := os.ReadFile(dev.config)
+	require.NoError(t, err)
+	require.Empty(t, checkService(t, string(config)))
+	streams, err := os.ReadFile(filepath.Join(filepath.Dir(dev.config), "sync-config.yaml"))
+	require.NoError(t, err)
+	require.Empty(t, checkSync(t, rig.NewDatabase(t), string(streams)))
+}
+
+// serviceEnv names the folder service of a built checkout of
+// https://github.com/powersync-ja/powersync-service: pnpm install, then tsc -b in that
+// folder, with Node.js 24.
+const serviceEnv = "POSTERN_TEST_POWERSYNC_SERVICE"
+
+// A real PowerSync Service runs with what dev mode writes: a write comes back to its
+// device, and a rejected one becomes a row of the device's rejected_writes.
+func TestPowerSyncService(t *testing.T) {
+	needNode(t)
+	folder := os.Getenv(serviceEnv)
+	if folder == "" {
+		t.Skip("no PowerSync Service: set " + serviceEnv + " to the folder of a built one")
+	}
+	t.Parallel()
+	dev := startDev(t)
+	program, err := filepath.Abs(node)
+	require.NoError(t, err)
+	service, err := rig.StartProcess(filepath.Join(t.TempDir(), "output"), []string{"NO_COLOR=1"}, program,
+		filepath.Join(folder, "lib", "entry.js"), "start", "-r", "unified", "-c", dev.config)
+	require.NoError(t, err)
+	t.Cleanup(service.Kill)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err = service.Await(ctx, regexp.MustCompile(`Activated new replication stream`))
+	require.NoError(t, err)
+
+	b := testBundle{Service: &rig.Service{URL: dev.url, Logs: outputs{dev.Process, service}}}
+	r := b.run(t, "powersync-service")
+	require.Equal(t, []list{{r.IDs["accepted"], "Groceries", local.UserID("alice")}}, r.Lists)
+	require.Len(t, r.NotAccepted, 1)
+	require.Equal(t, notAccepted{r.NotAccepted[0].ID, "open", "CHECK_VIOLATION"}, r.NotAccepted[0])
+}
+
+// outputs are those of several processes, one after the other.
+type outputs []*rig.Process
+
+func (o outputs) String() string {
+	var all strings.Builder
+	for _, p := range o {
+		all.WriteString(p.Output())
+	}
+	return all.String()
+}
