@@ -40,8 +40,12 @@ type Config struct {
 	Subjects               string   `env:"POSTERN_SUBJECTS" yaml:"POSTERN_SUBJECTS"`                 // unique: no two issuers give one sub to different users
 	AnonymousUsers         string   `env:"POSTERN_ANONYMOUS_USERS" yaml:"POSTERN_ANONYMOUS_USERS"`   // allow or refuse
 
-	PowerSyncURL      string   `env:"POWERSYNC_URL" yaml:"POWERSYNC_URL"`           // the PowerSync Service, for GET /api/credentials
-	PowerSyncAudience []string `env:"POWERSYNC_AUDIENCE" yaml:"POWERSYNC_AUDIENCE"` // the aud values it accepts; if empty, aud is not checked
+	PowerSyncURL      string   `env:"POWERSYNC_URL" yaml:"POWERSYNC_URL"`                   // the PowerSync Service, for GET /api/credentials
+	PowerSyncAudience []string `env:"POWERSYNC_AUDIENCE" yaml:"POWERSYNC_AUDIENCE"`         // the aud values it accepts; if empty, aud is not checked
+	SigningKey        string   `env:"POSTERN_SIGNING_KEY" yaml:"POSTERN_SIGNING_KEY"`       // PEM or JWK; signs tokens for the PowerSync Service
+	SecondKey         string   `env:"POSTERN_SECOND_KEY" yaml:"POSTERN_SECOND_KEY"`         // published beside it, for a rotation
+	TokenLifetime     string   `env:"POSTERN_TOKEN_LIFETIME" yaml:"POSTERN_TOKEN_LIFETIME"` // of minted tokens
+	TokenClaims       []string `env:"POSTERN_TOKEN_CLAIMS" yaml:"POSTERN_TOKEN_CLAIMS"`     // of the user's token, copied into minted ones
 
 	Policies       string   `env:"POSTERN_POLICIES" yaml:"POSTERN_POLICIES"`               // the folder of policies
 	Listen         string   `env:"POSTERN_LISTEN" yaml:"POSTERN_LISTEN"`                   // host:port
@@ -64,6 +68,7 @@ func Default() Config {
 		Listen:         ":6060",
 		OnReject:       string(apply.Skip),
 		AnonymousUsers: "allow",
+		TokenLifetime:  "15m",
 		AllowedOrigins: []string{"*"},
 		BodyLimit:      8 << 20,
 		MaxOperations:  20_000,
@@ -91,7 +96,7 @@ func LoadConfig(file string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	for _, list := range [][]string{cfg.Audience, cfg.PowerSyncAudience, cfg.AllowedOrigins} {
+	for _, list := range [][]string{cfg.Audience, cfg.PowerSyncAudience, cfg.TokenClaims, cfg.AllowedOrigins} {
 		for i, value := range list {
 			list[i] = strings.TrimSpace(value) // "a, b" is the same as "a,b"
 		}
@@ -135,6 +140,9 @@ func (c Config) Validate() error {
 	c.validateIssuers(problem)
 	if c.PowerSyncURL != "" && !isHTTPURL(c.PowerSyncURL) {
 		problem("POWERSYNC_URL=%q is not an http(s) URL: copy your instance's URL from the PowerSync dashboard", c.PowerSyncURL)
+	}
+	if _, err := c.minter(); err != nil {
+		problems = append(problems, err)
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		problem("POSTERN_LISTEN=%q is not host:port: write :6060 or 127.0.0.1:6060", c.Listen)

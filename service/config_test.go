@@ -4,12 +4,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"postern/service"
+	"postern/service/identity"
 )
 
 // valid is a configuration without problems.
@@ -24,7 +26,12 @@ func TestValidate(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, valid().Validate())
 
-	const secret = "hunter2"
+	const secret, powerSync = "hunter2", "https://abc.powersync.journeyapps.com"
+	key, err := identity.NewSigningKey()
+	require.NoError(t, err)
+	signingKey, err := key.PrivateJWK()
+	require.NoError(t, err)
+	publicKey := regexp.MustCompile(`,"d":"[^"]+"`).ReplaceAllString(signingKey, "")
 	for _, test := range []struct {
 		name   string
 		change func(*service.Config)
@@ -47,6 +54,21 @@ func TestValidate(t *testing.T) {
 		{"AudienceWithoutIssuer", func(c *service.Config) { c.Audience = []string{"app"} }, "POSTERN_JWKS_URL and POSTERN_AUDIENCE have no effect without POSTERN_ISSUER: set it to the iss claim"},
 		{"AnonymousUsers", func(c *service.Config) { c.AnonymousUsers = "yes" }, `POSTERN_ANONYMOUS_USERS="yes" is neither allow nor refuse: write one of them`},
 		{"PowerSyncURL", func(c *service.Config) { c.PowerSyncURL = "abc.powersync.journeyapps.com" }, `POWERSYNC_URL="abc.powersync.journeyapps.com" is not an http(s) URL: copy your instance's URL`},
+		{"NoKey", func(c *service.Config) { c.PowerSyncURL, c.SigningKey = powerSync, secret }, "POSTERN_SIGNING_KEY is neither PEM nor a JWK: set it to a P-256 key in PEM or as a JWK, such as `postern token keygen` prints"},
+		{"NoSecondKey", func(c *service.Config) { c.PowerSyncURL, c.SigningKey, c.SecondKey = powerSync, signingKey, "{"+secret }, "POSTERN_SECOND_KEY is not a JWK: set it to"},
+		{"PublicKey", func(c *service.Config) { c.PowerSyncURL, c.SigningKey = powerSync, publicKey }, "POSTERN_SIGNING_KEY has the public half of a key: set it to the private one"},
+		{"SameKeyTwice", func(c *service.Config) { c.PowerSyncURL, c.SigningKey, c.SecondKey = powerSync, signingKey, publicKey }, "POSTERN_SIGNING_KEY and POSTERN_SECOND_KEY have the same kid: leave POSTERN_SECOND_KEY out"},
+		{"SecondKeyAlone", func(c *service.Config) { c.SecondKey = signingKey }, "POSTERN_SECOND_KEY and POSTERN_TOKEN_CLAIMS have no effect without POSTERN_SIGNING_KEY: set it to the key that"},
+		{"ClaimsAlone", func(c *service.Config) { c.TokenClaims = []string{"email"} }, "POSTERN_SECOND_KEY and POSTERN_TOKEN_CLAIMS have no effect without POSTERN_SIGNING_KEY"},
+		{"KeyWithoutPowerSync", func(c *service.Config) { c.SigningKey = signingKey }, "POSTERN_SIGNING_KEY has no effect without POWERSYNC_URL: set it to your instance's URL"},
+		{"ReservedClaim", func(c *service.Config) {
+			c.PowerSyncURL, c.SigningKey, c.TokenClaims = powerSync, signingKey, []string{"email", "sub"}
+		}, `POSTERN_TOKEN_CLAIMS: "sub" is not a claim that can be copied: write names such as email`},
+		{"NoLifetime", func(c *service.Config) { c.PowerSyncURL, c.SigningKey, c.TokenLifetime = powerSync, signingKey, "900" }, `POSTERN_TOKEN_LIFETIME="900" is not a duration from 1m to 24h: write 15m or 1h`},
+		{"ShortLifetime", func(c *service.Config) { c.PowerSyncURL, c.SigningKey, c.TokenLifetime = powerSync, signingKey, "59s" }, `POSTERN_TOKEN_LIFETIME="59s" is not a duration from 1m to 24h`},
+		{"LongLifetime", func(c *service.Config) {
+			c.PowerSyncURL, c.SigningKey, c.TokenLifetime = powerSync, signingKey, "24h1s"
+		}, `POSTERN_TOKEN_LIFETIME="24h1s" is not a duration from 1m to 24h`},
 		{"Listen", func(c *service.Config) { c.Listen = "6060" }, `POSTERN_LISTEN="6060" is not host:port: write :6060 or 127.0.0.1:6060`},
 		{"OnReject", func(c *service.Config) { c.OnReject = "drop" }, `POSTERN_ON_REJECT="drop" is neither skip nor stop: skip goes on with the transactions after a rejected one`},
 		{"OriginWithoutScheme", func(c *service.Config) { c.AllowedOrigins = []string{"https://a.example.com", "app.example.com"} }, `POSTERN_ALLOWED_ORIGINS: "app.example.com" is not an origin: write https://app.example.com`},

@@ -69,6 +69,9 @@ func (s *Service) routes() *fiber.App {
 	app.Post("/api/rejected/:id/dismiss", s.dismiss)
 	app.Get("/api/credentials", s.credentials)
 	app.Get("/api/auth/token", s.olderCredentials)
+	if s.minter != nil {
+		app.Get(keySetPath, s.keySet)
+	}
 	return app
 }
 

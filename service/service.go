@@ -48,6 +48,7 @@ type Service struct {
 	logger   *slog.Logger
 	db       *pgxpool.Pool
 	verifier *identity.Verifier
+	minter   *identity.Minter // nil if there is no signing key
 	catalog  *catalog.Catalog
 	policies *policies.Live
 	applier  *apply.Applier
@@ -71,6 +72,10 @@ type Service struct {
 // not be reachable yet. Until they are, /readyz says what is missing, and uploads are
 // answered with retryable errors. The caller must call Close.
 func Open(cfg Config, issuers []identity.Issuer, live *policies.Live, logger *slog.Logger) (*Service, error) {
+	minter, err := cfg.minter()
+	if err != nil {
+		return nil, err
+	}
 	db, err := Connect(cfg.DatabaseURL)
 	if err != nil {
 		return nil, err
@@ -86,7 +91,7 @@ func Open(cfg Config, issuers []identity.Issuer, live *policies.Live, logger *sl
 	tables, receipts := catalog.New(db, roles), ledger.New(db)
 	receipts.Retention, receipts.Announce = cfg.rejectedRetention(), cfg.WebhookURL != ""
 	s := &Service{
-		cfg: cfg, logger: logger, db: db, verifier: verifier, catalog: tables, policies: live, ledger: receipts,
+		cfg: cfg, logger: logger, db: db, verifier: verifier, minter: minter, catalog: tables, policies: live, ledger: receipts,
 		applier: apply.New(db, tables, live, receipts, apply.OnReject(cfg.OnReject)),
 		roles:   roles,
 		bodies:  newBodies(cfg.BodyLimit),
@@ -101,6 +106,7 @@ func Open(cfg Config, issuers []identity.Issuer, live *policies.Live, logger *sl
 		s.running.Go(func() { s.announce(ctx) })
 	}
 	logger.Info("policies loaded", "sha256", live.SHA256())
+	s.logTokens(issuers)
 	return s, nil
 }
 

@@ -50,7 +50,7 @@ func Issuer(projectURL string) (identity.Issuer, error) {
 		Roles:      Roles,
 		Anonymous:  true,
 		Hints: identity.Hints{
-			SigningKey: "Rotate to an ES256 signing key under JWT Keys in the Supabase dashboard",
+			SigningKey: "Rotate to an ES256 signing key under JWT Keys in the Supabase dashboard. If the PowerSync Service has the JWT secret (supabase_jwt_secret), set it here, too, as SUPABASE_JWT_SECRET",
 			Lifetime:   "Shorten the access token expiry time under Sessions in the Supabase dashboard",
 		},
 	}, nil

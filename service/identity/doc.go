@@ -1,5 +1,5 @@
-// Package identity turns a bearer token into an Identity, or refuses it. It does not
-// decide what the user may do.
+// Package identity turns a bearer token into an Identity, or refuses it. It also makes
+// tokens for the PowerSync Service. It does not decide what the user may do.
 //
 // # Trust
 //
@@ -38,6 +38,13 @@
 // So a key that the issuer has revoked works for 7 minutes more, and for an hour if the
 // issuer cannot be reached, beside the time that the issuer's own caches take. Supabase's
 // take 10 minutes.
+//
+// # Tokens for the PowerSync Service
+//
+// PowerSyncMismatch says whether the PowerSync Service can accept a user's token. If it
+// cannot, a Minter may sign another one for the user, with a key of Postern's own. Such
+// a token has a typ of its own, so that no configuration makes it one that Verify
+// accepts. It expires no later than the user's token.
 //
 // # Failures
 //

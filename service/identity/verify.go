@@ -30,14 +30,6 @@ type issuer struct {
 	sessions *sessions // nil if there is no Introspect
 }
 
-// Hints are those of an issuer, by the iss of its tokens.
-func (v *Verifier) Hints(iss string) Hints {
-	if i := v.issuers[iss]; i != nil {
-		return i.Hints
-	}
-	return Hints{}
-}
-
 // NewVerifier returns a Verifier that fetches the issuers' key sets until ctx ends. An
 // issuer that cannot be reached is not an error here; see Ready. exp, iat and nbf are
 // compared with now; if it is nil, with time.Now.
