@@ -194,7 +194,7 @@ func startServer(server *embeddedpostgres.EmbeddedPostgres, binaries string, end
 }
 
 func hasServer(binaries string) bool {
-	_, err := os.Stat(filepath.Join(binaries, "bin", "pg_ctl"))
+	_, err := exec.LookPath(filepath.Join(binaries, "bin", "pg_ctl"))
 	return err == nil
 }
 

@@ -65,6 +65,10 @@ func TestMigratePrintsWhatPowerSyncAccepts(t *testing.T) {
 			require.Empty(t, checkSync(t, b.db, block.code), block.code)
 			const either = "(status = 'open' OR status = 'held')"
 			require.Contains(t, block.code, either)
+			minted := strings.NewReplacer("auth.parameter('iss')", "'https://x.supabase.co/auth/v1'",
+				"bucket.issuer", "'https://x.supabase.co/auth/v1'", "request.jwt() ->> 'iss' AS issuer, ", "").Replace(block.code)
+			require.NotContains(t, minted, "'iss'")
+			require.Empty(t, checkSync(t, b.db, minted), minted)
 			list := strings.ReplaceAll(block.code, either, "status IN ('open', 'held')")
 			require.NotEmpty(t, checkSync(t, b.db, list), "PowerSync accepts lists now: the guide may say it in fewer words")
 		}
