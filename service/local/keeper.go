@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -53,7 +54,7 @@ func startKeeper(ctx context.Context, j job, progress func(string)) (*keeperProc
 	cmd := exec.Command(binary, KeepCommand)
 	cmd.Dir = "/" // the server's user may not be allowed in our folder
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us; the keeper ends after we have
+	cmd.SysProcAttr = ownGroup()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -198,17 +199,6 @@ func hasServer(binaries string) bool {
 	return err == nil
 }
 
-// stepDown gives up root's rights for good.
-func (j job) stepDown() error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	if err := errors.Join(syscall.Setgroups([]int{j.GID}), syscall.Setgid(j.GID), syscall.Setuid(j.UID)); err != nil {
-		return fmt.Errorf("Postgres refuses to run as root, and this process cannot become another user: %w", err)
-	}
-	return nil
-}
-
 // lockFolder waits for the keeper of an earlier run to finish.
 func lockFolder(dir string, end <-chan struct{}) (unlock func(), err error) {
 	path := filepath.Join(dir, "lock")
@@ -218,8 +208,7 @@ func lockFolder(dir string, end <-chan struct{}) (unlock func(), err error) {
 	}
 	const patience, pause = 15 * time.Second, 50 * time.Millisecond
 	for deadline := time.Now().Add(patience); ; {
-		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
+		if err = tryLock(file); err == nil {
 			return func() { _ = file.Close() }, nil
 		}
 		if time.Now().After(deadline) {
@@ -235,19 +224,14 @@ func lockFolder(dir string, end <-chan struct{}) (unlock func(), err error) {
 
 // stopOrphan ends a server whose keeper was killed before it could.
 func stopOrphan(binaries, data string) error {
-	pidFile, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
-	if errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(data, "postmaster.pid")); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	first, _, _ := strings.Cut(string(pidFile), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(first))
-	if err != nil || syscall.Kill(pid, 0) != nil {
+	pgCtl := filepath.Join(binaries, "bin", "pg_ctl")
+	if exec.Command(pgCtl, "status", "-D", data).Run() != nil {
 		return nil // a stale file, which Postgres deals with
 	}
-	output, err := exec.Command(filepath.Join(binaries, "bin", "pg_ctl"), "stop", "-w", "-m", "fast", "-D", data).CombinedOutput()
+	output, err := exec.Command(pgCtl, "stop", "-w", "-m", "fast", "-D", data).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("stopping the server that an earlier run left: %w: %s", err, output)
 	}
@@ -275,9 +259,21 @@ func (j job) config(data, binaries string, version embeddedpostgres.PostgresVers
 		Username(owner).Password(ownerPassword).
 		DataPath(data).RuntimePath(filepath.Join(j.Dir, "run")).CachePath(filepath.Join(j.Dir, "cache")).
 		BinariesPath(binaries).
-		Encoding("UTF8").Locale("C.UTF-8").
+		Encoding("UTF8").Locale(locale()).
 		StartParameters(parameters).StartTimeout(30 * time.Second).
 		Logger(io.Discard) // the text of a failure is in the error
+}
+
+// locale is one that initdb finds on any machine of this system. With that of Windows,
+// upper and lower change ASCII letters only.
+func locale() string {
+	switch runtime.GOOS {
+	case "darwin":
+		return "en_US.UTF-8"
+	case "windows":
+		return "C"
+	}
+	return "C.UTF-8"
 }
 
 // explain says what to do about a server that did not start.
@@ -285,9 +281,12 @@ func (j job) explain(err error, binaries string) error {
 	if errors.Is(err, errInterrupted) {
 		return err
 	}
-	if !hasServer(binaries) {
-		return fmt.Errorf("no Postgres is installed here, and downloading one failed: %w: "+
-			"install it (Debian: apt-get install postgresql; macOS: brew install postgresql@17), or connect to the network", err)
+	if hasServer(binaries) {
+		return fmt.Errorf("%w\nif the data in %s is broken, start over with --reset", err, j.Dir)
 	}
-	return fmt.Errorf("%w\nif the data in %s is broken, start over with --reset", err, j.Dir)
+	remedy := "install it (Debian: apt-get install postgresql; macOS: brew install postgresql@17), or connect to the network"
+	if runtime.GOOS == "windows" {
+		remedy = "connect to the network (on ARM, where there is no download, use WSL)"
+	}
+	return fmt.Errorf("no Postgres is installed here, and downloading one failed: %w: %s", err, remedy)
 }
