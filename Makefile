@@ -7,14 +7,16 @@ help: ## What can be made
 dev: ## Run everything on this machine
 	go run . dev
 
-test: tests/e2e/node_modules ## Run all tests; they start what they need
+node_modules := tests/e2e/node_modules service/connector/node_modules
+
+test: $(node_modules) ## Run all tests; they start what they need
 	go test ./...
 
-tests/e2e/node_modules: tests/e2e/package-lock.json
-	npm ci --prefix tests/e2e
+$(node_modules): %/node_modules: %/package-lock.json
+	npm ci --prefix $*
 	touch $@
 
-pooler: tests/e2e/node_modules ## Run the tests of the write path with PgBouncer between Postern and Postgres
+pooler: $(node_modules) ## Run the tests of the write path with PgBouncer between Postern and Postgres
 	POSTERN_TEST_POOLER=1 go test -count=1 ./tests/conformance/ ./tests/examples/ ./tests/faults/ ./tests/model/ ./tests/e2e/
 	POSTERN_TEST_POOLER=1 go test -count=1 -short ./tests/rejected/
 

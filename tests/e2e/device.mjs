@@ -1,10 +1,9 @@
 // A device of a scenario: the SDK's database with the demo's tables, and Postern's
-// connector. The environment says where things are:
+// connector as npm packs it. The environment says where things are:
 //   POSTERN_URL    the service, with the development issuer at /dev/token
 //   DEVICE_FOLDER  an empty folder for the database
+import { PosternConnector } from '@postern/connector';
 import { column, LogLevels, PowerSyncDatabase, Schema, Table } from '@powersync/node';
-
-import { PosternConnector } from './connector.mjs';
 
 const schema = new Schema({
   lists: new Table(
@@ -33,15 +32,6 @@ const schema = new Schema({
 // Shorter than the SDK's 5 s and 1 s, which no test has to wait for.
 const pace = { retryDelayMs: 100, crudUploadThrottleMs: 10 };
 
-/** The connector, and a note of everything it was told. */
-class NotingConnector extends PosternConnector {
-  rejected = [];
-
-  async onRejected(transaction, result) {
-    this.rejected.push({ transaction_id: transaction.transactionId, code: result.failed_operation.error_code });
-  }
-}
-
 /** The development issuer's token for a user. */
 export async function developmentToken(user) {
   const response = await fetch(`${process.env.POSTERN_URL}/dev/token?user=${user}`);
@@ -59,11 +49,7 @@ export class Device {
    */
   constructor(user, { network = (send) => send, getToken = () => developmentToken(user) } = {}) {
     this.uploads = []; // each POST /api/data that Postern answered with results
-    this.connector = new NotingConnector({
-      url: process.env.POSTERN_URL,
-      getToken,
-      fetch: network((...request) => this.#noted(...request))
-    });
+    this.rejected = []; // what the connector told the app
     this.db = new PowerSyncDatabase({
       schema,
       database: {
@@ -74,6 +60,15 @@ export class Device {
         implementation: { type: 'node:sqlite' }
       },
       logger: noise
+    });
+    this.connector = new PosternConnector({
+      url: process.env.POSTERN_URL,
+      database: this.db,
+      getToken,
+      fetch: network((...request) => this.#noted(...request)),
+      onRejected: ({ transactionId }, { failed_operation }) => {
+        this.rejected.push({ transaction_id: transactionId, code: failed_operation.error_code });
+      }
     });
   }
 
@@ -114,7 +109,7 @@ export class Device {
       client_id: await this.db.getClientId(),
       queue_empty: (await this.db.getNextCrudTransaction()) === null,
       uploads: this.uploads,
-      rejected: this.connector.rejected,
+      rejected: this.rejected,
       lists: await this.db.getAll('SELECT * FROM lists ORDER BY id'),
       todos: await this.db.getAll('SELECT * FROM todos ORDER BY id'),
       ...more

@@ -7,9 +7,6 @@ package e2e_test
 import (
 	"bytes"
 	"context"
-	"errors"
-	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -47,23 +44,6 @@ func setup(t *testing.T) *testBundle {
 		Service: s, db: db, powerSync: stream,
 		alice: local.UserID("alice"), bob: local.UserID("bob"),
 	}
-}
-
-// node is the npm package's: the SDK needs a newer one than most machines have.
-const node = "node_modules/node/bin/node"
-
-func needNode(t *testing.T) {
-	t.Helper()
-	_, err := os.Stat(node)
-	if !errors.Is(err, fs.ErrNotExist) {
-		require.NoError(t, err)
-		return
-	}
-	const remedy = "the PowerSync SDK is not installed: run npm ci in tests/e2e"
-	if os.Getenv("CI") == "true" {
-		t.Fatal(remedy)
-	}
-	t.Skip(remedy)
 }
 
 // report is what a scenario prints.
@@ -295,15 +275,6 @@ func TestRefusedToken(t *testing.T) {
 	require.Contains(t, r.Asked, true)
 	require.Contains(t, b.Logs.String(), "token refused")
 	require.Equal(t, b.alice, b.db.Text(t, `select owner_id::text from lists where id = $1`, r.IDs["groceries"]))
-}
-
-// The connector does with every answer what the write API says, also where
-// Postern gives no occasion for it.
-func TestConnector(t *testing.T) {
-	needNode(t)
-	t.Parallel()
-	output, err := exec.CommandContext(t.Context(), node, "--test", "connector.test.mjs").CombinedOutput()
-	require.NoError(t, err, string(output))
 }
 
 func marshal(t *testing.T, v any) string {

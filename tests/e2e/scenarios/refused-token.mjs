@@ -8,7 +8,8 @@ const asked = [];
 const device = new Device('alice', {
   getToken: async ({ fresh }) => {
     asked.push(fresh);
-    return fresh || asked.includes(true) ? developmentToken('alice') : 'a token of yesterday';
+    const token = await developmentToken('alice');
+    return asked.includes(true) ? token : token.replace(/[^.]*$/, 'c2lnbmF0dXJl'); // another signature
   }
 });
 
