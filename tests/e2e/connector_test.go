@@ -3,12 +3,16 @@ package e2e_test
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/go-json-experiment/json"
 	"github.com/stretchr/testify/require"
 )
 
@@ -74,9 +78,56 @@ var installConnector = sync.OnceValue(func() error {
 func TestConnector(t *testing.T) {
 	needNode(t)
 	t.Parallel()
-	tests, err := filepath.Glob(connector + "/test/*.test.ts")
+	tests := []string{"../../supabase/connector/index.test.ts", "../../neon/connector/index.test.ts"}
+	core, err := filepath.Glob(connector + "/test/*.test.ts")
 	require.NoError(t, err)
-	require.NotEmpty(t, tests)
-	output, err := exec.CommandContext(t.Context(), node, append([]string{"--test"}, tests...)...).CombinedOutput()
+	require.NotEmpty(t, core)
+	output, err := exec.CommandContext(t.Context(), node, append([]string{"--test"}, append(tests, core...)...)...).CombinedOutput()
 	require.NoError(t, err, string(output))
+}
+
+// Apps in strict TypeScript compile against the packed connector. The SDK's own types
+// need skipLibCheck, and the connector's do not.
+func TestConnectorTypes(t *testing.T) {
+	needNode(t)
+	t.Parallel()
+	for _, platform := range []string{"web", "react-native", "node"} {
+		t.Run(platform, func(t *testing.T) {
+			t.Parallel()
+			compile := func(more ...string) (string, error) {
+				arguments := append([]string{connector + "/node_modules/typescript/bin/tsc", "-p", "apps/tsconfig." + platform + ".json"}, more...)
+				output, err := exec.CommandContext(t.Context(), node, arguments...).CombinedOutput()
+				return string(output), err
+			}
+			output, err := compile()
+			require.NoError(t, err, output)
+			output, _ = compile("--skipLibCheck", "false")
+			for line := range strings.Lines(output) {
+				require.NotContains(t, line, "@postern")
+			}
+		})
+	}
+}
+
+// The package has ES modules with types, and nothing that an app would have to install
+// but the SDK.
+func TestConnectorPackage(t *testing.T) {
+	needNode(t)
+	t.Parallel()
+	description, err := os.ReadFile("node_modules/@postern/connector/package.json")
+	require.NoError(t, err)
+	var pkg struct {
+		Dependencies     map[string]string `json:"dependencies"`
+		PeerDependencies map[string]string `json:"peerDependencies"`
+	}
+	require.NoError(t, json.Unmarshal(description, &pkg))
+	require.Empty(t, pkg.Dependencies)
+	require.Equal(t, []string{"@powersync/common"}, slices.Collect(maps.Keys(pkg.PeerDependencies)))
+	const imports = `for (const part of ['', '/supabase', '/neon']) console.log(Object.keys(await import('@postern/connector' + part)).join())`
+	output, err := exec.CommandContext(t.Context(), node, "--input-type=module", "-e", imports).CombinedOutput()
+	require.NoError(t, err, string(output))
+	require.Equal(t, `OtherUserError,PosternConnector,PosternError
+OtherUserError,PosternConnector,PosternError,SupabaseConnector
+NeonConnector,OtherUserError,PosternConnector,PosternError
+`, string(output))
 }
