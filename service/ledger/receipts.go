@@ -200,7 +200,7 @@ func (l *Ledger) Answers(ctx context.Context, entries []Entry) (map[Digest]uploa
 		if index != nil {
 			rejection.Operation = *index
 		}
-		if *details != "null" {
+		if details != nil {
 			rejection.Details = jsontext.Value(*details)
 		}
 		answers[key] = upload.Rejected(rejection)

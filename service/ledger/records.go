@@ -211,11 +211,14 @@ func (l *Ledger) Record(ctx context.Context, id string) (Record, error) {
 }
 
 func scanRecord(row pgx.CollectableRow) (r Record, err error) {
-	var details, transaction string
+	var (
+		details     *string
+		transaction string
+	)
 	err = row.Scan(&r.ID, &r.Status, &r.Issuer, &r.Subject, &r.ClientID, &r.TransactionID, &r.Tables, &r.Code, &r.Message, &details, &r.Operation,
 		&r.Rule, &r.PolicySHA256, &r.Attempts, &r.FirstAt, &r.LastAt, &r.ClosedAt, &r.HasContent, &transaction, &r.Raw, &r.digest, &r.identified)
-	if details != "null" {
-		r.Details = jsontext.Value(details)
+	if details != nil {
+		r.Details = jsontext.Value(*details)
 	}
 	r.Transaction = jsontext.Value(transaction)
 	return r, err

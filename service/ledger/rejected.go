@@ -72,9 +72,11 @@ func (l *Ledger) Rejected(who identity.Identity, clientID, policySHA256 string, 
 		}
 		tables, hasContent = shorten(tables), false
 	}
-	details, err := json.Marshal(e.Rejection.Details)
-	if err != nil {
-		return Statement{}, fmt.Errorf("encoding the details of a rejection: %w", err)
+	var details []byte // NULL if there are none: clients sync the column
+	if e.Rejection.Details != nil {
+		if details, err = json.Marshal(e.Rejection.Details); err != nil {
+			return Statement{}, fmt.Errorf("encoding the details of a rejection: %w", err)
+		}
 	}
 	var index, id []byte
 	if e.Rejection.Operation >= 0 {

@@ -114,13 +114,13 @@ func TestRejected(t *testing.T) {
 		},
 		{
 			"Bare", identity.Identity{Issuer: "issuer", Subject: "alice", SessionID: "s", Role: "authenticated"}, "", bare,
-			[]string{sum, "issuer", "alice", "", "s", "NULL", `{"crud":[]}`, "{}", "X", "", "null", "NULL", "false", "", "sha", "authenticated", "{}", "false", "NULL", "false", "129"},
+			[]string{sum, "issuer", "alice", "", "s", "NULL", `{"crud":[]}`, "{}", "X", "", "NULL", "NULL", "false", "", "sha", "authenticated", "{}", "false", "NULL", "false", "125"},
 		},
 		{
 			"Unreadable", who, "c", unreadable,
 			[]string{
-				sum, "issuer", "alice", "c", "c", "NULL", `{"crud":[{"id":"1","op":"PUT","table":"a"}]}`, `{"a"}`, "X", "", "null", "NULL", "false", "", "sha",
-				"authenticated", `{"sub":"alice"}`, "false", "/w==", "true", "182",
+				sum, "issuer", "alice", "c", "c", "NULL", `{"crud":[{"id":"1","op":"PUT","table":"a"}]}`, `{"a"}`, "X", "", "NULL", "NULL", "false", "", "sha",
+				"authenticated", `{"sub":"alice"}`, "false", "/w==", "true", "178",
 			},
 		},
 	} {

@@ -126,6 +126,16 @@ func TestOutcomes(t *testing.T) {
 		require.Equal(t, map[string]any{"sqlstate": "P0001", "hint": "Come back tomorrow", "detail": "Closed"}, result.FailedOperation.Details)
 	})
 
+	t.Run("NoDetailsAreNULL", func(t *testing.T) {
+		t.Parallel()
+		for range 2 { // the second time, the answer comes from the record
+			result := b.Upload(t, "alice", `{"client_id":"phone","transactions":[{"transaction_id":1,"crud":[`+op("PATCH", "strict", "no details", `"required":"y"`)+`]}]}`).Results(t)[0]
+			require.Equal(t, "ROW_NOT_FOUND", result.FailedOperation.ErrorCode)
+			require.Nil(t, result.FailedOperation.Details)
+		}
+		require.Equal(t, "<null>", b.db.Text(t, `select details from postern.rejected_writes where transaction::text like '%no details%'`))
+	})
+
 	t.Run("DetailsOfAValueThatDoesNotFit", func(t *testing.T) {
 		t.Parallel()
 		result := b.One(t, "alice", op("PUT", "things", "1", `"positive":"`+strings.Repeat("9", 60)+`"`))

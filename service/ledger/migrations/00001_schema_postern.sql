@@ -41,7 +41,7 @@ create table postern.rejected_writes (
   tables                   text[] not null,          -- the tables of its operations, by the client's names
   code                     text not null,
   message                  text not null,
-  details                  json not null,
+  details                  json,
   operation_index          integer,                  -- the operation that caused the rejection; NULL if no single one did
   requires_client_handling boolean not null,
   rule                     text not null default '', -- the policy's rule that rejected it, if one did
