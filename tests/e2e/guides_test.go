@@ -1,11 +1,13 @@
 package e2e_test
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -31,31 +33,27 @@ import (
 )
 
 // Each guide leads from an empty project to a synced write and a rejection, by the very
-// commands that are in it.
+// commands that are in it. If there is a PowerSync Service, a device receives both.
 func TestGuides(t *testing.T) {
 	needNode(t)
 	t.Parallel()
 	for _, tc := range []struct {
 		project local.Project
 		method  jwt.SigningMethod
-		env     func(auth string) string // the setting that the guide takes from the provider
-		issuer  func(auth string) string
-		aud     func(auth string) string
+		// AUTH stands for the Auth server's address.
+		setting, keySet, issuer, audience string
 	}{
 		{supabase.Project, jwt.SigningMethodES256,
-			func(auth string) string { return "SUPABASE_URL=" + auth },
-			func(auth string) string { return auth + "/auth/v1" },
-			func(string) string { return "authenticated" }},
+			"SUPABASE_URL=AUTH", "AUTH/auth/v1/.well-known/jwks.json", "AUTH/auth/v1", "authenticated"},
 		{neon.Project, jwt.SigningMethodEdDSA,
-			func(auth string) string { return "NEON_AUTH_URL=" + auth + "/neondb/auth" },
-			func(auth string) string { return auth },
-			func(auth string) string { return auth }},
+			"NEON_AUTH_URL=AUTH/neondb/auth", "AUTH/neondb/auth/.well-known/jwks.json", "AUTH", "AUTH"},
 	} {
 		t.Run(tc.project.Name, func(t *testing.T) {
 			t.Parallel()
 			auth := newAuth(t, tc.method)
+			at := func(s string) string { return strings.ReplaceAll(s, "AUTH", auth.URL) }
 			g := newReader(t, tc.project)
-			g.env = append(g.env, tc.env(auth.URL), "TOKEN="+auth.token(t, tc.issuer(auth.URL), tc.aud(auth.URL)))
+			g.env = append(g.env, at("TOKEN="+auth.token(t, at(tc.issuer), at(tc.audience))), strings.ReplaceAll(tc.setting, "=AUTH", "="+auth.URL))
 			g.follow(t, "../../"+tc.project.Name+"/README.md")
 
 			require.Equal(t, local.UserID("alice")+" First", g.db.Text(t, `select owner_id || ' ' || title from notes`))
@@ -63,8 +61,47 @@ func TestGuides(t *testing.T) {
 			require.Equal(t, "1", readAs(t, g.db, "powersync_role", "choose-a-password", waiting))
 			require.Equal(t, "1", readAs(t, g.db, "powersync_role", "choose-a-password", `select count(*) from notes`))
 			require.Equal(t, "2", g.db.Text(t, `select count(*) from pg_publication_tables where pubname = 'powersync'`))
+			if serviceFolder() != "" {
+				g.sync(t, at(tc.keySet), at(tc.audience))
+			}
 		})
 	}
+}
+
+// sync runs a PowerSync Service with the guide's role, publication and streams, and a
+// device of the guide's user.
+func (r *reader) sync(t *testing.T, keySet, audience string) {
+	t.Helper()
+	execute(t, r.postgres.OwnerURL("postgres"), `create database storage`)
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(r.powerSync, "http://"))
+	require.NoError(t, err)
+	url := func(u string) string { u, _, _ = strings.Cut(u, "?"); return u }
+	require.NoError(t, os.WriteFile(filepath.Join(r.dir, "streams.yaml"), []byte(r.streams), 0o600))
+	config := filepath.Join(r.dir, "powersync.yaml")
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `
+replication: {connections: [{type: postgresql, uri: %q, sslmode: disable}]}
+storage: {type: postgresql, uri: %q, sslmode: disable}
+port: %s
+sync_config: {path: streams.yaml}
+client_auth: {jwks_uri: %q, audience: [%q]}
+telemetry: {disable_telemetry_sharing: true}
+`, url(r.postgres.URL("powersync_role", "choose-a-password", "app")), url(r.postgres.OwnerURL("storage")), port, keySet, audience), 0o600))
+	service := startPowerSync(t, config)
+
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	device := exec.CommandContext(ctx, node, filepath.Join("scenarios", "synced-notes.mjs"))
+	device.Env = append(slices.Clone(r.env), "DEVICE_FOLDER="+t.TempDir())
+	output, err := device.Output()
+	require.NoError(t, err, "%s", service.Output())
+	var received struct {
+		Notes       []struct{ Title, Owner string }
+		NotAccepted []notAccepted
+	}
+	require.NoError(t, json.Unmarshal(output, &received, json.MatchCaseInsensitiveNames(true)), string(output))
+	require.Equal(t, []struct{ Title, Owner string }{{"First", local.UserID("alice")}}, received.Notes)
+	require.Len(t, received.NotAccepted, 1)
+	require.Equal(t, "CHECK_VIOLATION", received.NotAccepted[0].Code)
 }
 
 // The page for apps with another write path has a query that finds what must change.
@@ -87,11 +124,13 @@ create policy "by header" on lists using (current_setting('request.headers') = n
 
 // reader follows a guide on a Postgres of its own, in a folder of its own.
 type reader struct {
-	dir      string
-	env      []string
-	url      string // of the service, once it runs
-	postgres *local.Postgres
-	db       *rig.Database // the project's
+	dir       string
+	env       []string
+	url       string // of the service, once it runs
+	powerSync string // the URL of the PowerSync Service, if it runs
+	streams   string // the guide's sync configuration
+	postgres  *local.Postgres
+	db        *rig.Database // the project's
 }
 
 // newReader sets up an empty project, whose owner is no superuser.
@@ -108,15 +147,12 @@ func newReader(t *testing.T, project local.Project) *reader {
 	owner, err := pgxpool.New(t.Context(), ownerURL)
 	require.NoError(t, err)
 	t.Cleanup(owner.Close)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := free.Addr().String()
-	require.NoError(t, free.Close())
+	address, powerSync := freeAddress(t), "http://"+freeAddress(t)
 	return &reader{
-		dir: t.TempDir(), url: "http://" + address, postgres: postgres, db: &rig.Database{OwnerURL: ownerURL, Owner: owner},
+		dir: t.TempDir(), url: "http://" + address, powerSync: powerSync, postgres: postgres, db: &rig.Database{OwnerURL: ownerURL, Owner: owner},
 		env: []string{
 			"PATH=" + filepath.Dir(rig.Command(t)) + ":" + os.Getenv("PATH"),
-			"OWNER_URL=" + ownerURL, "POWERSYNC_URL=https://powersync.example.com",
+			"OWNER_URL=" + ownerURL, "POWERSYNC_URL=" + powerSync,
 			"POSTERN_LISTEN=" + address, "POSTERN_URL=http://" + address, "POSTERN_METRICS_LISTEN=127.0.0.1:0",
 		},
 	}
@@ -138,6 +174,7 @@ func (r *reader) follow(t *testing.T, page string) {
 			r.shell(t, block.code)
 		case "yaml sync":
 			require.Empty(t, checkSync(t, r.db, block.code), block.code)
+			r.streams = block.code
 		case "yaml powersync.yaml":
 			require.Empty(t, checkService(t, block.code), block.code)
 		default:

@@ -80,7 +80,7 @@ func startPostgres(t *testing.T) *local.Postgres {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755)) // Postgres' user passes through it
-	postgres, err := local.StartPostgres(t.Context(), local.PostgresOptions{Dir: filepath.Join(dir, "postgres"), Throwaway: true})
+	postgres, err := local.StartPostgres(t.Context(), local.PostgresOptions{Dir: filepath.Join(dir, "postgres"), Throwaway: true, Logical: true})
 	require.NoError(t, err)
 	t.Cleanup(postgres.Stop)
 	return postgres

@@ -30,14 +30,9 @@ func startDev(t *testing.T) devMode {
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	powerSync := "http://" + free.Addr().String()
-	require.NoError(t, free.Close())
-
 	config := filepath.Join(dir, "powersync.yaml")
 	p, err := rig.StartProcess(filepath.Join(dir, "output"), nil, rig.Command(t),
-		"dev", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--powersync", powerSync, "--powersync-config", config)
+		"dev", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--powersync", "http://"+freeAddress(t), "--powersync-config", config)
 	require.NoError(t, err)
 	t.Cleanup(func() { p.Stop() })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -65,26 +60,45 @@ func TestDevWritesPowerSyncConfig(t *testing.T) {
 // folder, with Node.js 24.
 const serviceEnv = "POSTERN_TEST_POWERSYNC_SERVICE"
 
-// A real PowerSync Service runs with what dev mode writes: a write comes back to its
-// device, and a rejected one becomes a row of the device's rejected_writes.
-func TestPowerSyncService(t *testing.T) {
-	needNode(t)
-	folder := os.Getenv(serviceEnv)
-	if folder == "" {
-		t.Skip("no PowerSync Service: set " + serviceEnv + " to the folder of a built one")
-	}
-	t.Parallel()
-	dev := startDev(t)
+// serviceFolder is empty if there is no PowerSync Service.
+func serviceFolder() string { return os.Getenv(serviceEnv) }
+
+// startPowerSync runs a PowerSync Service until the test ends, and returns when it
+// replicates.
+func startPowerSync(t *testing.T, config string) *rig.Process {
+	t.Helper()
 	program, err := filepath.Abs(node)
 	require.NoError(t, err)
 	service, err := rig.StartProcess(filepath.Join(t.TempDir(), "output"), []string{"NO_COLOR=1"}, program,
-		filepath.Join(folder, "lib", "entry.js"), "start", "-r", "unified", "-c", dev.config)
+		filepath.Join(serviceFolder(), "lib", "entry.js"), "start", "-r", "unified", "-c", config)
 	require.NoError(t, err)
 	t.Cleanup(service.Kill)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err = service.Await(ctx, regexp.MustCompile(`Activated new replication stream`))
 	require.NoError(t, err)
+	return service
+}
+
+// freeAddress is one of the loopback interface that nothing listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer free.Close()
+	return free.Addr().String()
+}
+
+// A real PowerSync Service runs with what dev mode writes: a write comes back to its
+// device, and a rejected one becomes a row of the device's rejected_writes.
+func TestPowerSyncService(t *testing.T) {
+	needNode(t)
+	if serviceFolder() == "" {
+		t.Skip("no PowerSync Service: set " + serviceEnv + " to the folder of a built one")
+	}
+	t.Parallel()
+	dev := startDev(t)
+	service := startPowerSync(t, dev.config)
 
 	b := testBundle{Service: &rig.Service{URL: dev.url, Logs: outputs{dev.Process, service}}}
 	r := b.run(t, "powersync-service")
