@@ -84,6 +84,7 @@ storage: {type: postgresql, uri: %q, sslmode: disable}
 port: %s
 sync_config: {path: streams.yaml}
 client_auth: {jwks_uri: %q, audience: [%q]}
+healthcheck: {probes: {use_http: true}}
 telemetry: {disable_telemetry_sharing: true}
 `, url(r.postgres.URL("powersync_role", "choose-a-password", "app")), url(r.postgres.OwnerURL("storage")), port, keySet, audience), 0o600))
 	service := startPowerSync(t, config)
