@@ -73,11 +73,13 @@ func startKeeper(ctx context.Context, j job, progress func(string)) (*keeperProc
 	}
 	interrupt := context.AfterFunc(ctx, func() { _ = stdin.Close() })
 	defer interrupt()
-	if problem := readReport(stdout, progress); problem != ready {
+	problem := readReport(stdout, progress)
+	if ctx.Err() != nil {
 		k.stop()
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
+		return nil, ctx.Err()
+	}
+	if problem != ready {
+		k.stop()
 		if problem == "" {
 			problem = "the process that looks after Postgres ended at once"
 		}
