@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help dev test pooler check fuzz bench
+.PHONY: help dev test pooler check fuzz bench release
 
 help: ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -34,3 +34,7 @@ fuzz: ## Fuzz the parsers of client bytes and policies for a minute each
 
 bench: ## Postern beside a floor and a limit, as ratios; some ten minutes
 	go run ./tests/bench
+
+release: ## Make a release's files in dist: make release VERSION=v1.2.3
+	rm -rf dist
+	go -C tools run ./release -version "$(VERSION)"

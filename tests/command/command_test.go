@@ -168,6 +168,31 @@ func TestDevRefuses(t *testing.T) {
 	})
 }
 
+// serveEnv is the configuration of a service for the users of a development issuer.
+func serveEnv(database *rig.Database, keys string) []string {
+	return []string{
+		"DATABASE_URL=" + database.LoginURL, "POSTERN_ISSUER=" + local.IssuerName, "POSTERN_JWKS_URL=" + keys + "/dev/jwks.json",
+		"POSTERN_AUDIENCE=" + local.Audience, "POSTERN_LISTEN=127.0.0.1:0", "POSTERN_METRICS_LISTEN=127.0.0.1:0",
+	}
+}
+
+// upload sends alice's nth transaction, and returns the answer.
+func upload(t *testing.T, issuer *local.Issuer, url string, n int) string {
+	t.Helper()
+	token, err := issuer.Token("alice", time.Now())
+	require.NoError(t, err)
+	body := fmt.Sprintf(`{"transactions":[{"transaction_id":%d,"crud":[{"op":"PUT","table":"lists","id":"00000000-0000-4000-8000-%012d","op_data":{"name":"%[1]d"}}]}]}`, n, n)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/api/data", strings.NewReader(body))
+	require.NoError(t, err)
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return string(answer)
+}
+
 // TestServe is production on this machine: migrate as the owner, serve as the
 // login role, with the keys of the development issuer.
 func TestServe(t *testing.T) {
@@ -177,12 +202,7 @@ func TestServe(t *testing.T) {
 	issuer, err := local.OpenIssuer(t.TempDir())
 	require.NoError(t, err)
 	keys := rig.ServeIssuer(t, issuer)
-	env := []string{
-		"DATABASE_URL=" + database.LoginURL, "POSTERN_ISSUER=" + local.IssuerName, "POSTERN_JWKS_URL=" + keys + "/dev/jwks.json",
-		"POSTERN_AUDIENCE=" + local.Audience, "POSTERN_LISTEN=127.0.0.1:0", "POSTERN_METRICS_LISTEN=127.0.0.1:0",
-	}
-	policies, err := filepath.Abs("../../policies/demo")
-	require.NoError(t, err)
+	env := serveEnv(database, keys)
 
 	migrate := exec.Command(rig.Command(t), "migrate")
 	migrate.Env = append(os.Environ(), "DATABASE_URL="+database.OwnerURL)
@@ -191,7 +211,7 @@ func TestServe(t *testing.T) {
 	require.Contains(t, string(output), "applied 00001_")
 
 	serve := func() (p process, url string) {
-		p = start(t, env, "serve", "--policies", policies)
+		p = start(t, env, "serve", "--policies", demoPolicies(t))
 		url = "http://" + p.await(t, `"msg":"serving","address":"([^"]+)"`)
 		require.Eventually(t, func() bool {
 			response, err := http.Get(url + "/readyz")
@@ -203,27 +223,12 @@ func TestServe(t *testing.T) {
 		}, 20*time.Second, 20*time.Millisecond, "%s", p.Output())
 		return p, url
 	}
-	upload := func(url string, n int) string {
-		token, err := issuer.Token("alice", time.Now())
-		require.NoError(t, err)
-		body := fmt.Sprintf(`{"transactions":[{"transaction_id":%d,"crud":[{"op":"PUT","table":"lists","id":"00000000-0000-4000-8000-%012d","op_data":{"name":"%[1]d"}}]}]}`, n, n)
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/api/data", strings.NewReader(body))
-		require.NoError(t, err)
-		request.Header.Set("Authorization", "Bearer "+token)
-		response, err := http.DefaultClient.Do(request)
-		require.NoError(t, err)
-		defer response.Body.Close()
-		answer, err := io.ReadAll(response.Body)
-		require.NoError(t, err)
-		return string(answer)
-	}
-
 	p, url := serve()
-	require.Equal(t, `{"results":[{"status":"success"}]}`, upload(url, 1))
+	require.Equal(t, `{"results":[{"status":"success"}]}`, upload(t, issuer, url, 1))
 	p.Kill()
 	p, url = serve()
-	require.Equal(t, `{"results":[{"status":"success"}]}`, upload(url, 1), "again, as its client does that had no answer")
-	require.Equal(t, `{"results":[{"status":"success"}]}`, upload(url, 2))
+	require.Equal(t, `{"results":[{"status":"success"}]}`, upload(t, issuer, url, 1), "again, as its client does that had no answer")
+	require.Equal(t, `{"results":[{"status":"success"}]}`, upload(t, issuer, url, 2))
 	require.Equal(t, 2, count(t, database.OwnerURL, `select count(*) from lists`))
 	require.Equal(t, 2, count(t, database.OwnerURL, `select count(*) from postern.receipts`))
 	require.Equal(t, 0, p.Stop())
