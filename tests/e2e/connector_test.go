@@ -27,23 +27,22 @@ const (
 func needNode(t *testing.T) {
 	t.Helper()
 	for _, path := range []string{node, connector + "/node_modules"} {
-		need(t, path, "make test installs the npm packages that the devices need")
+		_, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			missing(t, "the npm packages of the devices are not installed: make test installs them")
+		}
+		require.NoError(t, err)
 	}
 	require.NoError(t, installConnector())
 }
 
-// need skips the test if path does not exist. In CI the test fails.
-func need(t *testing.T, path, remedy string) {
+// missing skips the test. In CI the test fails.
+func missing(t *testing.T, what string) {
 	t.Helper()
-	_, err := os.Stat(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		require.NoError(t, err)
-		return
-	}
 	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing: %s", path, remedy)
+		t.Fatal(what)
 	}
-	t.Skipf("%s is missing: %s", path, remedy)
+	t.Skip(what)
 }
 
 // installConnector builds and packs the connector, and unpacks it as npm would. Its

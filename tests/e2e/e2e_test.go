@@ -1,12 +1,14 @@
-// Package e2e runs the real PowerSync SDK for Node.js, as a device, against the
-// whole service and a real Postgres. Each scenario is a program in scenarios/;
-// it prints what the device saw, and the tests here look at that and at what is
-// then in Postgres.
+// Package e2e runs the real PowerSync SDKs for Node.js and for browsers, as devices,
+// against the whole service and a real Postgres. Each scenario is a program in
+// scenarios/, and those of scenarios/everywhere run with both SDKs. It prints what the
+// device saw, and the tests here look at that and at what is then in Postgres.
 package e2e_test
 
 import (
 	"bytes"
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stretchr/testify/require"
 
+	"postern/policies"
 	"postern/service"
 	"postern/service/local"
 	"postern/tests/rig"
@@ -30,20 +33,46 @@ type testBundle struct {
 	powerSync  *powerSync
 	alice, bob string // their subs
 	neonAuth   string // where users of scenarios with Neon sign up
-	team       string // what a POST has the team do
+	network    *network
+	control    *http.ServeMux // what a scenario can have the test do
 }
 
 func setup(t *testing.T) *testBundle {
+	t.Helper()
+	return setupWith(t, rig.DemoPolicies(t))
+}
+
+func setupWith(t *testing.T, set *policies.Live) *testBundle {
 	t.Helper()
 	needNode(t)
 	t.Parallel()
 	db := rig.NewDatabase(t)
 	stream := newPowerSync(t, db)
-	s := rig.NewServiceOn(t, db, rig.DemoPolicies(t), func(c *service.Config) { c.PowerSyncURL = stream.URL })
-	return &testBundle{
-		Service: s, db: db, powerSync: stream,
+	way := newNetwork(t, stream)
+	s := rig.NewServiceOn(t, db, set, func(c *service.Config) { c.PowerSyncURL = way.URL })
+	return newBundle(t, s, way, stream)
+}
+
+func newBundle(t *testing.T, s *rig.Service, way *network, stream *powerSync) *testBundle {
+	t.Helper()
+	way.reach(t, s.URL)
+	b := &testBundle{
+		Service: s, db: s.Database, powerSync: stream, network: way, control: http.NewServeMux(),
 		alice: local.UserID("alice"), bob: local.UserID("bob"),
 	}
+	b.on("offline", func(context.Context) error { way.cut(); return nil })
+	b.on("online", func(context.Context) error { way.mend(); return nil })
+	return b
+}
+
+// on says what a scenario's control(action) has the test do.
+func (b *testBundle) on(action string, do func(context.Context) error) {
+	b.control.HandleFunc("POST /"+action, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		if err := do(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
 }
 
 // report is what a scenario prints.
@@ -116,15 +145,25 @@ type todo struct {
 // device's writes uploaded and synced back.
 func (b *testBundle) run(t *testing.T, scenario string) report {
 	t.Helper()
+	return b.runNode(t, filepath.Join("scenarios", scenario+".mjs"))
+}
+
+func (b *testBundle) runNode(t *testing.T, arguments ...string) report {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	control := httptest.NewServer(b.control)
+	defer control.Close()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, node, filepath.Join("scenarios", scenario+".mjs"))
+	cmd := exec.CommandContext(ctx, node, arguments...)
 	// Nothing of the machine's environment: the SDK would go through its proxies.
-	cmd.Env = []string{"POSTERN_URL=" + b.URL, "DEVICE_FOLDER=" + t.TempDir(), "NEON_AUTH_URL=" + b.neonAuth, "TEAM_URL=" + b.team}
+	cmd.Env = []string{
+		"POSTERN_URL=" + b.network.URL, "CONTROL_URL=" + control.URL, "NEON_AUTH_URL=" + b.neonAuth,
+		"DEVICE_FOLDER=" + t.TempDir(), "HOME=" + t.TempDir(), "PATH=/usr/bin:/bin", "CHROMIUM=" + chromium(),
+	}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
-	require.NoError(t, err, "%s\nthe device: %s\nthe service: %s", scenario, &stderr, b.Logs)
+	require.NoError(t, err, "%s\nthe device: %s\nthe service: %s", arguments, &stderr, b.Logs)
 	var r report
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &r), stdout.String())
 	require.True(t, r.QueueEmpty)

@@ -67,9 +67,12 @@ func setupNeon(t *testing.T) *testBundle {
 	t.Cleanup(owner.Close)
 	db := &rig.Database{OwnerURL: ownerURL, LoginURL: loginURL, Owner: owner}
 	stream, auth := newPowerSync(t, db), startNeonAuth(t)
-	s := rig.ServeCommand(t, db, "NEON_AUTH_URL="+auth, "POWERSYNC_URL="+stream.URL)
+	way := newNetwork(t, stream)
+	s := rig.ServeCommand(t, db, "NEON_AUTH_URL="+auth, "POWERSYNC_URL="+way.URL)
 	s.AwaitReady(t)
-	return &testBundle{Service: s, db: db, powerSync: stream, neonAuth: auth}
+	b := newBundle(t, s, way, stream)
+	b.neonAuth = auth
+	return b
 }
 
 // startPostgres starts a server with no roles but its owner's, which those of the
@@ -138,7 +141,7 @@ func TestNeonAuth(t *testing.T) {
 	// PowerSync is handed the very token, which is as Neon documents it.
 	require.Equal(t, alice.Token, alice.Credentials.Token)
 	require.Equal(t, alice.UserID, alice.Credentials.UserID)
-	require.Equal(t, b.powerSync.URL, alice.Credentials.Endpoint)
+	require.Equal(t, b.network.URL, alice.Credentials.Endpoint)
 	require.NotContains(t, b.Logs.String(), alice.Token)
 	requireNeonToken(t, alice.Token, b.neonAuth)
 

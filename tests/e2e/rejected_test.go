@@ -1,8 +1,8 @@
 package e2e_test
 
 import (
-	"net/http"
-	"net/http/httptest"
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -25,21 +25,18 @@ type notAccepted struct {
 func TestPutRight(t *testing.T) {
 	b := setup(t)
 	command := rig.Command(t)
-	team := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	b.on("put-right", func(ctx context.Context) error {
 		// Lists may now have longer names; what was rejected for them is replayed.
-		_, err := b.db.Owner.Exec(r.Context(), `alter table lists drop constraint lists_name_check`)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
+		if _, err := b.db.Owner.Exec(ctx, `alter table lists drop constraint lists_name_check`); err != nil {
+			return err
 		}
-		replay := exec.CommandContext(r.Context(), command, "rejected", "replay", "--all-matching", "--code", "CHECK_VIOLATION", "--by", "ann")
+		replay := exec.CommandContext(ctx, command, "rejected", "replay", "--all-matching", "--code", "CHECK_VIOLATION", "--by", "ann")
 		replay.Env = append(os.Environ(), "DATABASE_URL="+b.db.LoginURL, "POSTERN_POLICIES=../../policies/demo")
 		if output, err := replay.CombinedOutput(); err != nil {
-			http.Error(w, string(output), http.StatusInternalServerError)
+			return errors.New(string(output))
 		}
-	}))
-	t.Cleanup(team.Close)
-	b.team = team.URL
+		return nil
+	})
 	r := b.run(t, "put-right")
 
 	require.Equal(t, []string{"fatal_error", "success"}, statuses(r.Uploads[0]))

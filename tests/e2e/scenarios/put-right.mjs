@@ -3,7 +3,8 @@
 // right, and the row arrives.
 import { randomUUID } from 'node:crypto';
 
-import { developmentToken, Device } from '../device.mjs';
+import { control } from '../control.mjs';
+import { Device } from '../device.mjs';
 
 const [endless, groceries, chores] = Array.from({ length: 3 }, () => randomUUID());
 const device = new Device('alice');
@@ -14,14 +15,11 @@ await device.connect();
 await device.uploaded();
 const notAccepted = await device.db.getAll('SELECT * FROM rejected_writes');
 
-const headers = { Authorization: `Bearer ${await developmentToken('alice')}` };
+const headers = { Authorization: `Bearer ${await device.developmentToken('alice')}` };
 const answer = await fetch(`${process.env.POSTERN_URL}/api/rejected?status=waiting`, { headers });
 const { rejected: listed } = await answer.json();
 
-const done = await fetch(process.env.TEAM_URL, { method: 'POST' });
-if (!done.ok) {
-  throw new Error(await done.text());
-}
+await control(process.env.CONTROL_URL)('put-right');
 await device.transaction(['INSERT INTO lists (id, name) VALUES (?, ?)', chores, 'Chores']);
 await device.uploaded();
 const { left } = await device.db.get('SELECT count(*) AS left FROM rejected_writes');

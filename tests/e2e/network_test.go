@@ -1,0 +1,57 @@
+package e2e_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// network is what lies between the devices and the service and PowerSync. It can be cut.
+type network struct {
+	*httptest.Server
+	isCut   atomic.Bool
+	service atomic.Pointer[httputil.ReverseProxy]
+}
+
+func newNetwork(t *testing.T, stream http.Handler) *network {
+	n := &network{}
+	n.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n.isCut.Load() {
+			panic(http.ErrAbortHandler) // closes the connection
+		}
+		if !strings.HasPrefix(r.URL.Path, "/sync/") && !strings.HasPrefix(r.URL.Path, "/write-checkpoint") {
+			n.service.Load().ServeHTTP(w, r)
+			return
+		}
+		// Browsers ask first.
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.Header().Set("Access-Control-Allow-Headers", r.Header.Get("Access-Control-Request-Headers"))
+		if r.Method != http.MethodOptions {
+			stream.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(n.Close)
+	return n
+}
+
+// reach says where the service is.
+func (n *network) reach(t *testing.T, serviceURL string) {
+	t.Helper()
+	target, err := url.Parse(serviceURL)
+	require.NoError(t, err)
+	n.service.Store(httputil.NewSingleHostReverseProxy(target))
+}
+
+// cut closes all connections, and new ones as soon as they ask for something.
+func (n *network) cut() {
+	n.isCut.Store(true)
+	n.CloseClientConnections()
+}
+
+func (n *network) mend() { n.isCut.Store(false) }

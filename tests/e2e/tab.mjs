@@ -1,0 +1,15 @@
+// A tab of a browser. Its files come from browser.mjs.
+import { PowerSyncDatabase } from '@powersync/web';
+
+import { App, logger, schema } from './app.mjs';
+
+export class Tab extends App {
+  /**
+   * @param {string} url Postern's
+   * @param {string} user who is signed in. All tabs have the same database
+   * @param {object} [options] App's
+   */
+  constructor(url, user, options) {
+    super(new PowerSyncDatabase({ schema, database: { dbFilename: 'app.db', worker: '/worker/worker.js' }, logger }), url, user, options);
+  }
+}
