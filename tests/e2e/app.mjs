@@ -43,7 +43,7 @@ export class App {
    * @param {string} user who is signed in
    * @param {object} [options] the connector's, and:
    * @param {(send: typeof fetch) => typeof fetch} [options.network] what lies between the connector and Postern
-   * @param {object} [options.connector] another connector than Postern's
+   * @param {(options: object) => object} [options.connector] makes another connector than Postern's
    */
   constructor(db, url, user, { network = (send) => send, connector, ...options } = {}) {
     this.db = db;
@@ -51,8 +51,8 @@ export class App {
     this.user = user;
     this.uploads = []; // each POST /api/data that Postern answered with results
     this.rejected = []; // what the connector told the app
-    const Connector = options.supabase ? SupabaseConnector : PosternConnector;
-    this.connector = connector ?? new Connector({
+    const make = connector ?? ((all) => (all.supabase ? new SupabaseConnector(all) : new PosternConnector(all)));
+    this.connector = make({
       url,
       database: db,
       getToken: () => this.developmentToken(this.user),
@@ -101,11 +101,19 @@ export class App {
     }
   }
 
-  /** Returns when an upload has failed, with its error. */
+  /** Returns when so many operations are queued. */
+  async queued(count) {
+    const query = 'SELECT count(*) AS queued FROM ps_crud';
+    for await (const { rows } of this.db.watch(query, [], { tables: ['ps_crud'], throttleMs: 0 })) {
+      if (rows.item(0).queued === count) {
+        return;
+      }
+    }
+  }
+
+  /** Returns when an upload has failed. */
   async uploadFailed() {
-    let error;
-    await this.db.waitForStatus(({ dataFlowStatus }) => (error = dataFlowStatus.uploadError));
-    return error;
+    await this.db.waitForStatus(({ dataFlowStatus }) => dataFlowStatus.uploadError);
   }
 
   /** What the test asserts on. */
@@ -126,7 +134,7 @@ export class App {
     const response = await fetch(resource, init);
     if (init.method === 'POST' && response.ok) {
       const { results } = await response.clone().json();
-      this.uploads.push({ request: JSON.parse(init.body), results, sent_at: sentAt, answered_at: Date.now() });
+      this.uploads.push({ body: init.body, request: JSON.parse(init.body), results, sent_at: sentAt, answered_at: Date.now() });
     }
     return response;
   }

@@ -33,20 +33,23 @@ type testBundle struct {
 	powerSync  *powerSync
 	alice, bob string // their subs
 	neonAuth   string // where users of scenarios with Neon sign up
+	supabase   *supabaseAuth
 	network    *network
 	control    *http.ServeMux // what a scenario can have the test do
 }
 
 func setup(t *testing.T) *testBundle {
 	t.Helper()
-	return setupWith(t, rig.DemoPolicies(t))
+	return setupWith(t, "", rig.DemoPolicies(t))
 }
 
-func setupWith(t *testing.T, set *policies.Live) *testBundle {
+// setupWith is setup with more in the database, and with other policies.
+func setupWith(t *testing.T, sql string, set *policies.Live) *testBundle {
 	t.Helper()
 	needNode(t)
 	t.Parallel()
 	db := rig.NewDatabase(t)
+	db.Exec(t, sql)
 	stream := newPowerSync(t, db)
 	way := newNetwork(t, stream)
 	s := rig.NewServiceOn(t, db, set, func(c *service.Config) { c.PowerSyncURL = way.URL })
@@ -60,6 +63,8 @@ func newBundle(t *testing.T, s *rig.Service, way *network, stream *powerSync) *t
 		Service: s, db: s.Database, powerSync: stream, network: way, control: http.NewServeMux(),
 		alice: local.UserID("alice"), bob: local.UserID("bob"),
 	}
+	b.supabase = &supabaseAuth{b: b}
+	b.control.Handle("POST /auth/v1/token", b.supabase)
 	b.on("offline", func(context.Context) error { way.cut(); return nil })
 	b.on("online", func(context.Context) error { way.mend(); return nil })
 	return b
@@ -68,7 +73,6 @@ func newBundle(t *testing.T, s *rig.Service, way *network, stream *powerSync) *t
 // on says what a scenario's control(action) has the test do.
 func (b *testBundle) on(action string, do func(context.Context) error) {
 	b.control.HandleFunc("POST /"+action, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Access-Control-Allow-Origin", "*")
 		if err := do(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
@@ -91,6 +95,9 @@ type report struct {
 	Listed      []notAccepted `json:"listed"`       // what GET /api/rejected said
 	Left        int           `json:"left"`         // of NotAccepted, in the end
 
+	Held       []rejected  `json:"held"` // what the connector asked the app
+	OtherUsers []otherUser `json:"other_users"`
+
 	// Of users who sign up in the scenario.
 	UserID      string `json:"user_id"`
 	Token       string `json:"token"`
@@ -102,8 +109,10 @@ type report struct {
 }
 
 type exchange struct {
+	Body    string `json:"body"` // of the request
 	Request struct {
 		ClientID     string `json:"client_id"`
+		UserID       string `json:"user_id"`
 		Transactions []struct {
 			Crud []operationSent `json:"crud"`
 		} `json:"transactions"`
@@ -121,6 +130,11 @@ type operationSent struct {
 	Data     map[string]jsontext.Value `json:"op_data"`
 	Previous map[string]jsontext.Value `json:"previous_values"`
 	Metadata string                    `json:"metadata"`
+}
+
+type otherUser struct {
+	Owner string `json:"owner"`
+	User  string `json:"user"`
 }
 
 type rejected struct {
@@ -152,7 +166,7 @@ func (b *testBundle) runNode(t *testing.T, arguments ...string) report {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	control := httptest.NewServer(b.control)
+	control := httptest.NewServer(forBrowsers(b.control))
 	defer control.Close()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, node, arguments...)

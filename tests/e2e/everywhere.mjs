@@ -8,7 +8,8 @@ if (platform === 'node') {
   const { Device } = await import('./device.mjs');
   const { control } = await import('./control.mjs');
   const { default: scenario } = await import(`./scenarios/everywhere/${name}.mjs`);
-  const { app, ...more } = await scenario({ open: (user, options) => new Device(user, options), control: control(CONTROL_URL) });
+  const open = (user, options) => new Device(user, options);
+  const { app, ...more } = await scenario({ open, control: control(CONTROL_URL), supabaseURL: CONTROL_URL });
   await app.finish(more);
 } else {
   const { openBrowser } = await import('./browser.mjs');
@@ -18,7 +19,7 @@ if (platform === 'node') {
     import { Tab } from './tab.mjs';
     window.run = async ({ POSTERN_URL, CONTROL_URL }) => {
       const open = (user, options) => new Tab(POSTERN_URL, user, options);
-      const { app, ...more } = await scenario({ open, control: control(CONTROL_URL) });
+      const { app, ...more } = await scenario({ open, control: control(CONTROL_URL), supabaseURL: CONTROL_URL });
       return app.report(more);
     };
     window.ready = true;`);

@@ -20,6 +20,7 @@ type network struct {
 }
 
 func newNetwork(t *testing.T, stream http.Handler) *network {
+	stream = forBrowsers(stream)
 	n := &network{}
 	n.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n.isCut.Load() {
@@ -29,12 +30,7 @@ func newNetwork(t *testing.T, stream http.Handler) *network {
 			n.service.Load().ServeHTTP(w, r)
 			return
 		}
-		// Browsers ask first.
-		w.Header().Set("Access-Control-Allow-Origin", "*")
-		w.Header().Set("Access-Control-Allow-Headers", r.Header.Get("Access-Control-Request-Headers"))
-		if r.Method != http.MethodOptions {
-			stream.ServeHTTP(w, r)
-		}
+		stream.ServeHTTP(w, r)
 	}))
 	t.Cleanup(n.Close)
 	return n
@@ -55,3 +51,14 @@ func (n *network) cut() {
 }
 
 func (n *network) mend() { n.isCut.Store(false) }
+
+// forBrowsers lets the pages of all servers ask the handler.
+func forBrowsers(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.Header().Set("Access-Control-Allow-Headers", r.Header.Get("Access-Control-Request-Headers"))
+		if r.Method != http.MethodOptions {
+			handler.ServeHTTP(w, r)
+		}
+	})
+}

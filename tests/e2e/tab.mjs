@@ -7,9 +7,11 @@ export class Tab extends App {
   /**
    * @param {string} url Postern's
    * @param {string} user who is signed in. All tabs have the same database
-   * @param {object} [options] App's
+   * @param {object} [options] App's, and:
+   * @param {boolean} [options.enableMultiTabs] whether the SDK syncs all tabs in one shared worker
    */
-  constructor(url, user, options) {
-    super(new PowerSyncDatabase({ schema, database: { dbFilename: 'app.db', worker: '/worker/worker.js' }, logger }), url, user, options);
+  constructor(url, user, { enableMultiTabs = true, ...options } = {}) {
+    const database = { dbFilename: 'app.db', worker: '/worker/worker.js', enableMultiTabs };
+    super(new PowerSyncDatabase({ schema, database, logger }), url, user, options);
   }
 }

@@ -99,7 +99,8 @@ export class PosternConnector implements PowerSyncBackendConnector {
   readonly #owners: Owners;
   readonly #transport: Transport;
   #forPowerSync: string | null = null; // the last token that the PowerSync Service was given
-  #fresh: Promise<Session | null> | null = null; // while it is asked for
+  #latest: Session | null = null;
+  #fresh: Promise<unknown> | null = null; // while a fresh token is asked for
   #freshNotBefore = 0;
   #waiting: { error: Error; until: number } | null = null; // for the server to be ready, and why
 
@@ -165,12 +166,13 @@ export class PosternConnector implements PowerSyncBackendConnector {
 
   async #session(fresh: boolean): Promise<Session | null> {
     const token = await this.#transport.timed('getToken', () => this.#options.getToken({ fresh }));
-    if (token === null) {
+    this.#latest = token === null ? null : { token, user: subjectOf(token) };
+    if (this.#latest === null) {
       return null;
     }
-    const user = subjectOf(token);
-    await this.#owners.note(user);
-    return { token, user };
+    const session = { ...this.#latest };
+    await this.#owners.note(session.user);
+    return session;
   }
 
   /** Sends a request, and once more with a fresh token if the one at hand is refused. */
@@ -181,12 +183,14 @@ export class PosternConnector implements PowerSyncBackendConnector {
       if (!tokenRefused(error) || now() < this.#freshNotBefore) {
         throw error;
       }
-      this.#fresh ??= this.#session(true).finally(() => (this.#fresh = null));
-      const fresh = await this.#fresh;
-      if (fresh === null || fresh.user !== session.user || fresh.token === session.token) {
+      if (this.#latest?.token === session.token) {
+        this.#fresh ??= this.#session(true).finally(() => (this.#fresh = null));
+        await this.#fresh;
+      }
+      if (this.#latest?.user !== session.user || this.#latest.token === session.token) {
         throw error;
       }
-      session.token = fresh.token;
+      session.token = this.#latest.token;
     }
     try {
       return await this.#transport.request(method, path, session.token, body);

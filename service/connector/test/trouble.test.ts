@@ -49,31 +49,48 @@ test('a fresh token that is refused, too, is not followed by another one at once
   assert.deepEqual(hints, [false, true, false]);
 });
 
-test('requests that are refused at the same time share one fresh token', async () => {
-  const credentials = { endpoint: 'https://powersync.example.com', token: 'token', expires_at: '2026-11-23T15:50:30Z' };
-  const { promise: fresh, resolve } = Promise.withResolvers<string>();
-  const asked: boolean[] = [];
-  const answer = ({ path, token }: { path: string; token: string }) => {
-    if (token === tokenOf('alice', { n: 0 })) {
-      return 401;
+for (const { name, late } of [
+  { name: 'requests that are refused at the same time share one fresh token', late: false },
+  { name: 'a request that is refused after another one uses its fresh token', late: true }
+]) {
+  test(name, async () => {
+    const old = tokenOf('alice', { n: 0 });
+    const asked: boolean[] = [];
+    const gate = Promise.withResolvers<void>(); // for the second refusal
+    const requests: string[] = [];
+    const { connector } = connectorOf(queueOf(1), [], {
+      getToken: async ({ fresh }) => {
+        asked.push(fresh);
+        if (!fresh && asked.includes(true)) {
+          return tokenOf('alice', { n: 1 });
+        }
+        if (fresh && !late) {
+          gate.resolve();
+          await setImmediate();
+        }
+        return fresh ? tokenOf('alice', { n: 1 }) : old;
+      },
+      fetch: async (url, { headers }) => {
+        requests.push(url);
+        if (headers.Authorization === `Bearer ${old}`) {
+          if (url.endsWith('/api/credentials')) {
+            await gate.promise;
+          }
+          return Response.json({ message: 'expired token' }, { status: 401 });
+        }
+        return Response.json({ results: [success], endpoint: 'https://powersync.example.com', token: 'token', expires_at: '2026-11-23T15:50:30Z' });
+      }
+    });
+    const credentials = connector.fetchCredentials();
+    while (requests.length === 0) {
+      await setImmediate();
     }
-    return path === '/api/data' ? [success] : credentials;
-  };
-  const { connector, requests } = connectorOf(queueOf(1), Array(4).fill(answer), {
-    getToken: ({ fresh: wanted }) => {
-      asked.push(wanted);
-      return wanted ? fresh : Promise.resolve(tokenOf('alice', { n: 0 }));
-    }
+    await connector.uploadData();
+    gate.resolve();
+    await credentials;
+    assert.deepEqual(asked, [false, false, true]);
   });
-  const both = Promise.all([connector.uploadData(), connector.fetchCredentials()]);
-  while (requests.length < 2) {
-    await setImmediate();
-  }
-  await setImmediate(); // both have seen their answers
-  resolve(tokenOf('alice', { n: 1 }));
-  await both;
-  assert.deepEqual(asked, [false, false, true]);
-});
+}
 
 test('writes never go out under a user who has signed in meanwhile', async () => {
   const queue = queueOf(1);
