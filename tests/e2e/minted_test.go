@@ -10,7 +10,6 @@ import (
 
 	"postern/service"
 	"postern/service/identity"
-	"postern/service/local"
 	"postern/tests/rig"
 )
 
@@ -25,10 +24,11 @@ func TestMintedToken(t *testing.T) {
 	require.NoError(t, err)
 	db := rig.NewDatabase(t)
 	stream := newPowerSync(t, db)
+	way := newNetwork(t, stream)
 	s := rig.NewServiceOn(t, db, rig.DemoPolicies(t), func(c *service.Config) {
-		c.PowerSyncURL, c.PowerSyncAudience, c.SigningKey, c.TokenClaims = stream.URL, []string{"powersync"}, signingKey, []string{"email"}
+		c.PowerSyncURL, c.PowerSyncAudience, c.SigningKey, c.TokenClaims = way.URL, []string{"powersync"}, signingKey, []string{"email"}
 	})
-	b := &testBundle{Service: s, db: db, powerSync: stream, alice: local.UserID("alice")}
+	b := newBundle(t, s, way, stream)
 
 	answer := s.Send(t, http.MethodGet, "/api/credentials", "", "Authorization", "Bearer "+s.Token(t, "alice"))
 	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
