@@ -67,12 +67,21 @@ func (b *bodies) read(c *fiber.Ctx) (body []byte, release func(), err error) {
 	}
 	taken := int64(0)
 	release = func() { b.budget.Release(taken) }
-	stream := c.Context().RequestBodyStream()
-	if stream == nil {
+	sent := c.Context().RequestBodyStream()
+	if sent == nil {
 		return nil, release, nil
 	}
 	stop := b.bound(c)
 	defer stop()
+	arriving := &source{Reader: sent, left: b.limit + 1}
+	c.Locals(sourceKey, arriving)
+	stream, err := unpack(c, arriving)
+	if err != nil {
+		return nil, release, arriving.explain(err, b.limit)
+	}
+	if stream != io.Reader(arriving) {
+		length = -1 // of what is in it
+	}
 	for {
 		if len(body) == cap(body) {
 			size := min(max(2*cap(body), firstChunk), b.limit+1)
@@ -80,7 +89,8 @@ func (b *bodies) read(c *fiber.Ctx) (body []byte, release func(), err error) {
 				size = min(size, max(length, 1))
 			}
 			if size == cap(body) {
-				return body, release, nil // it has arrived
+				arriving.err = io.EOF
+				return body, release, nil
 			}
 			if !b.budget.TryAcquire(int64(size - cap(body))) {
 				return nil, release, errBodies
@@ -96,7 +106,7 @@ func (b *bodies) read(c *fiber.Ctx) (body []byte, release func(), err error) {
 		case errors.Is(err, io.EOF):
 			return body, release, nil
 		case err != nil:
-			return nil, release, fiber.NewError(fiber.StatusRequestTimeout, "the body did not arrive in time or was cut off: send the request again")
+			return nil, release, arriving.explain(err, b.limit)
 		}
 	}
 }
@@ -150,13 +160,16 @@ func (b *bodies) bound(c *fiber.Ctx) (stop func()) {
 	}
 }
 
-// drain reads the rest of a body that is not wanted: if the connection closed while the
+// drain reads the rest of a body that is not wanted, or that follows a packed one: if the connection closed while the
 // client still sends, the client's system would drop the answer. A body that goes on for
 // too long is left, and the connection is closed.
 func drain(c *fiber.Ctx) {
 	stream := c.Context().RequestBodyStream()
 	if stream == nil || c.Request().Header.ContentLength() == 0 {
 		return
+	}
+	if s, ok := c.Locals(sourceKey).(*source); ok && errors.Is(s.err, io.EOF) {
+		return // fasthttp would take what comes next for another chunk
 	}
 	conn := c.Context().Conn()
 	_ = conn.SetReadDeadline(time.Now().Add(drainTime))

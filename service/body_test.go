@@ -3,11 +3,15 @@ package service
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,8 +29,8 @@ func serveBodies(t *testing.T, b *bodies, let <-chan struct{}) (address string) 
 	app.Post("/*", func(c *fiber.Ctx) error {
 		body, release, err := b.read(c)
 		defer release()
+		drain(c)
 		if err != nil {
-			drain(c)
 			var large *tooLarge
 			if errors.As(err, &large) {
 				return c.Status(fiber.StatusRequestEntityTooLarge).SendString(err.Error())
@@ -162,4 +166,88 @@ func TestAnAnnouncedBodyTakesNoMemory(t *testing.T) {
 	defer response.Body.Close()
 	require.Equal(t, http.StatusOK, response.StatusCode)
 	require.Eventually(t, func() bool { return !taken(1) }, 10e9, 1e6, "the bytes go back")
+}
+
+// TestPackedBodies has bodies with a Content-Encoding.
+func TestPackedBodies(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 20
+	address := serveBodies(t, &bodies{semaphore.NewWeighted(4 * limit), limit}, nil)
+	pack := func(with func(io.Writer) io.WriteCloser, content []byte) []byte {
+		var packed bytes.Buffer
+		w := with(&packed)
+		_, err := w.Write(content)
+		require.NoError(t, errors.Join(err, w.Close()))
+		return packed.Bytes()
+	}
+	gzipped := func(content []byte) []byte {
+		return pack(func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }, content)
+	}
+	zlibbed := func(content []byte) []byte {
+		return pack(func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) }, content)
+	}
+	deflated := func(content []byte) []byte {
+		return pack(func(w io.Writer) io.WriteCloser { return must(flate.NewWriter(w, flate.BestSpeed)) }, content)
+	}
+	zeros := func(n int) []byte { return make([]byte, n) }
+	some := gzipped(zeros(100_000))
+	for _, test := range []struct {
+		name, encoding string
+		body           []byte
+		status         int
+		want           string
+	}{
+		{"Gzip", "gzip", some, http.StatusOK, "100000"},
+		{"GzipInCapitals", "GZIP", some, http.StatusOK, "100000"},
+		{"XGzip", "x-gzip", some, http.StatusOK, "100000"},
+		{"GzipOfTheLimit", "gzip", gzipped(zeros(limit)), http.StatusOK, "1048576"},
+		{"GzipOfMore", "gzip", gzipped(zeros(limit + 1)), http.StatusRequestEntityTooLarge, "longer than the limit of 1048576 bytes"},
+		{"GzipBomb", "gzip", gzipped(zeros(64 * limit)), http.StatusRequestEntityTooLarge, "longer than"},
+		{"GzipMembers", "gzip", slices.Concat(some, some), http.StatusOK, "200000"},
+		{"GzipOfNothing", "gzip", gzipped(nil), http.StatusOK, "0"},
+		{"EmptyMembersWithoutEnd", "gzip", bytes.Repeat(gzipped(nil), limit/16), http.StatusRequestEntityTooLarge, "1048576"},
+		{"GzipCutOff", "gzip", some[:len(some)-10], http.StatusBadRequest, "not what its Content-Encoding says"},
+		{"GzipAndMore", "gzip", append(slices.Clip(some), "more"...), http.StatusBadRequest, "not what its Content-Encoding says"},
+		{"GzipWithAnotherSum", "gzip", append(slices.Clone(some[:len(some)-8]), 1, 2, 3, 4, 5, 6, 7, 8), http.StatusBadRequest, "not what its Content-Encoding says"},
+		{"NotGzip", "gzip", []byte(`{"transactions":[]}`), http.StatusBadRequest, "not what its Content-Encoding says"},
+		{"NothingAsGzip", "gzip", []byte{}, http.StatusBadRequest, "not what its Content-Encoding says"},
+		{"Zlib", "deflate", zlibbed(zeros(100_000)), http.StatusOK, "100000"},
+		{"Deflate", "deflate", deflated(zeros(100_000)), http.StatusOK, "100000"},
+		{"DeflateOfMore", "deflate", deflated(zeros(limit + 1)), http.StatusRequestEntityTooLarge, "longer than"},
+		{"ZlibAndMore", "deflate", append(zlibbed(zeros(10)), "more"...), http.StatusOK, "10"},
+		{"NotDeflate", "deflate", []byte(`{"transactions":[]}`), http.StatusBadRequest, "not what its Content-Encoding says"},
+		{"Identity", "identity", zeros(10), http.StatusOK, "10"},
+		{"Brotli", "br", zeros(10), http.StatusUnsupportedMediaType, "gzip or deflate"},
+		{"Twice", "gzip, gzip", zeros(10), http.StatusUnsupportedMediaType, "gzip or deflate"},
+	} {
+		for _, chunked := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/%t", test.name, chunked), func(t *testing.T) {
+				t.Parallel()
+				var body io.Reader = bytes.NewReader(test.body)
+				if chunked {
+					body = io.MultiReader(body)
+				}
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/", body)
+				require.NoError(t, err)
+				request.Header.Set("Content-Encoding", test.encoding)
+				response, err := http.DefaultClient.Do(request)
+				require.NoError(t, err)
+				defer response.Body.Close()
+				answer, err := io.ReadAll(response.Body)
+				require.NoError(t, err)
+				require.Equal(t, test.status, response.StatusCode, string(answer))
+				require.Contains(t, string(answer), test.want)
+				if test.status == http.StatusUnsupportedMediaType {
+					require.Equal(t, "gzip, deflate", response.Header.Get("Accept-Encoding"))
+				}
+			})
+		}
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

@@ -53,8 +53,7 @@ func (s *Service) routes() *fiber.App {
 	app.Use(s.trace)
 	app.Use(cors.New(cors.Config{
 		AllowOrigins:  strings.Join(s.cfg.AllowedOrigins, ","),
-		AllowMethods:  "GET,POST",
-		AllowHeaders:  "Authorization,Content-Type,X-Request-Id",
+		AllowMethods:  "GET,POST,PUT,PATCH,DELETE", // and any headers, those that the browser names
 		ExposeHeaders: "X-Request-Id,Retry-After",
 		MaxAge:        7200, // the longest Chromium honours
 	}))
@@ -83,9 +82,6 @@ func (s *Service) data(c *fiber.Ctx) error {
 	who, _, err := s.authenticate(ctx, c)
 	if err != nil {
 		return err
-	}
-	if encoding := c.Get(fiber.HeaderContentEncoding); encoding != "" && encoding != "identity" {
-		return fiber.NewError(fiber.StatusUnsupportedMediaType, "send the body without Content-Encoding")
 	}
 	body, release, err := s.bodies.read(c)
 	defer release()
@@ -222,7 +218,8 @@ func (s *Service) refuseToken(c *fiber.Ctx, refusal *identity.Refusal) (status i
 
 const (
 	loggerKey = "logger"
-	bodyKey   = "body" // the bytes of a body that was read
+	bodyKey   = "body"   // the bytes of a body that was read
+	sourceKey = "source" // the body as it arrived, once it is read
 )
 
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
@@ -250,10 +247,8 @@ func (s *Service) trace(c *fiber.Ctx) (err error) {
 	if err != nil {
 		err = s.fail(c, err)
 	}
-	bytes, read := c.Locals(bodyKey).(int)
-	if !read {
-		drain(c)
-	}
+	drain(c)
+	bytes, _ := c.Locals(bodyKey).(int)
 	logger.Info("request", "method", upload.Short(strings.Clone(c.Method())), "path", upload.Short(strings.Clone(c.Path())), "status", c.Response().StatusCode(),
 		"bytes", bytes, "took", time.Since(started).Round(10*time.Microsecond).String())
 	return err

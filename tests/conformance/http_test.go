@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"postern/service"
@@ -39,6 +41,20 @@ func TestUnauthenticated(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPackedUpload has a queue of many transactions with a Content-Encoding.
+func TestPackedUpload(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var transactions []string
+	for i := range 50 {
+		transactions = append(transactions, fmt.Sprintf(`{"transaction_id":%d,"crud":[%s]}`, i+1, op("PUT", "lists", uuid.NewString(), `"name":"Shopping for the weekend"`)))
+	}
+	body := `{"transactions":[` + strings.Join(transactions, ",") + `]}`
+	answer := b.Send(t, http.MethodPost, "/api/data", body, "Authorization", "Bearer "+b.Token(t, "alice"), "Content-Encoding", "gzip")
+	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
+	require.Equal(t, "50", b.db.Text(t, `select count(*) from lists`))
 }
 
 func TestCredentials(t *testing.T) {
@@ -75,7 +91,7 @@ func TestCredentials(t *testing.T) {
 
 func TestBrowsers(t *testing.T) {
 	t.Parallel()
-	preflight := []string{"Origin", "https://app.example.com", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization,content-type"}
+	preflight := []string{"Origin", "https://app.example.com", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization,content-encoding,content-type,traceparent,x-requested-with"}
 
 	t.Run("AnyOriginByDefault", func(t *testing.T) {
 		t.Parallel()
@@ -83,8 +99,10 @@ func TestBrowsers(t *testing.T) {
 		answer := b.Send(t, http.MethodOptions, "/api/data", "", preflight...)
 		require.Equal(t, http.StatusNoContent, answer.Status)
 		require.Equal(t, "*", answer.Header.Get("Access-Control-Allow-Origin"))
-		require.Contains(t, answer.Header.Get("Access-Control-Allow-Methods"), "POST")
-		require.Contains(t, answer.Header.Get("Access-Control-Allow-Headers"), "Authorization")
+		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+			require.Contains(t, strings.Split(answer.Header.Get("Access-Control-Allow-Methods"), ","), method)
+		}
+		require.Equal(t, "authorization,content-encoding,content-type,traceparent,x-requested-with", answer.Header.Get("Access-Control-Allow-Headers"))
 		refused := b.Send(t, http.MethodPost, "/api/data", `{}`, "Origin", "https://app.example.com")
 		require.Equal(t, http.StatusUnauthorized, refused.Status)
 		require.Equal(t, "*", refused.Header.Get("Access-Control-Allow-Origin"), "the app must be able to read why")

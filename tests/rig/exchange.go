@@ -2,7 +2,9 @@ package rig
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -77,7 +79,7 @@ func (s *Service) One(t testing.TB, user, crud string) Result {
 	return s.Upload(t, user, `{"transactions":[{"crud":[`+crud+`]}]}`).Results(t)[0]
 }
 
-// Send makes any request. The answer must be one that the contract foresees, and
+// Send makes any request. With the header Content-Encoding: gzip it packs the body. The answer must be one that the contract foresees, and
 // so must the request be, unless the answer is a client error.
 func (s *Service) Send(t testing.TB, method, path, body string, headers ...string) Answer {
 	t.Helper()
@@ -96,6 +98,9 @@ func (s *Service) send(t testing.TB, method, path, body string, headers ...strin
 	for i := 0; i < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
 	}
+	if request.Header.Get("Content-Encoding") == "gzip" {
+		pack(t, request, body)
+	}
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
 	defer response.Body.Close()
@@ -103,6 +108,15 @@ func (s *Service) send(t testing.TB, method, path, body string, headers ...strin
 	require.NoError(t, err)
 	request.Body = io.NopCloser(strings.NewReader(body))
 	return request, Answer{response.StatusCode, response.Header, string(content)}
+}
+
+func pack(t testing.TB, request *http.Request, body string) {
+	t.Helper()
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, err := io.WriteString(w, body)
+	require.NoError(t, errors.Join(err, w.Close()))
+	request.Body, request.ContentLength = io.NopCloser(&packed), int64(packed.Len())
 }
 
 var contract = sync.OnceValues(func() (routers.Router, error) {
