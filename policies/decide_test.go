@@ -36,6 +36,30 @@ tables:
 	}
 }
 
+// TestClientTable has the clients' names of tables.
+func TestClientTable(t *testing.T) {
+	t.Parallel()
+	const named = `tables: {things: {table: todos, allow: all, history: changes}, stuff: {table: todos, allow: all}, lists: {allow: [put]}, all_lists: {table: lists, allow: all}`
+	for _, test := range []struct{ name, yaml, table, want string }{
+		{"ItsOwn", named + "}", "lists", "lists"},
+		{"FirstOfOthers", named + "}", "todos", "stuff"},
+		{"NotKnown", named + "}", "members", ""},
+		{"OfEveryTable", named + `, "*": {allow: all, because: RLS decides}}`, "members", "members"},
+		{"OtherNameDespiteEveryTable", named + `, "*": {allow: all, because: RLS decides}}`, "todos", "stuff"},
+		{"HistoryIsClosed", named + `, "*": {allow: all, because: RLS decides}}`, "changes", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			name, policy := compile(t, test.yaml).ClientTable(tables(t).Table("public", test.table))
+			require.Equal(t, test.want, name)
+			require.Equal(t, test.want != "", policy != nil)
+			if policy != nil {
+				require.Equal(t, test.table, policy.Name)
+			}
+		})
+	}
+}
+
 // TestHistoryThatIsNamed checks that a history table can have a policy of its own.
 func TestHistoryThatIsNamed(t *testing.T) {
 	t.Parallel()

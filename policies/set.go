@@ -41,6 +41,26 @@ func (s *Set) Decide(op upload.Operation) (*Table, *upload.Rejection) {
 	return table, nil
 }
 
+// ClientTable returns the name by which clients know a table, and its policy; nil if they
+// do not know it. Of several names, it is the table's own, or else the first.
+func (s *Set) ClientTable(table *catalog.Table) (name string, policy *Table) {
+	is := func(t *Table) bool {
+		return t != nil && t != s.rest && t.Schema == table.Schema && t.Name == table.Name
+	}
+	if t := s.tables[table.Name]; is(t) {
+		return table.Name, t
+	}
+	for _, name := range sortedKeys(s.tables) {
+		if t := s.tables[name]; is(t) {
+			return name, t
+		}
+	}
+	if t := s.open[table.Name]; is(t) && s.closed[table.Name] == "" {
+		return table.Name, t
+	}
+	return "", nil
+}
+
 // Opens reports whether there is a policy for a table of the transaction.
 func (s *Set) Opens(t upload.Transaction) bool {
 	return slices.ContainsFunc(t.Operations, func(op upload.Operation) bool {

@@ -131,11 +131,12 @@
 //
 // # Outcomes
 //
-// classify (outcome.go) is the one place where an error becomes an outcome, and
-// rejectionOf (rejection.go) gives a rejection its code and message. A transaction is
-// rejected only if the error is known to be caused by the write itself. An unknown
-// error is retryable. The client receives a rejection only after the commit that stores
-// the rejected write.
+// classify (outcome.go) is the one place where an error becomes an outcome. rejectionOf
+// (rejection.go) gives a rejection its code, and complete (words.go) its message: a
+// sentence for the device's user, in the client's names. What the application's own code
+// raises keeps its words. A transaction is rejected only if the error is known to be
+// caused by the write itself. An unknown error is retryable. The client receives a
+// rejection only after the commit that stores the rejected write.
 //
 // # Trust
 //

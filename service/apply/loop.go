@@ -135,7 +135,7 @@ func dependsOnCatalogue(failed *failure, out outcome) bool {
 // back with it, and itself, now with its rejection.
 func (l *loop) rejectFailed(batch []*transaction, at int, failed *failure, rejection *upload.Rejection) (size int) {
 	t := batch[at]
-	complete(rejection, l.snapshot, t, failed)
+	complete(rejection, l.set, l.snapshot, t, failed)
 	if len(t.orders) > 1 && failed.transaction >= 0 {
 		t.orders, t.firstRejection = t.orders[1:], rejection
 		return len(batch)

@@ -2,9 +2,7 @@ package apply
 
 import (
 	"errors"
-	"fmt"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -17,34 +15,39 @@ import (
 	"postern/service/upload"
 )
 
-// rejectionOf is nil for an error that is not known to be the write's own fault.
+// rejectionOf is nil for an error that is not known to be the write's own fault. It has a
+// message if the application or Postern has worded the error; otherwise see complete.
 func rejectionOf(f *failure, tables *catalog.Snapshot, pg *pgconn.PgError) *upload.Rejection {
-	reject := func(code upload.Code, message string) *upload.Rejection {
-		return &upload.Rejection{Code: code, Message: message, Details: details(pg), Operation: f.index}
+	reject := func(code upload.Code) *upload.Rejection {
+		r := &upload.Rejection{Code: code, Operation: f.index}
+		if isRaised(pg) {
+			r.Message, r.Details = pg.Message, raisedDetails(pg)
+		}
+		return r
 	}
 	switch {
 	case pg.Code == ledger.StateDeclined:
 		return declined(f, pg)
 	case pg.Code == "23502":
-		return reject(upload.NotNullViolation, fmt.Sprintf("%s.%s must not be null", pg.TableName, pg.ColumnName))
+		return reject(upload.NotNullViolation)
 	case pg.Code == "23503":
-		return reject(upload.ForeignKeyViolation, foreignKeyMessage(pg))
+		return reject(upload.ForeignKeyViolation)
 	case pg.Code == "23505":
-		return reject(upload.UniqueViolation, fmt.Sprintf("another row of %s already has this value (constraint %s)", pg.TableName, pg.ConstraintName))
+		return reject(upload.UniqueViolation)
 	case pg.Code == "23514":
-		return reject(upload.CheckViolation, checkMessage(pg))
+		return reject(upload.CheckViolation)
 	case strings.HasPrefix(pg.Code, "23"):
-		return reject(upload.ConstraintViolation, fmt.Sprintf("the row does not meet constraint %s of %s", pg.ConstraintName, pg.TableName))
+		return reject(upload.ConstraintViolation)
 	case pg.Code == "P0001", strings.HasPrefix(pg.Code, "PT") && !isServerFault(pg.Code):
-		return reject(upload.RejectedByDatabase, pg.Message)
+		return reject(upload.RejectedByDatabase)
 	case strings.HasPrefix(pg.Code, "22"):
 		return ofData(f, tables, pg, reject)
-	case inFunction(pg) != "" && pg.Routine != "exec_stmt_raise": // it is no RAISE
+	case inFunction(pg) != "" && !isRaised(pg):
 		return nil // the application's function is at fault, and not the write
 	case pg.Code == "42P01", pg.Code == "42703", pg.Code == "42804":
-		return reject(upload.SchemaMismatch, pg.Message)
+		return reject(upload.SchemaMismatch)
 	case pg.Code == "42501" && !lacksGrant(f, pg):
-		return reject(upload.Unauthorized, pg.Message)
+		return reject(upload.Unauthorized)
 	}
 	return nil
 }
@@ -52,14 +55,21 @@ func rejectionOf(f *failure, tables *catalog.Snapshot, pg *pgconn.PgError) *uplo
 // ofData is the rejection of an error of class 22: of the statement itself, or of a
 // trigger, whose result depends on the row. An error of another function, such as one in
 // a row-level security policy, and of a claim that does not fit are not the write's fault.
-func ofData(f *failure, tables *catalog.Snapshot, pg *pgconn.PgError, reject func(upload.Code, string) *upload.Rejection) *upload.Rejection {
+func ofData(f *failure, tables *catalog.Snapshot, pg *pgconn.PgError, reject func(upload.Code) *upload.Rejection) *upload.Rejection {
 	switch function := inFunction(pg); {
 	case function != "" && tables.IsTriggerFunction(function):
-		return reject(upload.RejectedByDatabase, pg.Message)
+		return reject(upload.RejectedByDatabase)
 	case function != "", f.operation != nil && f.operation.QuotesSubject(pg.Message):
 		return nil
 	}
-	return reject(upload.InvalidData, pg.Message)
+	return reject(upload.InvalidData)
+}
+
+// isRaised reports whether the application's own code has raised the error, in words of
+// its own: a RAISE of PL/pgSQL, or a violation without what Postgres names in its own.
+func isRaised(pg *pgconn.PgError) bool {
+	return pg.Routine == "exec_stmt_raise" || pg.Code == "P0001" || strings.HasPrefix(pg.Code, "PT") ||
+		strings.HasPrefix(pg.Code, "23") && pg.TableName == "" && pg.ConstraintName == "" && pg.DataTypeName == ""
 }
 
 // isServerFault reports whether PostgREST would answer a RAISE with this SQLSTATE with
@@ -113,69 +123,27 @@ func declined(f *failure, pg *pgconn.PgError) *upload.Rejection {
 		r.Message = "the row was deleted: give a new row another id"
 	case upload.RowNotFound:
 		r.Message = "the row does not exist"
-	default:
-		r.Message = "the row exists and is not yours to change"
-	}
+	} // UNAUTHORIZED names its table, see words
 	return r
 }
 
-// details is what a client may know of an error: names of its own tables and columns,
-// and what the application's RAISE says.
-func details(pg *pgconn.PgError) any {
-	if strings.HasPrefix(pg.Code, "PN") {
-		return nil // Postern's own, with a message
-	}
+// raisedDetails is what the application's code says beside its message.
+func raisedDetails(pg *pgconn.PgError) map[string]any {
 	d := map[string]any{"sqlstate": pg.Code}
-	add := func(name, value string) {
+	for name, value := range map[string]string{
+		"table": pg.TableName, "column": pg.ColumnName, "constraint": pg.ConstraintName, "detail": pg.Detail, "hint": pg.Hint,
+	} {
 		if value != "" {
 			d[name] = value
 		}
 	}
-	add("table", pg.TableName)
-	add("column", pg.ColumnName)
-	add("constraint", pg.ConstraintName)
-	if pg.Code == "P0001" || strings.HasPrefix(pg.Code, "PT") {
-		add("detail", pg.Detail)
-		add("hint", pg.Hint)
-	}
 	return d
-}
-
-func foreignKeyMessage(pg *pgconn.PgError) string {
-	if stillReferenced(pg) {
-		return fmt.Sprintf("other rows still refer to this one (constraint %s)", pg.ConstraintName)
-	}
-	return fmt.Sprintf("the row refers to one that does not exist (constraint %s of %s)", pg.ConstraintName, pg.TableName)
 }
 
 // stillReferenced reports whether a foreign key was violated by removing the row that
 // it refers to, and not by the row that refers.
 func stillReferenced(pg *pgconn.PgError) bool {
 	return pg.Code == "23503" && strings.Contains(pg.Detail, "still referenced")
-}
-
-func checkMessage(pg *pgconn.PgError) string {
-	if pg.TableName == "" { // of a domain
-		return fmt.Sprintf("a value does not meet constraint %s of its type", pg.ConstraintName)
-	}
-	return fmt.Sprintf("the row does not meet constraint %s of %s", pg.ConstraintName, pg.TableName)
-}
-
-// maxMessage bounds a message about a value, in characters.
-const maxMessage = 300
-
-// complete adds to a rejection what Postgres did not say.
-func complete(rejection *upload.Rejection, tables *catalog.Snapshot, t *transaction, f *failure) {
-	var pg *pgconn.PgError
-	if errors.As(f.err, &pg) && rejection.Operation < 0 && f.kind != operation {
-		rejection.Operation = operationOf(tables, t.toSend(), pg)
-	}
-	if rejection.Code == upload.InvalidData && f.kind == operation && f.operation != nil && f.index == rejection.Operation {
-		nameColumn(rejection, f.operation)
-	}
-	if rejection.Code == upload.InvalidData {
-		rejection.Message = upload.Cut(rejection.Message, maxMessage) // Postgres quotes the whole value
-	}
 }
 
 // clientHandles reports whether the policies leave a rejection to the client's app.
@@ -210,21 +178,4 @@ func operationOf(tables *catalog.Snapshot, order plan.Order, pg *pgconn.PgError)
 		found = o.Index
 	}
 	return found
-}
-
-// nameColumn completes the rejection of a value that Postgres could not read. Postgres
-// names no column for it: the column is found if the message quotes exactly one of the
-// operation's values.
-func nameColumn(r *upload.Rejection, o *plan.Operation) {
-	var found []int
-	for i := range o.Columns {
-		if value := string(o.Args[i]); o.Args[i] != nil && strings.Contains(r.Message, strconv.Quote(value)) {
-			found = append(found, i)
-		}
-	}
-	if len(found) != 1 {
-		return
-	}
-	rejection := plan.Unfit(o.Table, o.Columns[found[0]], string(o.Args[found[0]]), r.Message)
-	r.Message, r.Details = rejection.Message, rejection.Details
 }

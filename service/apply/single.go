@@ -57,7 +57,7 @@ func (l *loop) sendSingle(ctx context.Context, t *transaction) error {
 		if rejection == nil {
 			return failed.err
 		}
-		complete(rejection, l.snapshot, t, failed)
+		complete(rejection, l.set, l.snapshot, t, failed)
 		if len(t.orders) > 1 {
 			t.orders, t.firstRejection = t.orders[1:], rejection
 			continue

@@ -132,7 +132,7 @@ select k.conrelid, k.conname, k.contype::text, k.confrelid, k.condeferrable, k.c
                join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = key.attnum
               order by key.place)
   from pg_catalog.pg_constraint k
- where k.contype in ('p', 'f') or k.condeferrable`
+ where k.contype in ('p', 'f', 'c', 'x') or k.condeferrable`
 
 func (s *Snapshot) readConstraints(ctx context.Context, q Querier) error {
 	rows, err := q.Query(ctx, constraintsSQL)
@@ -157,19 +157,24 @@ func (s *Snapshot) readConstraints(ctx context.Context, q Querier) error {
 			foreign := key
 			foreign.Columns, foreign.Targets = append([]string(nil), columns...), append([]string(nil), targets...)
 			t.ForeignKeys = append(t.ForeignKeys, foreign)
+		case kind == "c" || kind == "x":
+			t.constrain(key.Name, columns)
 		}
 		return nil
 	})
 	return err
 }
 
-// uniquesSQL reads the unique indexes that ON CONFLICT can infer: on plain columns,
-// not partial, not deferrable.
+// uniquesSQL reads the unique indexes, and which of them ON CONFLICT can infer: those on
+// plain columns, not partial, not deferrable. One on expressions has no columns.
 const uniquesSQL = `
-select i.indrelid, array(select a.attname::text from unnest(i.indkey[0:i.indnkeyatts-1]) as key(attnum)
-                           join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = key.attnum)
+select i.indrelid, c.relname, i.indimmediate and i.indisvalid and i.indpred is null and i.indexprs is null,
+       case when i.indexprs is null then
+            array(select a.attname::text from unnest(i.indkey[0:i.indnkeyatts-1]) as key(attnum)
+                    join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = key.attnum) end
   from pg_catalog.pg_index i
- where i.indisunique and i.indimmediate and i.indisvalid and i.indpred is null and i.indexprs is null`
+  join pg_catalog.pg_class c on c.oid = i.indexrelid
+ where i.indisunique`
 
 func (s *Snapshot) readUniques(ctx context.Context, q Querier) error {
 	rows, err := q.Query(ctx, uniquesSQL)
@@ -177,11 +182,18 @@ func (s *Snapshot) readUniques(ctx context.Context, q Querier) error {
 		return err
 	}
 	var (
-		table   uint32
-		columns []string
+		table    uint32
+		name     string
+		inferred bool
+		columns  []string
 	)
-	_, err = pgx.ForEachRow(rows, []any{&table, &columns}, func() error {
-		if t := s.byOID[table]; t != nil {
+	_, err = pgx.ForEachRow(rows, []any{&table, &name, &inferred, &columns}, func() error {
+		t := s.byOID[table]
+		if t == nil {
+			return nil
+		}
+		t.constrain(name, columns)
+		if inferred {
 			t.Uniques = append(t.Uniques, append([]string(nil), columns...))
 		}
 		return nil

@@ -49,6 +49,7 @@ type Table struct {
 	PrimaryKey  []string   // column names in the key's order; empty if there is no key
 	Uniques     [][]string // the columns of each unique index that ON CONFLICT can infer
 	ForeignKeys []ForeignKey
+	Constrained map[string][]string // the columns of each check and exclusion constraint and unique index, by its name; those of expressions are left out
 	RowSecurity bool                // row-level security is on
 	Grants      map[string][]string // by role: which of select, insert, update and delete it has, on the table or on some columns
 	Triggers    []string            // the events with a BEFORE … FOR EACH ROW trigger: INSERT, UPDATE, DELETE
@@ -101,6 +102,14 @@ func NewSnapshot(schema string, tables []*Table) *Snapshot {
 func (s *Snapshot) add(t *Table) {
 	t.sql = pgx.Identifier{t.Schema, t.Name}.Sanitize()
 	s.byOID[t.OID], s.tables[[2]string{t.Schema, t.Name}] = t, t
+}
+
+// constrain adds a constraint or unique index.
+func (t *Table) constrain(name string, columns []string) {
+	if t.Constrained == nil {
+		t.Constrained = map[string][]string{}
+	}
+	t.Constrained[name] = append([]string(nil), columns...)
 }
 
 // indexColumns makes the columns findable, once they are all there.

@@ -45,9 +45,9 @@ func (d *drafter) checkConflict() *upload.Rejection {
 func (d *drafter) checkNewest(column *catalog.Column) *upload.Rejection {
 	switch at := d.indexOf(column); {
 	case at < 0:
-		return invalid("%s.%s decides which write of a row is the newest: send it with each change", d.table, column.Name)
+		return invalid("%s decides which write of a row is the newest: send it with each change", d.column(column))
 	case d.values[at] == nil:
-		return invalid("%s.%s decides which write of a row is the newest: send a value, not null", d.table, column.Name)
+		return invalid("%s decides which write of a row is the newest: send a value, not null", d.column(column))
 	}
 	return nil
 }
@@ -58,9 +58,9 @@ func (d *drafter) takeVersion(column *catalog.Column) *upload.Rejection {
 	at := d.indexOf(column)
 	switch _, ok := d.previous[column]; {
 	case at < 0 && !ok:
-		return invalid("%s.%s counts the changes of a row: count it up with each change, or track its previous value", d.table, column.Name)
+		return invalid("%s counts the changes of a row: count it up with each change, or track its previous value", d.column(column))
 	case at >= 0 && d.values[at] == nil:
-		return invalid("%s.%s counts the changes of a row: send a number, not null", d.table, column.Name)
+		return invalid("%s counts the changes of a row: send a number, not null", d.column(column))
 	case at >= 0:
 		d.counted = d.values[at]
 		d.remove(at)
@@ -69,7 +69,7 @@ func (d *drafter) takeVersion(column *catalog.Column) *upload.Rejection {
 }
 
 func (d *drafter) needsPrevious(column *catalog.Column) *upload.Rejection {
-	return invalid("the previous value of %s.%s is needed to tell whether the row has changed: let the client's table track it (trackPrevious)", d.table, column.Name)
+	return invalid("the previous value of %s is needed to tell whether the row has changed: let the client's table track it (trackPrevious)", d.column(column))
 }
 
 // sentByClient reports whether the client sends a column, and the policy does not

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,7 +62,7 @@ func (d *drafter) locate() (rejection *upload.Rejection, err error) {
 	}
 	d.table = d.Tables.Table(d.policy.Schema, d.policy.Name)
 	if d.table == nil && !d.policy.Named {
-		return mismatch("there is no table %q", d.policy.Schema+"."+upload.Short(d.policy.Name)), nil
+		return mismatch("there is no table %q", d.name()), nil
 	}
 	if err := d.policy.CheckColumns(d.table); err != nil {
 		return nil, err
@@ -84,23 +83,23 @@ func (d *drafter) readKey() *upload.Rejection {
 	d.columns, d.values = make([]*catalog.Column, 0, capacity), make([][]byte, 0, capacity)
 	if len(names) != len(parts) {
 		if len(d.policy.ID) > 1 {
-			return invalid("the id of a row of %s is made of %s, with %q between them", d.table, strings.Join(names, " and "), d.policy.Separator)
+			return invalid("the id of a row of %s is made of %s, with %q between them", d.name(), strings.Join(names, " and "), d.policy.Separator)
 		}
-		return mismatch("table %s must have a primary key of one column, or a policy with id: [columns]", d.table)
+		return mismatch("table %s must have a primary key of one column, or a policy with id: [columns]", d.name())
 	}
 	if d.sent.Op == upload.Put && d.policy.Put != policies.Insert && !d.table.HasUniqueIndex(names) {
-		return mismatch("table %s has no unique index that tells whether a row exists: make its key not deferrable", d.table)
+		return mismatch("table %s has no unique index that tells whether a row exists: make its key not deferrable", d.name())
 	}
 	for i, name := range names {
 		column := d.table.Column(name)
 		if column == nil {
-			return mismatch("table %s has no column %q", d.table, name)
+			return mismatch("table %s has no column %q", d.name(), d.policy.ClientName(name))
 		}
 		if rejection := d.set(column, quoted(parts[i])); rejection != nil {
 			return rejection
 		}
 		if sized := column.Type.Name == "numeric" || column.Type.Name == "varchar"; sized && !value.Kept(column, d.values[i]) {
-			return unfit(value.NewUnfit(d.table, column, quoted(parts[i]), "the row would get another id: send one that "+column.TypeName+" keeps unchanged"))
+			return d.unfit(value.NewUnfit(d.table, column, quoted(parts[i]), "the row would get another id: send one that "+column.TypeName+" keeps unchanged"))
 		}
 	}
 	d.keys = len(names)
@@ -125,9 +124,9 @@ func (d *drafter) readData() *upload.Rejection {
 		case column == nil && d.policy.IgnoreUnknown:
 			continue
 		case !ok:
-			return mismatch("clients know column %q of table %s as %q: send it under that name", member.Name, d.table, d.policy.ClientName(member.Name))
+			return mismatch("clients know column %q of table %s as %q: send it under that name", member.Name, d.name(), d.policy.ClientName(member.Name))
 		case column == nil:
-			return mismatch("table %s has no column %q", d.table, upload.Short(name))
+			return mismatch("table %s has no column %q", d.name(), upload.Short(member.Name))
 		case column.Generated, column.Identity && d.indexOf(column) < 0:
 			d.omits = true
 			continue
@@ -137,7 +136,7 @@ func (d *drafter) readData() *upload.Rejection {
 			}
 			continue
 		case d.policy.Writable != nil && !slices.Contains(d.policy.Writable, name) && d.indexOf(column) < 0:
-			return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s.%s cannot be written by clients: leave it out", d.table, name)}
+			return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s cannot be written by clients: leave it out", d.column(column))}
 		}
 		sent, rejection := d.countEpoch(column, member.Value)
 		if rejection == nil {
@@ -160,11 +159,11 @@ func (d *drafter) checkNotDeleted(column *catalog.Column, sent jsontext.Value) *
 	text, err := value.Convert(d.table, column, sent)
 	switch {
 	case err != nil:
-		return unfit(err)
+		return d.unfit(err)
 	case text == nil, string(text) == "f", string(text) == "false":
 		return nil
 	}
-	return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s.%s is set by a DELETE alone: leave it out, and send a DELETE", d.table, column.Name)}
+	return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s is set by a DELETE alone: leave it out, and send a DELETE", d.column(column))}
 }
 
 // countEpoch turns a number into a date if the policy says that the column has an
@@ -176,7 +175,7 @@ func (d *drafter) countEpoch(column *catalog.Column, sent jsontext.Value) (jsont
 	}
 	moment, err := unit.Timestamp(sent)
 	if err != nil {
-		return nil, unfit(value.NewUnfit(d.table, column, sent, err.Error()))
+		return nil, d.unfit(value.NewUnfit(d.table, column, sent, err.Error()))
 	}
 	return moment, nil
 }
@@ -185,7 +184,7 @@ func (d *drafter) countEpoch(column *catalog.Column, sent jsontext.Value) (jsont
 func (d *drafter) receive(column *catalog.Column, sent jsontext.Value) *upload.Rejection {
 	at := d.indexOf(column)
 	if at >= d.keys {
-		return invalid("two of the columns sent are %s.%s: send it once", d.table, column.Name)
+		return invalid("two of the columns sent are %s: send it once", d.column(column))
 	}
 	if at < 0 {
 		if rejection := d.set(column, sent); rejection != nil {
@@ -193,9 +192,9 @@ func (d *drafter) receive(column *catalog.Column, sent jsontext.Value) *upload.R
 		}
 		at = len(d.columns) - 1
 	} else if text, err := value.Convert(d.table, column, sent); err != nil {
-		return unfit(err)
+		return d.unfit(err)
 	} else if string(text) != string(d.values[at]) {
-		return invalid("%s.%s is part of the row's id: leave it out, or send the id's value", d.table, column.Name)
+		return invalid("%s is part of the row's id: leave it out, or send the id's value", d.column(column))
 	}
 	if d.data == nil {
 		return nil
@@ -228,7 +227,7 @@ func (d *drafter) readPrevious() *upload.Rejection {
 		}
 		text, err := value.Convert(d.table, column, sent)
 		if err != nil {
-			return unfit(err)
+			return d.unfit(err)
 		}
 		d.previous[column] = text
 	}
@@ -243,11 +242,11 @@ func (d *drafter) setOwner() *upload.Rejection {
 	column := d.table.Column(d.policy.Owner)
 	subject, err := value.Convert(d.table, column, quoted(d.who.Subject))
 	if err != nil {
-		return unfit(err)
+		return d.unfit(err)
 	}
 	switch at := d.indexOf(column); {
 	case at >= 0 && string(d.values[at]) != string(subject):
-		return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s.%s is set from your token: leave it out or send your own id", d.table, column.Name)}
+		return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s is set from your token: leave it out or send your own id", d.column(column))}
 	case at >= d.keys && d.sent.Op == upload.Patch:
 		d.remove(at)
 	case at < 0 && d.sent.Op == upload.Put:
@@ -269,7 +268,7 @@ func (d *drafter) checkImmutable() *upload.Rejection {
 			continue
 		}
 		if previous, ok := d.previous[column]; !ok || !equal(previous, d.values[at]) {
-			return &upload.Rejection{Code: upload.ImmutableColumn, Message: fmt.Sprintf("%s.%s cannot change once it is set: leave it out", d.table, name)}
+			return &upload.Rejection{Code: upload.ImmutableColumn, Message: fmt.Sprintf("%s cannot change once it is set: leave it out", d.column(column))}
 		}
 		d.remove(at)
 	}
@@ -297,7 +296,7 @@ func (d *drafter) assign(ctx context.Context) (*upload.Rejection, error) {
 		if at >= d.keys {
 			d.remove(at)
 		} else if at >= 0 {
-			return invalid("%s.%s is part of the row's id, and the policy cannot set it", d.table, column.Name), nil
+			return invalid("%s is part of the row's id, and the policy cannot set it", d.column(column)), nil
 		}
 		d.assigned = append(d.assigned, column)
 		if d.sent.Op == upload.Put && (immutable || a.IsDefault() && d.policy.Put != policies.Replace) {
@@ -351,39 +350,8 @@ func (d *drafter) evaluateRules(ctx context.Context) (*upload.Rejection, error) 
 func (d *drafter) set(column *catalog.Column, sent jsontext.Value) *upload.Rejection {
 	text, err := value.Convert(d.table, column, sent)
 	if err != nil {
-		return unfit(err)
+		return d.unfit(err)
 	}
 	d.columns, d.values = append(d.columns, column), append(d.values, text)
 	return nil
-}
-
-func quoted(text string) jsontext.Value {
-	value, err := jsontext.AppendQuote(nil, text)
-	if err != nil { // invalid UTF-8, which the decoder refuses
-		return jsontext.Value(`""`)
-	}
-	return value
-}
-
-func mismatch(format string, args ...any) *upload.Rejection {
-	return &upload.Rejection{Code: upload.SchemaMismatch, Message: fmt.Sprintf(format, args...)}
-}
-
-func invalid(format string, args ...any) *upload.Rejection {
-	return &upload.Rejection{Code: upload.InvalidData, Message: fmt.Sprintf(format, args...)}
-}
-
-// unfit is the rejection of a value that does not fit its column.
-func unfit(err error) *upload.Rejection {
-	rejection := &upload.Rejection{Code: upload.InvalidData, Message: err.Error()}
-	var u *value.Unfit
-	if errors.As(err, &u) {
-		rejection.Details = map[string]any{"table": u.Table, "column": u.Column, "type": u.Type, "value": u.Value}
-	}
-	return rejection
-}
-
-// Unfit is the rejection of a value that Postgres could not read.
-func Unfit(table *catalog.Table, column *catalog.Column, text, reason string) *upload.Rejection {
-	return unfit(value.NewUnfit(table, column, quoted(text), reason))
 }

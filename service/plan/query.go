@@ -112,7 +112,7 @@ func (p *Planner) StoredRow(op upload.Operation) (*StoredRow, *upload.Rejection)
 			continue
 		}
 		if column == nil {
-			return nil, mismatch("table %s has no column %q", d.table, upload.Short(m.Name))
+			return nil, mismatch("table %s has no column %q", d.name(), upload.Short(m.Name))
 		}
 		sent, rejection := d.countEpoch(column, m.Value)
 		if rejection != nil {
@@ -120,7 +120,7 @@ func (p *Planner) StoredRow(op upload.Operation) (*StoredRow, *upload.Rejection)
 		}
 		text, err := value.Convert(d.table, column, sent)
 		if err != nil {
-			return nil, unfit(err)
+			return nil, d.unfit(err)
 		}
 		row.Names = append(row.Names, column.Name)
 		row.SQL += ", (" + equals(b, column, text) + ")"

@@ -109,9 +109,9 @@ func TestFailures(t *testing.T) {
 		{"AnotherOutcome", sale + ", expect: {outcome: OUT_OF_STOCK}", "expected OUT_OF_STOCK, but it is accepted"},
 		{"AnotherRow", sale + ", expect: {outcome: accepted, rows: {products: {" + tea + ": {stock: 5}}}}", `expected row "` + tea + `" of products to have stock = 5, but it is 7`},
 		{"NoRow", sale + ", expect: {outcome: accepted, rows: {products: {" + tea + ": null}}}", `expected no row "` + tea + `" of products, but it is there`},
-		{"UnknownColumn", sale + ", expect: {outcome: accepted, rows: {products: {" + tea + ": {stok: 5}}}}", `table public.products has no column "stok"`},
-		{"ARowThatCannotBeGiven", "rows: {products: {" + tea + ": {name: Tea}}}, " + sale + ", expect: {outcome: accepted}", `row "` + tea + `" of products: products.price must not be null`},
-		{"AnUnknownTable", "rows: {product: {" + tea + ": {name: Tea}}}, " + sale + ", expect: {outcome: accepted}", `row "` + tea + `" of product: there is no table "public.product"`},
+		{"UnknownColumn", sale + ", expect: {outcome: accepted, rows: {products: {" + tea + ": {stok: 5}}}}", `table products has no column "stok"`},
+		{"ARowThatCannotBeGiven", "rows: {products: {" + tea + ": {name: Tea}}}, " + sale + ", expect: {outcome: accepted}", `row "` + tea + `" of products: products.price must have a value`},
+		{"AnUnknownTable", "rows: {product: {" + tea + ": {name: Tea}}}, " + sale + ", expect: {outcome: accepted}", `row "` + tea + `" of product: there is no table "product"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

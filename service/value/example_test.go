@@ -19,5 +19,5 @@ func ExampleConvert() {
 	// Output:
 	// true <nil>
 	// false <nil>
-	//  public.todos.done (boolean) cannot hold "maybe": send 0, 1, true or false
+	//  public.todos.done cannot hold "maybe": send 0, 1, true or false
 }

@@ -27,7 +27,7 @@ type Unfit struct {
 }
 
 func (u *Unfit) Error() string {
-	return fmt.Sprintf("%s.%s (%s) cannot hold %s: %s", u.Table, u.Column, u.Type, u.Value, u.Problem)
+	return fmt.Sprintf("%s.%s cannot hold %s: %s", u.Table, u.Column, u.Value, u.Problem)
 }
 
 // NewUnfit describes a problem with a value for a column.

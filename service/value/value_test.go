@@ -98,11 +98,11 @@ func TestUnfit(t *testing.T) {
 	t.Parallel()
 	columns := newColumns()
 	for _, c := range []struct{ name, column, sent, message string }{
-		{"TableColumnTypeAndValue", "int4", `"abc"`, `public.notes.int4 (int4) cannot hold "abc": send a whole number`},
-		{"TypeWithItsLength", "varchar(5)", `"123456"`, `public.notes.short (character varying(5)) cannot hold "123456": send at most 5 characters`},
-		{"FortyCharacters", "int4", `"` + strings.Repeat("x", 38) + `"`, `public.notes.int4 (int4) cannot hold "` + strings.Repeat("x", 38) + `": send a whole number`},
-		{"FirstFortyCharacters", "int4", `"` + strings.Repeat("Ω", 100) + `"`, `public.notes.int4 (int4) cannot hold "` + strings.Repeat("Ω", 39) + `…: send a whole number`},
-		{"InsideAStructure", "place", `{"at":{"tags":["a"],"number":"x"}}`, `public.notes.place (place) cannot hold {"at":{"tags":["a"],"number":"x"}}: field at: field number: send a whole number`},
+		{"TableColumnAndValue", "int4", `"abc"`, `public.notes.int4 cannot hold "abc": send a whole number`},
+		{"TypeWithItsLength", "varchar(5)", `"123456"`, `public.notes.short cannot hold "123456": send at most 5 characters`},
+		{"FortyCharacters", "int4", `"` + strings.Repeat("x", 38) + `"`, `public.notes.int4 cannot hold "` + strings.Repeat("x", 38) + `": send a whole number`},
+		{"FirstFortyCharacters", "int4", `"` + strings.Repeat("Ω", 100) + `"`, `public.notes.int4 cannot hold "` + strings.Repeat("Ω", 39) + `…: send a whole number`},
+		{"InsideAStructure", "place", `{"at":{"tags":["a"],"number":"x"}}`, `public.notes.place cannot hold {"at":{"tags":["a"],"number":"x"}}: field at: field number: send a whole number`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

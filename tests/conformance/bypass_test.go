@@ -392,7 +392,7 @@ func TestNameTwiceInJSON(t *testing.T) {
 		result := b.One(t, "alice", operation)
 		require.NotNil(t, result.FailedOperation, result)
 		require.Equal(t, "INVALID_DATA", result.FailedOperation.ErrorCode)
-		require.Contains(t, result.FailedOperation.Message, `public.profiles.extra (jsonb) cannot hold`)
+		require.Contains(t, result.FailedOperation.Message, `profiles.extra cannot hold`)
 		require.Contains(t, result.FailedOperation.Message, `the name "role" appears twice`)
 	}
 	require.Equal(t, "success", b.outcome(t, "alice", put(`{"role":{"b":2}}`)))

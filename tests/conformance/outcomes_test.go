@@ -83,20 +83,20 @@ func TestOutcomes(t *testing.T) {
 	for _, test := range []struct {
 		name, op, code, message string
 	}{
-		{"NotNull", op("PUT", "things", "1", `"required":null`), "NOT_NULL_VIOLATION", "things.required must not be null"},
-		{"Unique", op("PUT", "things", "1", `"unique_":"taken"`), "UNIQUE_VIOLATION", "things_unique__key"},
-		{"Check", op("PUT", "things", "1", `"positive":-1`), "CHECK_VIOLATION", "things_positive_check"},
-		{"ForeignKey", op("PUT", "things", "1", `"parent_id":"nobody"`), "FOREIGN_KEY_VIOLATION", "does not exist"},
+		{"NotNull", op("PUT", "things", "1", `"required":null`), "NOT_NULL_VIOLATION", "things.required must have a value"},
+		{"Unique", op("PUT", "things", "1", `"unique_":"taken"`), "UNIQUE_VIOLATION", "another row of things already has this unique_"},
+		{"Check", op("PUT", "things", "1", `"positive":-1`), "CHECK_VIOLATION", "things.positive has a value that is not allowed"},
+		{"ForeignKey", op("PUT", "things", "1", `"parent_id":"nobody"`), "FOREIGN_KEY_VIOLATION", "things.parent_id refers to a row of parents that does not exist"},
 		{"StillReferenced", op("DELETE", "parents", "p", ""), "FOREIGN_KEY_VIOLATION", "still refer"},
-		{"Exclusion", op("PUT", "things", "1", `"during":{"lower":12,"upper":20}`), "CONSTRAINT_VIOLATION", "things_during_excl"},
-		{"DoesNotFit", op("PUT", "things", "1", `"positive":"abc"`), "INVALID_DATA", `public.things.positive (integer) cannot hold "abc": send a whole number`},
+		{"Exclusion", op("PUT", "things", "1", `"during":{"lower":12,"upper":20}`), "CONSTRAINT_VIOLATION", "this row of things conflicts with another one in its during"},
+		{"DoesNotFit", op("PUT", "things", "1", `"positive":"abc"`), "INVALID_DATA", `things.positive cannot hold "abc": send a whole number`},
 		{"DoesNotFitInPostgresEyes", op("PUT", "things", "1", `"during":"[5,1]"`), "INVALID_DATA", "range lower bound must be less than or equal to range upper bound"},
-		{"UnreadableForPostgres", op("PUT", "things", "1", `"during":"five"`), "INVALID_DATA", `public.things.during (int4range) cannot hold "five"`},
+		{"UnreadableForPostgres", op("PUT", "things", "1", `"during":"five"`), "INVALID_DATA", `things.during cannot hold "five"`},
 		{"UnknownColumn", op("PUT", "things", "1", `"colour":"red"`), "SCHEMA_MISMATCH", `no column "colour"`},
 		{"UnknownTable", op("PUT", "nothing", "1", ``), "UNAUTHORIZED", `writes to table "nothing" are not allowed`},
 		{"ClosedTable", op("PUT", "closed", "1", ``), "UNAUTHORIZED", `writes to table "closed" are not allowed`},
 		{"OpNotAllowed", op("DELETE", "ungranted", "1", ``), "UNAUTHORIZED", "DELETE is not allowed on table"},
-		{"HiddenFromPut", op("PUT", "things", "theirs", `"required":"y"`), "UNAUTHORIZED", "row-level security"},
+		{"HiddenFromPut", op("PUT", "things", "theirs", `"required":"y"`), "UNAUTHORIZED", "you are not allowed to write this row of things"},
 		{"HiddenFromPatch", op("PATCH", "things", "theirs", `"required":"y"`), "UNAUTHORIZED", "not yours to change"},
 		{"HiddenFromDelete", op("DELETE", "things", "theirs", ``), "UNAUTHORIZED", "not yours to change"},
 		{"MissingWhereThatMatters", op("PATCH", "strict", "nowhere", `"required":"y"`), "ROW_NOT_FOUND", "does not exist"},
@@ -139,7 +139,7 @@ func TestOutcomes(t *testing.T) {
 	t.Run("DetailsOfAValueThatDoesNotFit", func(t *testing.T) {
 		t.Parallel()
 		result := b.One(t, "alice", op("PUT", "things", "1", `"positive":"`+strings.Repeat("9", 60)+`"`))
-		require.Equal(t, map[string]any{"table": "public.things", "column": "positive", "type": "integer", "value": `"` + strings.Repeat("9", 39) + "…"}, result.FailedOperation.Details)
+		require.Equal(t, map[string]any{"table": "things", "column": "positive", "type": "integer", "value": `"` + strings.Repeat("9", 39) + "…"}, result.FailedOperation.Details)
 	})
 
 	for _, name := range []string{"resources", "odd", "serialize"} {

@@ -56,7 +56,7 @@ tables:
 		b.succeed(t, "alice", op("PATCH", "members", "3/"+person, `"role":"host"`))
 		require.Equal(t, "host", text(t, `select role from members where club = 3`))
 		result := b.One(t, "alice", op("PUT", "members", "3", ""))
-		require.Equal(t, `the id of a row of public.members is made of club and person, with "/" between them`, result.FailedOperation.Message)
+		require.Equal(t, `the id of a row of members is made of club and person, with "/" between them`, result.FailedOperation.Message)
 		b.succeed(t, "alice", op("DELETE", "members", "3/"+person, ""))
 		require.Equal(t, "0", text(t, `select count(*) from members`))
 	})

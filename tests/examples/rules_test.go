@@ -114,7 +114,7 @@ transaction:
 	require.Equal(t, "TOO_LONG", code)
 	code, result := w.upload(t, me, op("PUT", "todos", first, `"title":"long title"`, ""))
 	require.Equal(t, "SCHEMA_MISMATCH", code)
-	require.Equal(t, `clients know column "title" of table public.todos as "heading": send it under that name`, result.FailedOperation.Message)
+	require.Equal(t, `clients know column "title" of table todos as "heading": send it under that name`, result.FailedOperation.Message)
 	code, _ = w.upload(t, me, op("PUT", "swapped", first, `"title":"a note","note":"a title"`, ""))
 	require.Equal(t, "success", code)
 	code, _ = w.upload(t, me, op("PATCH", "lax", first, `"title":"long title"`, ""))
