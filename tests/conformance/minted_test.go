@@ -49,25 +49,27 @@ func TestMintedTokens(t *testing.T) {
 		"POSTERN_SIGNING_KEY="+key, "POSTERN_SECOND_KEY="+second, "POSTERN_TOKEN_CLAIMS=email, org", "POSTERN_TOKEN_LIFETIME=10m")
 	s.AwaitReady(t)
 	keys := keySet(t, s)
-	now := time.Now()
 	more := jwt.MapClaims{"email": "alice@example.com", "org": jwt.MapClaims{"id": 7}, "user_metadata": jwt.MapClaims{"admin": true}}
-	living := func(d time.Duration, changes jwt.MapClaims) jwt.MapClaims {
-		return with(with(q.other(jwt.MapClaims{"iat": now.Unix(), "exp": now.Add(d).Unix()}), more), changes)
+	expires := func(d time.Duration) jwt.MapClaims {
+		now := time.Now()
+		return with(jwt.MapClaims{"iat": now.Unix(), "exp": now.Add(d).Unix()}, more)
 	}
 
 	for _, test := range []struct {
-		name, token string
-		minted      bool
-		lives       time.Duration
+		name   string
+		token  func() string
+		minted bool
+		lives  time.Duration // if the token is minted: from when it was made; zero: as long as the user's own
 	}{
-		{"Accepted", q.sign(t, "ES256", living(24*time.Hour, nil)), false, 24 * time.Hour},
-		{"Lifetime", q.sign(t, "ES256", living(25*time.Hour, nil)), true, 10 * time.Minute},
-		{"Audience", p.sign(t, "ES256", p.supabase(more)), true, 10 * time.Minute},
-		{"SharedSecret", p.sign(t, "HS256", p.supabase(more)), true, 10 * time.Minute},
-		{"NeverLongerThanTheirOwn", p.sign(t, "HS256", p.supabase(with(jwt.MapClaims{"exp": now.Add(time.Minute).Unix()}, more))), true, time.Minute},
+		{"Accepted", func() string { return q.sign(t, "ES256", q.other(expires(24*time.Hour))) }, false, 0},
+		{"Lifetime", func() string { return q.sign(t, "ES256", q.other(expires(25*time.Hour))) }, true, 10 * time.Minute},
+		{"Audience", func() string { return p.sign(t, "ES256", p.supabase(more)) }, true, 10 * time.Minute},
+		{"SharedSecret", func() string { return p.sign(t, "HS256", p.supabase(more)) }, true, 10 * time.Minute},
+		{"NeverLongerThanTheirOwn", func() string { return p.sign(t, "HS256", p.supabase(expires(9*time.Minute))) }, true, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
+			own := test.token()
 			var got struct {
 				Endpoint  string    `json:"endpoint"`
 				Token     string    `json:"token"`
@@ -75,22 +77,28 @@ func TestMintedTokens(t *testing.T) {
 				UserID    string    `json:"user_id"`
 				Minted    bool      `json:"minted"`
 			}
-			answer, _ := call(t, s, credentials, test.token)
+			answer, _ := call(t, s, credentials, own)
 			require.Equal(t, http.StatusOK, answer.Status, answer.Body)
 			require.NoError(t, json.Unmarshal([]byte(answer.Body), &got))
 			require.Equal(t, test.minted, got.Minted)
-			require.Equal(t, !test.minted, got.Token == test.token)
+			require.Equal(t, !test.minted, got.Token == own)
 			require.Equal(t, local.UserID("alice"), got.UserID)
-			require.WithinDuration(t, now.Add(test.lives), got.ExpiresAt, 30*time.Second)
-			requireSilent(t, s, test.token)
+			requireSilent(t, s, own)
 			requireSilent(t, s, got.Token)
 			if !test.minted {
+				require.Equal(t, expiry(t, own), got.ExpiresAt.Unix())
 				return
 			}
 			parsed, err := jwt.Parse(got.Token, keys.Keyfunc, jwt.WithAudience("the-app"), jwt.WithSubject(got.UserID), jwt.WithExpirationRequired())
 			require.NoError(t, err)
 			require.Equal(t, "ES256", parsed.Method.Alg())
 			claims := parsed.Claims.(jwt.MapClaims)
+			require.Equal(t, expiry(t, got.Token), got.ExpiresAt.Unix())
+			if test.lives == 0 {
+				require.Equal(t, expiry(t, own), got.ExpiresAt.Unix())
+			} else {
+				require.InDelta(t, test.lives.Seconds(), claims["exp"].(float64)-claims["iat"].(float64), 0)
+			}
 			require.Equal(t, "alice@example.com", claims["email"])
 			require.Equal(t, map[string]any{"id": 7.0}, claims["org"])
 			require.Contains(t, []any{p.URL + "/auth/v1", q.URL}, claims["iss"], "a sync stream knows a user by iss and sub")
@@ -101,15 +109,15 @@ func TestMintedTokens(t *testing.T) {
 			// It is for reading, and lets nobody write or get another one.
 			refused(t, s, got.Token, identity.NotAToken, upload, credentials, older)
 
-			answer, _ = call(t, s, older, test.token)
+			answer, _ = call(t, s, older, own)
 			require.Equal(t, http.StatusOK, answer.Status, answer.Body)
-			require.NotContains(t, answer.Body, test.token)
+			require.NotContains(t, answer.Body, own)
 		})
 	}
 
 	t.Run("Expired", func(t *testing.T) {
 		t.Parallel()
-		token := p.sign(t, "HS256", p.supabase(jwt.MapClaims{"exp": now.Unix() - 1}))
+		token := p.sign(t, "HS256", p.supabase(jwt.MapClaims{"exp": time.Now().Unix() - 1}))
 		accepted(t, s, token)
 		refused(t, s, token, identity.Expired, credentials, older)
 	})
@@ -126,6 +134,15 @@ func TestMintedTokens(t *testing.T) {
 			require.NotContains(t, s.Logs.String(), private.D)
 		}
 	})
+}
+
+// expiry is the exp of a token.
+func expiry(t *testing.T, token string) int64 {
+	t.Helper()
+	var claims jwt.RegisteredClaims
+	_, _, err := jwt.NewParser().ParseUnverified(token, &claims)
+	require.NoError(t, err)
+	return claims.ExpiresAt.Unix()
 }
 
 // TestSigningKeyRotation changes the key as README.md says: no token that was minted
