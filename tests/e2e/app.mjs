@@ -102,10 +102,18 @@ export class App {
   }
 
   /** Returns when so many operations are queued. */
-  async queued(count) {
-    const query = 'SELECT count(*) AS queued FROM ps_crud';
-    for await (const { rows } of this.db.watch(query, [], { tables: ['ps_crud'], throttleMs: 0 })) {
-      if (rows.item(0).queued === count) {
+  queued(count) {
+    return this.#counted('ps_crud', count);
+  }
+
+  /** Returns when the device has so many lists. */
+  listed(count) {
+    return this.#counted('lists', count);
+  }
+
+  async #counted(table, count) {
+    for await (const { rows } of this.db.watch(`SELECT count(*) AS n FROM ${table}`, [], { tables: [table], throttleMs: 0 })) {
+      if (rows.item(0).n === count) {
         return;
       }
     }

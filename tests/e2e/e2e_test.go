@@ -257,14 +257,17 @@ func TestRejectedTransactionInTheMiddle(t *testing.T) {
 	require.Equal(t, []list{{r.IDs["groceries"], "Groceries", b.alice}}, r.Lists, "the device has taken the rejected lists back")
 }
 
+// noteEffects has Postgres note what happens to lists.
+const noteEffects = `
+create table effects (number int generated always as identity, operation text, name text);
+create function note_effect() returns trigger language plpgsql security definer as $$
+  begin insert into public.effects (operation, name) values (tg_op, new.name); return null; end $$;
+create trigger note_effect after insert or update or delete on lists for each row execute function note_effect()`
+
 // An upload whose answer was lost is sent again, and takes effect once.
 func TestLostAnswer(t *testing.T) {
 	b := setup(t)
-	b.db.Exec(t, `
-create table effects (operation text);
-create function note_effect() returns trigger language plpgsql security definer as $$
-  begin insert into public.effects values (tg_op); return null; end $$;
-create trigger note_effect after insert or update or delete on lists for each row execute function note_effect()`)
+	b.db.Exec(t, noteEffects)
 	r := b.run(t, "lost-answer")
 
 	require.Len(t, r.Uploads, 2)
@@ -335,4 +338,20 @@ func marshal(t *testing.T, v any) string {
 	text, err := json.Marshal(v)
 	require.NoError(t, err)
 	return string(text)
+}
+
+// A database that is restored from a backup repeats what was uploaded, which takes effect
+// once, and gives numbers to new writes that others had, which are not taken for those.
+func TestRestoredDatabase(t *testing.T) {
+	b := setup(t)
+	b.db.Exec(t, noteEffects)
+	r := b.run(t, "restored")
+
+	require.Len(t, r.Uploads, 3)
+	before, after := r.Uploads[1].Request, r.Uploads[2].Request
+	require.Equal(t, before.ClientID, after.ClientID)
+	require.Equal(t, before.Transactions[0].Crud[0].OpID, after.Transactions[1].Crud[0].OpID, "Second's and Third's")
+	require.Equal(t, []string{"success", "success"}, statuses(r.Uploads[2]))
+	require.Equal(t, "INSERT First,INSERT Second,INSERT Third", b.db.Text(t, `select string_agg(operation || ' ' || name, ',' order by number) from effects`))
+	require.Len(t, r.Lists, 3)
 }

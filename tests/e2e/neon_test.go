@@ -155,6 +155,26 @@ func TestNeonAuth(t *testing.T) {
 	require.ElementsMatch(t, []string{alice.UserID, bob.UserID}, b.powerSync.users())
 }
 
+// PowerSync's reference connector names no device, and Neon's tokens no session. A retry
+// of an insert takes effect once, and a write of another device is never taken for one.
+func TestNeonTwoDevices(t *testing.T) {
+	b := setupNeon(t)
+	b.db.Exec(t, noteEffects)
+	r := b.run(t, "neon-two-devices")
+
+	put := fmt.Sprintf(`{"transactions":[{"crud":[{"id":%q,"op":"PUT","table":"lists","transaction_id":1,"op_data":{"name":"Groceries"}}],"transaction_id":1}]}`, r.IDs["groceries"])
+	rename := fmt.Sprintf(`{"transactions":[{"crud":[{"id":%q,"op":"PATCH","table":"lists","transaction_id":2,"op_data":{"name":"Food"}}],"transaction_id":2}]}`, r.IDs["groceries"])
+	require.Len(t, r.Uploads, 5)
+	require.Equal(t, put, r.Uploads[0].Body)
+	require.Equal(t, put, r.Uploads[1].Body)
+	require.Equal(t, rename, r.Uploads[2].Body, "the phone's")
+	require.Equal(t, rename, r.Uploads[4].Body, "the tablet's")
+	require.Equal(t, "INSERT Groceries,UPDATE Food,UPDATE Shopping,UPDATE Food",
+		b.db.Text(t, `select string_agg(operation || ' ' || name, ',' order by number) from effects`))
+	require.Equal(t, []list{{r.IDs["groceries"], "Food", r.UserID}}, r.Lists)
+	require.Equal(t, "0", b.db.Text(t, `select count(*) from postern.rejected_writes`))
+}
+
 // requireNeonToken holds a token against the recorded one: the same header and
 // claims, and as different values only those that differ from user to user and
 // from server to server.
