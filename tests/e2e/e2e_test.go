@@ -164,7 +164,7 @@ func (b *testBundle) run(t *testing.T, scenario string) report {
 
 func (b *testBundle) runNode(t *testing.T, arguments ...string) report {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	control := httptest.NewServer(forBrowsers(b.control))
 	defer control.Close()

@@ -2,6 +2,9 @@
 // where that is.
 import { randomUUID } from 'node:crypto';
 
+import { createAuthClient } from 'better-auth/client';
+import { jwtClient } from 'better-auth/client/plugins';
+
 export class NeonUser {
   #cookie;
 
@@ -16,6 +19,15 @@ export class NeonUser {
     account.id = (await read(response)).user.id;
     account.#cookie = response.headers.getSetCookie().map((cookie) => cookie.split(';')[0]).join('; ');
     return account;
+  }
+
+  /** The client library itself. Node.js keeps no cookies, so it is given them. */
+  get client() {
+    return createAuthClient({
+      baseURL: process.env.NEON_AUTH_URL,
+      plugins: [jwtClient()],
+      fetchOptions: { headers: { Cookie: this.#cookie } }
+    });
   }
 
   /** An access token, good for 15 minutes. */

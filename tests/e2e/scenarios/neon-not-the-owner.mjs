@@ -1,10 +1,12 @@
 // Bob signs up with Neon Auth. His device has synced a list of Alice's, and he
 // renames it.
+import { NeonConnector } from '@postern/connector/neon';
+
 import { Device } from '../device.mjs';
 import { NeonUser } from '../neon-user.mjs';
 
 const bob = await NeonUser.signUp('Bob');
-const device = new Device('bob', { getToken: () => bob.token() });
+const device = new Device('bob', { connector: (options) => new NeonConnector({ ...options, auth: bob.client }) });
 
 await device.connect();
 await device.uploaded(); // by Alice's device
