@@ -3,7 +3,7 @@ import type { CrudTransaction, PowerSyncBackendConnector, PowerSyncCredentials }
 import { Owners } from './owners.ts';
 import { firstOperation, nextBatch, visit, type Database } from './queue.ts';
 import { subjectOf } from './token.ts';
-import { PosternError, Transport, type Fetch } from './transport.ts';
+import { abortable, PosternError, Transport, type Fetch } from './transport.ts';
 import { replaced, toWire, type Credentials, type FatalError, type Operation, type RejectedWrite, type Result, type Sendable } from './wire.ts';
 
 const TIMEOUT_MS = 30_000;
@@ -86,10 +86,11 @@ export class OtherUserError extends Error implements OtherUser {
   }
 }
 
-/** A token, and the user whom it names. */
+/** The user of a call of the SDK, and a token that names them. */
 interface Session {
   token: string;
   readonly user: string;
+  readonly abort: AbortSignal;
 }
 
 /** Implements PowerSync's backend connector with Postern's write API. */
@@ -98,6 +99,7 @@ export class PosternConnector implements PowerSyncBackendConnector {
   readonly #database: Database;
   readonly #owners: Owners;
   readonly #transport: Transport;
+  #abort = new AbortController();
   #forPowerSync: string | null = null; // the last token that the PowerSync Service was given
   #latest: Session | null = null;
   #fresh: Promise<unknown> | null = null; // while a fresh token is asked for
@@ -117,9 +119,10 @@ export class PosternConnector implements PowerSyncBackendConnector {
    * that it should try later.
    */
   async fetchCredentials(): Promise<PowerSyncCredentials | null> {
-    let session = await this.#session(false);
+    const { signal } = this.#abort;
+    let session = await this.#session(signal, false);
     if (session !== null && session.token === this.#forPowerSync) {
-      session = await this.#session(true); // the SDK asks again because it needs a newer one
+      session = await this.#session(signal, true); // the SDK asks again because it needs a newer one
     }
     if (session === null) {
       return null;
@@ -138,11 +141,11 @@ export class PosternConnector implements PowerSyncBackendConnector {
       throw this.#waiting.error; // it does not wait here, because db.disconnect() would wait for it
     }
     this.#waiting = null;
-    const session = await this.#session(false);
+    const session = await this.#session(this.#abort.signal, false);
     if (session === null) {
       throw new Error('nobody is signed in: the writes stay queued');
     }
-    const transactions = await this.#nextBatch(session.user);
+    const transactions = await this.#nextBatch(session);
     if (transactions.length > 0) {
       await this.#settle(session, transactions, await this.#send(session, transactions));
     }
@@ -153,38 +156,39 @@ export class PosternConnector implements PowerSyncBackendConnector {
    * does so, too: call this after a sign-in only if writes come before db.connect().
    */
   async noteUser(): Promise<void> {
-    await this.#session(false);
+    await this.#session(this.#abort.signal, false);
   }
 
   /**
-   * Ends the requests and callbacks that run. What is queued stays queued. Call it before
-   * db.disconnect() and db.disconnectAndClear(), which wait for them.
+   * Ends the uploads, requests and callbacks that run. What is queued stays queued, and
+   * later calls of the SDK are not affected. Call it before db.disconnect() and
+   * db.disconnectAndClear(), which wait for uploads.
    */
   abort(): void {
-    this.#transport.abort();
+    this.#abort.abort();
+    this.#abort = new AbortController();
   }
 
-  async #session(fresh: boolean): Promise<Session | null> {
-    const token = await this.#transport.timed('getToken', () => this.#options.getToken({ fresh }));
-    this.#latest = token === null ? null : { token, user: subjectOf(token) };
-    if (this.#latest === null) {
-      return null;
+  async #session(abort: AbortSignal, fresh: boolean): Promise<Session | null> {
+    const token = await this.#transport.timed(abort, 'getToken', () => this.#options.getToken({ fresh }));
+    const session = token === null ? null : { token, user: subjectOf(token), abort };
+    this.#latest = session && { ...session };
+    if (session !== null) {
+      await this.#owners.note(session.user);
     }
-    const session = { ...this.#latest };
-    await this.#owners.note(session.user);
     return session;
   }
 
   /** Sends a request, and once more with a fresh token if the one at hand is refused. */
   async #request(session: Session, method: 'GET' | 'POST', path: string, body?: unknown): Promise<unknown> {
     try {
-      return await this.#transport.request(method, path, session.token, body);
+      return await this.#transport.request(session.abort, method, path, session.token, body);
     } catch (error) {
       if (!tokenRefused(error) || now() < this.#freshNotBefore) {
         throw error;
       }
       if (this.#latest?.token === session.token) {
-        this.#fresh ??= this.#session(true).finally(() => (this.#fresh = null));
+        this.#fresh ??= this.#session(session.abort, true).finally(() => (this.#fresh = null));
         await this.#fresh;
       }
       if (this.#latest?.user !== session.user || this.#latest.token === session.token) {
@@ -193,7 +197,7 @@ export class PosternConnector implements PowerSyncBackendConnector {
       session.token = this.#latest.token;
     }
     try {
-      return await this.#transport.request(method, path, session.token, body);
+      return await this.#transport.request(session.abort, method, path, session.token, body);
     } catch (error) {
       if (tokenRefused(error)) {
         this.#freshNotBefore = now() + FRESH_AGAIN_MS; // another one would be refused, too
@@ -203,7 +207,7 @@ export class PosternConnector implements PowerSyncBackendConnector {
   }
 
   /** Returns the oldest transactions, if they are the user's or the app makes them so. */
-  async #nextBatch(user: string): Promise<CrudTransaction[]> {
+  async #nextBatch({ user, abort }: Session): Promise<CrudTransaction[]> {
     for (;;) {
       const oldest = await this.#database.getNextCrudTransaction();
       if (oldest === null) {
@@ -214,7 +218,7 @@ export class PosternConnector implements PowerSyncBackendConnector {
         return nextBatch(this.#database, until);
       }
       const ask = async () => (await this.#options.onOtherUser?.({ owner, user })) ?? 'keep';
-      switch (await this.#transport.untimed(ask)) {
+      switch (await abortable(abort, ask)) {
         case 'handOver':
           await this.#owners.handOver(firstOperation(oldest), user);
           break;
@@ -281,7 +285,7 @@ export class PosternConnector implements PowerSyncBackendConnector {
         return;
       case 'fatal_error':
         if (result.requires_client_handling === false) {
-          return this.#transport.untimed(async () => (this.#options.onRejected ?? warn)(transaction, result));
+          return abortable(session.abort, async () => (this.#options.onRejected ?? warn)(transaction, result));
         }
         if (result.requires_client_handling === true && (await this.#decide(session, transaction, result))) {
           return this.#release(session, transaction);
@@ -297,7 +301,7 @@ export class PosternConnector implements PowerSyncBackendConnector {
   /** Asks the app about a held transaction, and reports whether it leaves the queue. */
   async #decide(session: Session, transaction: CrudTransaction, held: FatalError): Promise<boolean> {
     const ask = async () => (await this.#options.onHeld?.(transaction, held)) ?? 'retain';
-    const decision = await this.#transport.untimed(ask);
+    const decision = await abortable(session.abort, ask);
     if (typeof decision === 'string') {
       return decision === 'complete';
     }

@@ -30,7 +30,6 @@ export class Transport {
   readonly #url: string;
   readonly #fetch: Fetch;
   readonly #timeoutMs: number;
-  readonly #running = new Set<(reason: Error) => void>();
 
   constructor(url: string, fetch: Fetch, timeoutMs: number) {
     this.#url = url.replace(/\/+$/, '');
@@ -38,63 +37,62 @@ export class Transport {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Ends everything that runs. What is started later is not affected. */
-  abort(): void {
-    for (const end of [...this.#running]) {
-      end(new Error('aborted'));
-    }
-  }
-
-  async request(method: 'GET' | 'POST', path: string, token: string, body?: unknown): Promise<unknown> {
-    return this.timed(path, async (signal) => {
+  request(abort: AbortSignal, method: 'GET' | 'POST', path: string, token: string, body?: unknown): Promise<unknown> {
+    return this.timed(abort, path, async (signal) => {
       const response = await this.#fetch(this.#url + path, {
         method,
         headers: { Authorization: `Bearer ${token}`, ...(body !== undefined && { 'Content-Type': 'application/json' }) },
         ...(body !== undefined && { body: JSON.stringify(body) }),
         signal
       });
-      if (response.ok) {
-        return response.json();
+      const answer = await response.json().catch(() => null); // a proxy's may not be JSON
+      if (!response.ok) {
+        const seconds = Number(response.headers.get('Retry-After')); // NaN if it is a date: the device's clock may be wrong
+        const message = (answer as { message?: string } | null)?.message ?? response.statusText;
+        throw new PosternError(response.status, message, seconds > 0 ? seconds * 1000 : 0);
       }
-      const problem = (await response.json().catch(() => null)) as { message?: string } | null; // a proxy's may not be JSON
-      const seconds = Number(response.headers.get('Retry-After')); // NaN if it is a date: the device's clock may be wrong
-      throw new PosternError(response.status, problem?.message ?? response.statusText, seconds > 0 ? seconds * 1000 : 0);
+      if (answer === null) {
+        throw new Error(`${path}: the answer is not JSON, so it is not Postern's`);
+      }
+      return answer;
     });
   }
 
   /** Runs work that must not take longer than a request. */
-  timed<T>(name: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return this.#run(work, (end) => {
-      // Not AbortSignal.timeout: React Native has none.
-      const timer = setTimeout(() => end(new Error(`${name}: no answer in ${this.#timeoutMs} ms`)), this.#timeoutMs);
-      return () => clearTimeout(timer);
-    });
+  timed<T>(abort: AbortSignal, name: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return abortable(abort, work, { name, afterMs: this.#timeoutMs });
   }
+}
 
-  /** Runs work that may take as long as a person does. */
-  untimed<T>(work: () => Promise<T>): Promise<T> {
-    return this.#run(work, () => () => {});
-  }
-
-  /**
-   * Settles as work does, or fails when it is ended, even if work never settles: after a
-   * suspension, requests and the locks of auth libraries may not.
-   */
-  #run<T>(work: (signal: AbortSignal) => Promise<T>, watch: (end: (reason: Error) => void) => () => void): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const abort = new AbortController();
-      const end = (reason: Error) => {
-        abort.abort(reason);
-        reject(reason);
-        done();
-      };
-      const unwatch = watch(end);
-      const done = () => {
-        unwatch();
-        this.#running.delete(end);
-      };
-      this.#running.add(end);
-      work(abort.signal).then(resolve, reject).finally(done);
-    });
-  }
+/**
+ * Settles as work does, or fails when it is aborted or takes too long, even if work never
+ * settles: after a suspension, requests and the locks of auth libraries may not.
+ */
+export function abortable<T>(
+  abort: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+  timeout?: { name: string; afterMs: number }
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const own = new AbortController();
+    const end = (message: string) => {
+      const error = new Error(message);
+      own.abort(error);
+      reject(error);
+      release();
+    };
+    const onAbort = () => end('aborted');
+    // Not AbortSignal.timeout or AbortSignal.any: React Native has none.
+    const timer = timeout && setTimeout(() => end(`${timeout.name}: no answer in ${timeout.afterMs} ms`), timeout.afterMs);
+    const release = () => {
+      clearTimeout(timer);
+      abort.removeEventListener('abort', onAbort);
+    };
+    if (abort.aborted) {
+      onAbort();
+      return;
+    }
+    abort.addEventListener('abort', onAbort);
+    (async () => work(own.signal))().then(resolve, reject).finally(release);
+  });
 }

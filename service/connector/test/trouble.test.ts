@@ -174,6 +174,32 @@ test('abort ends a question to the user, and completes what is done', async () =
   assert.deepEqual(queue.left(), [2]);
 });
 
+test('abort ends an upload that waits for the database', async () => {
+  const queue = queueOf(1);
+  const { connector, requests } = connectorOf(queue, [[success]]);
+  const getClientId = queue.getClientId;
+  queue.getClientId = async () => {
+    connector.abort();
+    return getClientId();
+  };
+  await assert.rejects(connector.uploadData(), /aborted/);
+  assert.deepEqual([requests, queue.left()], [[], [1]]);
+});
+
+test('an answer of 200 that is not JSON is not taken for an answer', async () => {
+  const queue = queueOf(1);
+  const { connector } = connectorOf(queue, [], { fetch: async () => new Response('<h1>Welcome to our Wi-Fi</h1>') });
+  await assert.rejects(connector.uploadData(), /not Postern's/);
+  assert.deepEqual(queue.left(), [1]);
+});
+
+test('getToken may fail before it returns a promise', async () => {
+  const getToken = () => {
+    throw new Error('no provider');
+  };
+  await assert.rejects(connectorOf(queueOf(1), [], { getToken }).connector.uploadData(), /no provider/);
+});
+
 test('signed out: no credentials, and the writes stay', async () => {
   const queue = queueOf(1);
   const { connector, requests } = connectorOf(queue, [], { getToken: async () => null });
