@@ -5,12 +5,13 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION
-RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X postern/service/cli.Version=${VERSION}" -o /postern .
+# The image's files: the binary of a release, root certificates, and the policies without their Go code.
+RUN go -C tools run ./release -version "$VERSION" -binary ../rootfs/postern
+RUN install -D -m 644 /etc/ssl/certs/ca-certificates.crt rootfs/etc/ssl/certs/ca-certificates.crt
+RUN mkdir rootfs/policies && find policies -maxdepth 1 -name '*.y*ml' -exec install -m 644 -t rootfs/policies {} +
 
 FROM scratch
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=build /postern /postern
-COPY policies/ /policies/
+COPY --from=build /src/rootfs/ /
 ENV POSTERN_POLICIES=/policies
 USER 65532:65532
 EXPOSE 6060

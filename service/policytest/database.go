@@ -40,7 +40,7 @@ const startTimeout = 6 * time.Minute // a download of Postgres included
 func Start(ctx context.Context, t Throwaway) (*Database, error) {
 	dir, err := os.MkdirTemp("", "postern-policies-")
 	if err != nil {
-		return nil, fmt.Errorf("a folder for a throwaway Postgres: %w", err)
+		return nil, fmt.Errorf("a folder for a throwaway Postgres: %w: use a database of yours with --database", err)
 	}
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()

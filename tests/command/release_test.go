@@ -25,7 +25,7 @@ const (
 )
 
 // TestRelease makes a release for this machine's platform, and runs what people get from
-// it: the binary and the npm packages.
+// it: the binary, the npm packages, and the container's root file system.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	dist := filepath.Join(t.TempDir(), "dist")
@@ -75,6 +75,11 @@ func TestRelease(t *testing.T) {
 	t.Run("Npx", func(t *testing.T) {
 		t.Parallel()
 		testNpx(t, dist)
+	})
+
+	t.Run("Image", func(t *testing.T) {
+		t.Parallel()
+		testImage(t, binary)
 	})
 }
 
