@@ -20,8 +20,10 @@ pooler: $(node_modules) ## Run the tests of the write path with PgBouncer betwee
 	POSTERN_TEST_POOLER=1 go test -count=1 ./tests/conformance/ ./tests/examples/ ./tests/faults/ ./tests/model/ ./tests/e2e/
 	POSTERN_TEST_POOLER=1 go test -count=1 -short ./tests/rejected/
 
-check: ## The linters, and the race detector on the packages that share state
+check: ## The linters, a build for Windows, and the race detector on the packages that share state
 	go tool -modfile=tools/go.mod golangci-lint run ./...
+	cd tools && go tool golangci-lint run --config ../.golangci.yml ./...
+	GOOS=windows go build ./service/cli
 	go test -race ./service/... ./supabase/ ./neon/ ./policies/... ./tests/rig/ ./tests/conformance/
 	go test -race -short ./tests/rejected/
 
