@@ -73,6 +73,7 @@ func (s scope) compile(text string, want *types.Type, at place) (*expression, er
 	if e.loops {
 		options = append(options, cel.InterruptCheckFrequency(interruptEvery), cel.CostLimit(maxSteps))
 	}
+	options = append(options, at.file.coverage.watch(ast.NativeRep(), at)...)
 	if e.program, err = s.env.Program(ast, options...); err != nil {
 		return nil, at.problem("%v", err)
 	}

@@ -35,6 +35,8 @@ type sourceFile struct {
 	content file
 	lines   []string
 	at      ast.Node // the document's body
+
+	coverage *Coverage // of the expressions; nil if nothing is counted
 }
 
 // The form of a policy file. The comments of its keys are the reference in

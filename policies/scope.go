@@ -30,7 +30,7 @@ func newScope(table *catalog.Table) (scope, error) {
 	}
 	options := []cel.EnvOption{
 		cel.StdLib(), ext.Strings(), ext.Math(), functions(),
-		cel.CrossTypeNumericComparisons(true),
+		cel.CrossTypeNumericComparisons(true), cel.EnableMacroCallTracking(),
 		cel.CustomTypeProvider(&provider{Provider: registry, table: table}),
 		cel.Variable("auth", cel.ObjectType(authType)),
 		cel.Variable("now", cel.TimestampType),
