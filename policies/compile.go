@@ -114,6 +114,7 @@ func (c *compiler) table(name string, r tableRule, at place) *Table {
 	}
 	c.columns(t, table, at)
 	c.expressions(t, r, table, at)
+	c.messages(t, r.Messages, table, at.in("messages"))
 	t.findNeeds()
 	t.Conflict = c.conflict(r.Conflict, table, at.in("conflict"))
 	t.History = c.history(r.History, at.in("history"))
@@ -227,7 +228,7 @@ func (c *compiler) everyTable(r tableRule, at place) {
 	for key, set := range map[string]bool{
 		"table": r.Table != "", "columns": r.Columns != nil, "id": r.ID != nil, "soft_delete": r.SoftDelete != "", "epoch": r.Epoch != nil,
 		"owner": r.Owner != "", "set": r.Set != nil, "defaults": r.Defaults != nil, "immutable": r.Immutable != nil, "writable": r.Writable != nil,
-		"conflict": !r.Conflict.empty(), "history": r.History != "", "rules": r.Rules != nil,
+		"conflict": !r.Conflict.empty(), "messages": r.Messages != nil, "history": r.History != "", "rules": r.Rules != nil,
 	} {
 		if set {
 			c.add(at.in(key).problem(`"*" cannot have %s, which is for one table: move it to a policy of that table`, key))

@@ -93,10 +93,21 @@ type tableRule struct {
 	History string `yaml:"history"`
 	// Codes of rejections that the app handles: the client keeps the transaction (requires_client_handling).
 	Client []string `yaml:"client"`
+	// Your own words for what rejects a write: a message by the name of a constraint or unique index of the table, or by owner or immutable.
+	Messages map[string]messageRule `yaml:"messages"`
 	// Limits the operations of each user on the table, counted by each instance. The rate of "*" is for all of its tables together.
 	Rate *rateRule `yaml:"rate"`
 	// Conditions that a write must meet.
 	Rules []ruleRule `yaml:"rules"`
+}
+
+type messageRule struct {
+	// The error code that the client receives, like TITLE_TAKEN. Default: the code that it receives without a message.
+	Code string `yaml:"code"`
+	// The sentence that the app's user reads. Required.
+	Message string `yaml:"message"`
+	// If true, the app handles the rejection: the client keeps the transaction (requires_client_handling).
+	Client bool `yaml:"client"`
 }
 
 type transactionRule struct {

@@ -97,6 +97,7 @@ var (
 	// What the Go types do not express.
 	special = map[string]map[string]any{
 		"tableRule.Allow":          {"oneOf": []any{map[string]any{"const": "all"}, some(operations)}},
+		"messageRule.Code":         code,
 		"tableRule.UnknownColumns": {"enum": []string{"reject", "ignore"}},
 		"tableRule.OnMissing":      {"enum": []string{"ignore", "reject"}},
 		"tableRule.Put":            {"enum": []string{"merge", "replace", "insert"}},
@@ -111,7 +112,7 @@ var (
 			object(map[string]any{"increment": some(map[string]any{"type": "array", "items": text})}),
 		}},
 	}
-	required = map[string][]string{"ruleRule": {"name", "check", "code", "message"}, "rateRule": {"most", "per"}, "assignment": {"value"}, "tableRule": {"allow"}}
+	required = map[string][]string{"ruleRule": {"name", "check", "code", "message"}, "rateRule": {"most", "per"}, "messageRule": {"message"}, "assignment": {"value"}, "tableRule": {"allow"}}
 )
 
 // some returns a list that must not be empty.
@@ -189,6 +190,7 @@ func reference(docs map[string]string) string {
 	table("A file", "key", keys(reflect.TypeFor[file]()))
 	table("A table", "key", keys(reflect.TypeFor[tableRule]()))
 	table("A rule", "key", keys(reflect.TypeFor[ruleRule]()))
+	table("A message", "key", keys(reflect.TypeFor[messageRule]()))
 	table("A rate", "key", keys(reflect.TypeFor[rateRule]()))
 	var rows [][2]string
 	for _, s := range []struct {

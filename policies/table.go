@@ -36,6 +36,7 @@ type Table struct {
 	new      map[string]bool // the columns of the new row that they look at
 	newWhole bool            // they look at the new row itself, and so at any column
 	allow    []upload.Op
+	messages map[string]*upload.Words
 	client   []upload.Code // codes of rejections that are left to the app
 	required []string      // database columns that the policy needs
 	place    place

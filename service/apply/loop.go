@@ -142,6 +142,7 @@ func (l *loop) rejectFailed(batch []*transaction, at int, failed *failure, rejec
 	}
 	t.failed = nil
 	t.Rejection = ofBothOrders(t.firstRejection, rejection)
+	t.Rejection.Reword()
 	t.Rejection.ClientHandling = clientHandles(l.set, t.Rejection, t.Transaction)
 	return at + 1
 }

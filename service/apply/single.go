@@ -63,6 +63,7 @@ func (l *loop) sendSingle(ctx context.Context, t *transaction) error {
 			continue
 		}
 		rejection = ofBothOrders(t.firstRejection, rejection)
+		rejection.Reword()
 		rejection.ClientHandling = clientHandles(l.set, rejection, t.Transaction)
 		return rejection
 	}

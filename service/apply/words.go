@@ -45,9 +45,6 @@ func complete(rejection *upload.Rejection, set *policies.Set, tables *catalog.Sn
 	if rejection.Operation < 0 && f.kind != operation {
 		rejection.Operation = operationOf(tables, t.toSend(), pg)
 	}
-	if rejection.Message != "" {
-		return
-	}
 	w := words{pg: pg, set: set, tables: tables}
 	if f.index == rejection.Operation {
 		w.planned = f.operation
@@ -57,6 +54,10 @@ func complete(rejection *upload.Rejection, set *policies.Set, tables *catalog.Sn
 		sent = &t.Transaction.Operations[rejection.Operation]
 	}
 	w.findTable(sent)
+	rejection.Words = w.ofPolicy(rejection.Code)
+	if rejection.Message != "" {
+		return
+	}
 	if rejection.Code == upload.InvalidData {
 		w.value = w.findValue()
 	}
@@ -81,6 +82,22 @@ func (w *words) findTable(sent *upload.Operation) {
 		}
 	}
 	w.name, w.policy = w.set.ClientTable(w.table)
+}
+
+// ofPolicy are the words that the table's policy has for what rejected the write; nil if it
+// has none.
+func (w *words) ofPolicy(code upload.Code) *upload.Words {
+	switch {
+	case w.policy == nil, isRaised(w.pg) && w.pg.Code != ledger.StateDeclined:
+		return nil
+	case w.pg.Code != ledger.StateDeclined:
+		return w.policy.Words(w.pg.ConstraintName)
+	case code == upload.ImmutableColumn:
+		return w.policy.Words(policies.ImmutableMessage)
+	case code == upload.Unauthorized:
+		return w.policy.Words(policies.OwnerMessage)
+	}
+	return nil
 }
 
 // of is " of " and the client's name of the table; empty if clients do not know it.

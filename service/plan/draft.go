@@ -24,6 +24,7 @@ func (p *Planner) draft(ctx context.Context, shared *policies.TransactionInput, 
 	rejection, err := d.run(ctx)
 	if rejection != nil {
 		rejection.Operation = index
+		rejection.Reword()
 		rejection.ClientHandling = rejection.ClientHandling || d.policy != nil && d.policy.ClientHandling(rejection.Code)
 	}
 	return d.write, rejection, err
@@ -246,7 +247,7 @@ func (d *drafter) setOwner() *upload.Rejection {
 	}
 	switch at := d.indexOf(column); {
 	case at >= 0 && string(d.values[at]) != string(subject):
-		return &upload.Rejection{Code: upload.Unauthorized, Message: fmt.Sprintf("%s is set from your token: leave it out or send your own id", d.column(column))}
+		return &upload.Rejection{Code: upload.Unauthorized, Words: d.policy.Words(policies.OwnerMessage), Message: fmt.Sprintf("%s is set from your token: leave it out or send your own id", d.column(column))}
 	case at >= d.keys && d.sent.Op == upload.Patch:
 		d.remove(at)
 	case at < 0 && d.sent.Op == upload.Put:
@@ -268,7 +269,7 @@ func (d *drafter) checkImmutable() *upload.Rejection {
 			continue
 		}
 		if previous, ok := d.previous[column]; !ok || !equal(previous, d.values[at]) {
-			return &upload.Rejection{Code: upload.ImmutableColumn, Message: fmt.Sprintf("%s cannot change once it is set: leave it out", d.column(column))}
+			return &upload.Rejection{Code: upload.ImmutableColumn, Words: d.policy.Words(policies.ImmutableMessage), Message: fmt.Sprintf("%s cannot change once it is set: leave it out", d.column(column))}
 		}
 		d.remove(at)
 	}

@@ -8,6 +8,7 @@
 package upload
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -117,6 +118,24 @@ type Rejection struct {
 	Operation      int    // the index of the operation that caused it; -1 if no single one did
 	ClientHandling bool   // whether the client keeps the transaction until its app has decided
 	Rule           string // the policy's rule that rejected it; empty if none did
+	Words          *Words // the policy's own for what rejected it; nil if there are none. See Reword
+}
+
+// Words are what a policy has the client told in place of Postern's words.
+type Words struct {
+	Code           Code // empty if it stays
+	Message        string
+	ClientHandling bool
+}
+
+// Reword gives the rejection the policy's own words, if there are any.
+func (r *Rejection) Reword() {
+	if r.Words == nil {
+		return
+	}
+	r.Code, r.Message = cmp.Or(r.Words.Code, r.Code), r.Words.Message
+	r.ClientHandling = r.ClientHandling || r.Words.ClientHandling
+	r.Words = nil
 }
 
 func (r *Rejection) Error() string { return string(r.Code) + ": " + r.Message }
