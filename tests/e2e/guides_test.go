@@ -130,6 +130,7 @@ type reader struct {
 	url       string // of the service, once it runs
 	powerSync string // the URL of the PowerSync Service, if it runs
 	streams   string // the guide's sync configuration
+	app       string // the guide's JavaScript
 	postgres  *local.Postgres
 	db        *rig.Database // the project's
 }
@@ -176,12 +177,42 @@ func (r *reader) follow(t *testing.T, page string) {
 		case "yaml sync":
 			require.Empty(t, checkSync(t, r.db, block.code), block.code)
 			r.streams = block.code
+		case "js":
+			r.app += block.code
 		case "yaml powersync.yaml":
 			require.Empty(t, checkService(t, block.code), block.code)
 		default:
 			require.Fail(t, "no test runs such a block", "%s: %s: write above it: %s\n%s", page, block.kind, notRun, block.code)
 		}
 	}
+	r.compile(t)
+}
+
+// notInstalled declares what the guides' apps have, and our tests do not install.
+const notInstalled = `
+declare function showToast(message: string): void;
+declare module '@neondatabase/neon-js/auth' {
+  export function createAuthClient(url: string): import('@postern/connector/neon').NeonAuthClient & { signOut(): Promise<unknown> };
+}
+`
+
+// compile checks the guide's app with strict TypeScript, against the packed connector and
+// the SDK.
+func (r *reader) compile(t *testing.T) {
+	t.Helper()
+	dir := filepath.Join(r.dir, "app")
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	require.NoError(t, os.Symlink(filepath.Join(here, "node_modules"), filepath.Join(dir, "node_modules")))
+	for name, content := range map[string]string{
+		"app.ts": r.app, "not-installed.d.ts": notInstalled,
+		"tsconfig.json": `{"extends": "` + filepath.Join(here, "apps", "tsconfig.json") + `", "compilerOptions": {"lib": ["ES2022", "DOM"]}, "files": ["app.ts", "not-installed.d.ts"]}`,
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+	output, err := exec.CommandContext(t.Context(), node, connector+"/node_modules/typescript/bin/tsc", "-p", dir).CombinedOutput()
+	require.NoError(t, err, string(output))
 }
 
 // query runs SQL as the owner. A role with bypassrls is a superuser's to create here;
