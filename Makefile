@@ -5,7 +5,8 @@ help: ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 dev: ## Run everything on this machine
-	go run . dev
+	@echo "Compiling Postern, which takes a minute or two the first time"
+	@go run . dev
 
 node_modules := tests/e2e/node_modules service/connector/node_modules
 
