@@ -159,10 +159,10 @@ func devDatabaseServer(ctx context.Context, out io.Writer, o devOptions) (*local
 		fmt.Fprintf(out, "Postgres does not run as root, and the user it runs as has no access to %s: its data is in %s instead.\n", dir, reachable)
 		dir = reachable
 	}
+	fmt.Fprintln(out, "Starting Postgres in", dir)
 	ctx, cancel := context.WithTimeout(ctx, postgresStart)
 	defer cancel()
-	return local.StartPostgres(ctx, local.PostgresOptions{Dir: dir, PreferPort: devPostgres, Reset: o.reset, Logical: true,
-		Progress: func(step string) { fmt.Fprintln(out, step) }})
+	return local.StartPostgres(ctx, local.PostgresOptions{Dir: dir, PreferPort: devPostgres, Reset: o.reset, Logical: true})
 }
 
 // devIssuer describes the development issuer, whose tokens have the shape of

@@ -40,9 +40,8 @@ type keeperProcess struct {
 }
 
 // startKeeper runs this very binary again, as a keeper, and waits until its
-// Postgres answers. A context that ends before that ends the keeper. progress receives
-// what takes long.
-func startKeeper(ctx context.Context, j job, progress func(string)) (*keeperProcess, error) {
+// Postgres answers. A context that ends before that ends the keeper.
+func startKeeper(ctx context.Context, j job) (*keeperProcess, error) {
 	binary, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -73,12 +72,12 @@ func startKeeper(ctx context.Context, j job, progress func(string)) (*keeperProc
 	}
 	interrupt := context.AfterFunc(ctx, func() { _ = stdin.Close() })
 	defer interrupt()
-	problem := readReport(stdout, progress)
+	report, _ := io.ReadAll(bufio.NewReader(stdout)) // it closes its end after one report
 	if ctx.Err() != nil {
 		k.stop()
 		return nil, ctx.Err()
 	}
-	if problem != ready {
+	if problem := strings.TrimSpace(string(report)); problem != ready {
 		k.stop()
 		if problem == "" {
 			problem = "the process that looks after Postgres ended at once"
@@ -93,24 +92,7 @@ func (k *keeperProcess) stop() {
 	_ = k.cmd.Wait()
 }
 
-const (
-	ready        = "ready"
-	progressMark = "progress: "
-)
-
-// readReport returns what a keeper writes before it closes its end: ready, or why
-// Postgres does not answer.
-func readReport(out io.Reader, progress func(string)) string {
-	var report []string
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if text, ok := strings.CutPrefix(lines.Text(), progressMark); ok {
-			progress(text)
-		} else {
-			report = append(report, lines.Text())
-		}
-	}
-	return strings.TrimSpace(strings.Join(report, "\n"))
-}
+const ready = "ready"
 
 // errInterrupted is the error of a keeper that is ended before Postgres answers.
 var errInterrupted = errors.New("interrupted")
@@ -165,10 +147,7 @@ func (j job) keep(out io.WriteCloser, end <-chan struct{}) error {
 		}
 	}
 	if !hasServer(binaries) {
-		fmt.Fprintf(out, "%sNo suitable Postgres is installed. Downloading Postgres %s, once, to %s\n", progressMark, version, binaries)
-	}
-	if _, err := os.Stat(data); err != nil {
-		fmt.Fprintf(out, "%sCreating a database in %s\n", progressMark, data)
+		fmt.Fprintf(os.Stderr, "No suitable Postgres is installed. Downloading Postgres %s to %s\n", version, binaries)
 	}
 	server := embeddedpostgres.NewDatabase(j.config(data, binaries, version))
 	if err := startServer(server, binaries, end); err != nil {

@@ -13,6 +13,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // The owner of every database is a superuser. The password is no secret: the server
@@ -30,8 +31,6 @@ type PostgresOptions struct {
 	Throwaway      bool   // do not wait for the disk: a crash of the machine may lose the data
 	Logical        bool   // allow logical replication
 	MaxConnections int    // 0 is Postgres' default, 100
-
-	Progress func(string) // receives a sentence before each step of a first start that takes long; may be nil
 }
 
 // Postgres is a running server on 127.0.0.1. A process of its own, the keeper,
@@ -51,16 +50,12 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting Postgres: %w", err)
 	}
-	progress := o.Progress
-	if progress == nil {
-		progress = func(string) {}
-	}
 	for try := 1; ; try++ {
-		keeper, err := startKeeper(ctx, job, progress)
+		keeper, err := startKeeper(ctx, job)
 		if err == nil {
 			return &Postgres{job.Port, keeper}, nil
 		}
-		if taken := !portFree(job.Port); !taken || try == maxTries || ctx.Err() != nil {
+		if !portTaken(err, job.Port) || try == maxTries || ctx.Err() != nil {
 			return nil, fmt.Errorf("starting Postgres in %s: %w", o.Dir, err)
 		}
 		if job.Port, err = choosePort(0); err != nil { // another process has just taken it
@@ -148,6 +143,12 @@ func choosePort(preferred int) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("no port from %d to %d is free", first, last)
+}
+
+// portTaken reports whether a start failed because another process had the port, which
+// it may have had for a moment only.
+func portTaken(err error, port int) bool {
+	return strings.Contains(err.Error(), "Address already in use") || strings.Contains(err.Error(), "already listening on port") || !portFree(port)
 }
 
 func portFree(port int) bool {

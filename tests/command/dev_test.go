@@ -30,7 +30,7 @@ func freePort(t *testing.T) string {
 func TestDevInterrupted(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, at string }{
-		{"while Postgres starts", `Creating a database in`},
+		{"while Postgres starts", `Starting Postgres in`},
 		{"while the database is prepared", `Preparing the database`},
 		{"while it serves", curlLine},
 	} {
@@ -73,7 +73,7 @@ func TestDevInterruptedDownload(t *testing.T) {
 
 	proxy := "http://" + silent.Addr().String()
 	p := start(t, []string{"HTTPS_PROXY=" + proxy, "https_proxy=" + proxy, "NO_PROXY=", "no_proxy="}, "dev", "--listen", address, "--data", dir)
-	p.await(t, `Downloading Postgres \d+\.\S+, once, to \S+`)
+	p.await(t, `Downloading Postgres \d+\.\S+ to \S+`)
 	require.Equal(t, 0, p.Signal(os.Interrupt), p.Output())
 	requireFree(t, address, dir)
 }
