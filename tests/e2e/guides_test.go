@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -68,6 +67,11 @@ func TestGuides(t *testing.T) {
 	}
 }
 
+type note struct {
+	Title   string `json:"title"`
+	OwnerID string `json:"owner_id"`
+}
+
 // sync runs a PowerSync Service with the guide's role, publication and streams, and a
 // device of the guide's user.
 func (r *reader) sync(t *testing.T, keySet, audience string) {
@@ -89,18 +93,12 @@ telemetry: {disable_telemetry_sharing: true}
 `, url(r.postgres.URL("powersync_role", "choose-a-password", "app")), url(r.postgres.OwnerURL("storage")), port, keySet, audience), 0o600))
 	service := startPowerSync(t, config)
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	device := exec.CommandContext(ctx, node, filepath.Join("scenarios", "synced-notes.mjs"))
-	device.Env = append(slices.Clone(r.env), "DEVICE_FOLDER="+t.TempDir())
-	output, err := device.Output()
-	require.NoError(t, err, "%s", service.Output())
 	var received struct {
-		Notes       []struct{ Title, Owner string }
-		NotAccepted []notAccepted
+		Notes       []note        `json:"notes"`
+		NotAccepted []notAccepted `json:"not_accepted"`
 	}
-	require.NoError(t, json.Unmarshal(output, &received, json.MatchCaseInsensitiveNames(true)), string(output))
-	require.Equal(t, []struct{ Title, Owner string }{{"First", local.UserID("alice")}}, received.Notes)
+	runDevice(t, "synced-notes", r.env, &received, outputs{service})
+	require.Equal(t, []note{{"First", local.UserID("alice")}}, received.Notes)
 	require.Len(t, received.NotAccepted, 1)
 	require.Equal(t, "CHECK_VIOLATION", received.NotAccepted[0].Code)
 }

@@ -1,15 +1,19 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/stretchr/testify/require"
 
 	"postern/service/local"
@@ -100,11 +104,25 @@ func TestPowerSyncService(t *testing.T) {
 	dev := startDev(t)
 	service := startPowerSync(t, dev.config)
 
-	b := testBundle{Service: &rig.Service{URL: dev.url, Logs: outputs{dev.Process, service}}}
-	r := b.run(t, "powersync-service")
+	var r report
+	runDevice(t, "powersync-service", []string{"POSTERN_URL=" + dev.url}, &r, outputs{dev.Process, service})
 	require.Equal(t, []list{{r.IDs["accepted"], "Groceries", local.UserID("alice")}}, r.Lists)
 	require.Len(t, r.NotAccepted, 1)
 	require.Equal(t, notAccepted{r.NotAccepted[0].ID, "open", "CHECK_VIOLATION"}, r.NotAccepted[0])
+}
+
+// runDevice runs a scenario with a real PowerSync Service, and reads what it prints.
+func runDevice(t *testing.T, scenario string, env []string, received any, logs outputs) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var stderr bytes.Buffer
+	device := exec.CommandContext(ctx, node, filepath.Join("scenarios", scenario+".mjs"))
+	device.Env = append(slices.Clone(env), "DEVICE_FOLDER="+t.TempDir())
+	device.Stderr = &stderr
+	output, err := device.Output()
+	require.NoError(t, err, "%s\nthe device: %s\nthe services: %s", scenario, &stderr, logs)
+	require.NoError(t, json.Unmarshal(output, received), string(output))
 }
 
 // outputs are those of several processes, one after the other.

@@ -26,8 +26,8 @@ for await (const { rows } of db.watch(query, [], { tables: ['notes', 'rejected_w
   }
 }
 const report = {
-  notes: await db.getAll('SELECT title, owner_id AS owner FROM notes'),
-  notAccepted: await db.getAll('SELECT id, status, code FROM rejected_writes')
+  notes: await db.getAll('SELECT title, owner_id FROM notes'),
+  not_accepted: await db.getAll('SELECT id, status, code FROM rejected_writes')
 };
 await db.close();
 process.stdout.write(JSON.stringify(report));
