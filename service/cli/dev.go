@@ -54,7 +54,7 @@ its configuration, or writes it with --powersync-config.`,
 	cmd.Flags().StringVar(&o.listen, "listen", devListen, "address to listen on; with :6060, phones and containers can connect")
 	cmd.Flags().StringVar(&o.data, "data", defaultData, "folder for the database and the issuer's key")
 	cmd.Flags().StringVar(&o.policies, "policies", "", "folder of policies (default: those of the demo)")
-	cmd.Flags().BoolVar(&o.reset, "reset", false, "start over: delete the database and the key first")
+	cmd.Flags().BoolVar(&o.reset, "reset", false, "start over: delete the database first")
 	cmd.Flags().StringVar(&o.powerSync.url, "powersync", devPowerSync, "URL of the PowerSync Service, as devices reach it")
 	cmd.Flags().StringVar(&o.powerSync.file, "powersync-config", "", "file to write the PowerSync Service's configuration to (default: print it)")
 	cmd.Flags().StringVar(&o.powerSync.host, "powersync-host", "", "this machine's name as the PowerSync Service knows it; in Docker Desktop host.docker.internal")

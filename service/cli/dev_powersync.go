@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -42,7 +43,7 @@ func (o powerSyncOptions) configure(out io.Writer, postgres *local.Postgres, pos
 	if err != nil {
 		return err
 	}
-	keySet.Host = cmp.Or(o.host, keySet.Hostname()) + ":" + keySet.Port()
+	keySet.Host = net.JoinHostPort(cmp.Or(o.host, keySet.Hostname()), keySet.Port())
 	keySet.Path = "/dev/jwks.json"
 	port, _ := strconv.Atoi(cmp.Or(service.Port(), "8080")) // url.Parse accepts digits only
 	config := local.PowerSyncConfig{
