@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"postern/policies"
@@ -116,14 +115,14 @@ func declined(f *failure, pg *pgconn.PgError) *upload.Rejection {
 	r := &upload.Rejection{Code: upload.Code(pg.Message), Operation: f.index}
 	switch r.Code {
 	case upload.Conflict:
-		r.Message, r.Details = "the row has changed since it was last synced", map[string]any{"row": jsontext.Value(pg.Hint)}
+		r.Message = "the row has changed since it was last synced"
 	case upload.ImmutableColumn:
 		r.Message = "a column of the row cannot change once it is set"
 	case upload.RowDeleted:
 		r.Message = "the row was deleted: give a new row another id"
 	case upload.RowNotFound:
 		r.Message = "the row does not exist"
-	} // UNAUTHORIZED names its table, see words
+	} // complete adds the row of a CONFLICT, and words to UNAUTHORIZED
 	return r
 }
 

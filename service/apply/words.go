@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"postern/policies"
@@ -55,6 +57,9 @@ func complete(rejection *upload.Rejection, set *policies.Set, tables *catalog.Sn
 	}
 	w.findTable(sent)
 	rejection.Words = w.ofPolicy(rejection.Code)
+	if rejection.Code == upload.Conflict {
+		rejection.Details = map[string]any{"row": w.row()}
+	}
 	if rejection.Message != "" {
 		return
 	}
@@ -125,6 +130,24 @@ func (w *words) columns() (names []string) {
 		names = append(names, w.policy.ClientName(name))
 	}
 	return names
+}
+
+// row is the stored row of a conflict, with the client's names of its columns.
+func (w *words) row() jsontext.Value {
+	stored := jsontext.Value(w.pg.Hint)
+	var columns map[string]jsontext.Value
+	if w.policy == nil || len(w.policy.Columns) == 0 || json.Unmarshal(stored, &columns) != nil {
+		return stored
+	}
+	renamed := make(map[string]jsontext.Value, len(columns))
+	for name, value := range columns {
+		renamed[w.policy.ClientName(name)] = value
+	}
+	row, err := json.Marshal(renamed, json.Deterministic(true))
+	if err != nil {
+		return stored
+	}
+	return row
 }
 
 // message is the sentence.

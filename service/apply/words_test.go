@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
@@ -23,6 +24,7 @@ func setupNames(t *testing.T) testBundle {
 	lists.Constrained = map[string][]string{"lists_title": {"title"}, "lists_both": {"title", "qty"}, "lists_qty": {"qty"}, "lists_lower": nil}
 	live, err := policies.LoadFS(fstest.MapFS{"app.yaml": {Data: []byte(`tables:
   baskets: {table: public.lists, allow: all, columns: {name: title, amount: qty}}
+  plain_lists: {table: public.lists, allow: all}
   todos: {allow: all, columns: {basket_id: list_id}}`)}}, "policies")
 	require.NoError(t, err)
 	set, err := live.For(tables)
@@ -133,6 +135,29 @@ func TestWords(t *testing.T) {
 			complete(r, b.set, b.tables, tx, f)
 			require.Equal(t, test.message, r.Message)
 			require.Equal(t, test.details, r.Details)
+		})
+	}
+}
+
+// TestRowOfAConflict has the stored row as the client names its columns. Values keep their
+// digits.
+func TestRowOfAConflict(t *testing.T) {
+	t.Parallel()
+	b := setupNames(t)
+	const stored = `{"id": "l1", "qty": 12345678901234567890.10, "title": null}`
+	for _, test := range []struct{ table, want string }{
+		{"baskets", `{"amount":12345678901234567890.10,"id":"l1","name":null}`},
+		{"plain_lists", stored},
+	} {
+		t.Run(test.table, func(t *testing.T) {
+			t.Parallel()
+			tx := b.transaction(t, write(upload.Delete, test.table, "l1"))
+			pg := &pgconn.PgError{Code: "PN006", Message: "CONFLICT", Hint: stored, Where: "PL/pgSQL function postern.explain_no_row(text) line 3 at RAISE"}
+			f := &failure{step: step{kind: operation, index: 0, operation: tx.orders[0][0]}, err: pg}
+			r := rejectionOf(f, b.tables, pg)
+			complete(r, b.set, b.tables, tx, f)
+			require.Equal(t, "the row has changed since it was last synced", r.Message)
+			require.Equal(t, test.want, string(r.Details.(map[string]any)["row"].(jsontext.Value)))
 		})
 	}
 }

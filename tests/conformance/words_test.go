@@ -77,7 +77,21 @@ tables:
     table: persons
     allow: all
     columns: {name: full_name, group_id: club_id, group_later: later_id, email: mail, known_as: nick, year: born}
+  strict_members: {table: persons, allow: all, columns: {name: full_name}, conflict: reject}
   visits: {allow: all, id: [id, at], columns: {person: who}}`
+
+// TestConflictInTheClientsNames has the stored row in the details of a conflict.
+func TestConflictInTheClientsNames(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	database.Exec(t, people)
+	b := &testBundle{Service: rig.NewServiceOn(t, database, rig.Policies(t, peoplePolicies)), db: database}
+	result := b.One(t, "alice", `{"op":"PATCH","table":"strict_members","id":"p","op_data":{"name":"Bea"},"previous_values":{"name":"Amy"}}`)
+	require.Equal(t, "CONFLICT", result.FailedOperation.ErrorCode)
+	row := result.FailedOperation.Details["row"].(map[string]any)
+	require.Equal(t, "x", row["name"])
+	require.NotContains(t, row, "full_name")
+}
 
 // TestWordsForPeople has what a device's user reads for each class of errors, and what the
 // app finds in the details.

@@ -27,9 +27,7 @@ func ruled(t testing.TB, rules int) *policies.Live {
 	return rig.Policies(t, yaml.String())
 }
 
-const operations = 100
-
-func batch(t testing.TB) upload.Transaction {
+func batch(t testing.TB, operations int) upload.Transaction {
 	crud := make([]string, operations)
 	for i := range crud {
 		crud[i] = op("PUT", "todos", uuid.NewString(), fmt.Sprintf(`"title":"task %d","qty":%d`, i, i), "")
@@ -37,28 +35,29 @@ func batch(t testing.TB) upload.Transaction {
 	return transaction(t, strings.Join(crud, ","))
 }
 
-// BenchmarkRules is what rules over what was sent cost an operation, the database
-// included, as a ratio to none.
+// BenchmarkRules is what rules over what was sent cost in transactions of 1 and of 100
+// operations, the database included, as a ratio to none.
 func BenchmarkRules(b *testing.B) {
 	me := as(b, ann, nil)
-	var none time.Duration
-	for _, rules := range []int{0, 1, 5, 20} {
-		live := ruled(b, rules)
-		w := newWorld(b, testdata, live)
-		b.Run(fmt.Sprintf("Applied/%d", rules), func(b *testing.B) {
-			for b.Loop() {
-				require.Equal(b, upload.Success, w.apply(b, me, batch(b)).Status)
-			}
-			none = report(b, rules, none)
-		})
+	for _, operations := range []int{1, 100} {
+		var none time.Duration
+		for _, rules := range []int{0, 1, 5, 20} {
+			w := newWorld(b, testdata, ruled(b, rules))
+			b.Run(fmt.Sprintf("Operations/%d/Rules/%d", operations, rules), func(b *testing.B) {
+				for b.Loop() {
+					require.Equal(b, upload.Success, w.apply(b, me, batch(b, operations)).Status)
+				}
+				none = report(b, operations, rules, none)
+			})
+		}
 	}
 }
 
-// BenchmarkStored is what rules cost an operation that need more than was sent: the
-// row as it was, the row as it will be, and a row of another table.
+// BenchmarkStored is what rules cost that need more than was sent: the row as it was, the
+// row as it will be, and a row of another table.
 func BenchmarkStored(b *testing.B) {
 	me := as(b, ann, nil)
-	var none time.Duration
+	none := map[int]time.Duration{}
 	for i, rule := range []struct{ name, yaml string }{
 		{"None", ""},
 		{"Old", "{name: r, check: old == null || old.qty <= new.qty, code: NO, message: No}"},
@@ -69,19 +68,21 @@ func BenchmarkStored(b *testing.B) {
 		live := rig.Policies(b, "tables: {todos: {allow: all, rules: ["+rule.yaml+"]}}")
 		w := newWorld(b, testdata, live)
 		require.NoError(b, w.prepare(b, live))
-		b.Run(rule.name, func(b *testing.B) {
-			for b.Loop() {
-				require.Equal(b, upload.Success, w.apply(b, me, batch(b)).Status)
-			}
-			none = report(b, i, none)
-		})
+		for _, operations := range []int{1, 100} {
+			b.Run(fmt.Sprintf("Operations/%d/%s", operations, rule.name), func(b *testing.B) {
+				for b.Loop() {
+					require.Equal(b, upload.Success, w.apply(b, me, batch(b, operations)).Status)
+				}
+				none[operations] = report(b, operations, i, none[operations])
+			})
+		}
 	}
 }
 
 // report reports the time of an operation and its ratio to the one without rules,
 // which it returns.
-func report(b *testing.B, rules int, none time.Duration) time.Duration {
-	each := b.Elapsed() / time.Duration(b.N) / operations
+func report(b *testing.B, operations, rules int, none time.Duration) time.Duration {
+	each := b.Elapsed() / time.Duration(b.N*operations)
 	b.ReportMetric(float64(each.Nanoseconds()), "ns/operation")
 	if rules == 0 {
 		none = each
