@@ -67,6 +67,8 @@ func newBundle(t *testing.T, s *rig.Service, way *network, stream *powerSync) *t
 	b.control.Handle("POST /auth/v1/token", b.supabase)
 	b.on("offline", func(context.Context) error { way.cut(); return nil })
 	b.on("online", func(context.Context) error { way.mend(); return nil })
+	b.on("hold-answers", func(context.Context) error { way.holdAnswers(); return nil })
+	b.on("await-held-answer", way.awaitHeldAnswer)
 	return b
 }
 

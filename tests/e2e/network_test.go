@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -17,17 +18,24 @@ type network struct {
 	*httptest.Server
 	isCut   atomic.Bool
 	service atomic.Pointer[httputil.ReverseProxy]
+
+	holdsAnswers atomic.Bool   // to uploads, until the network is cut
+	held         chan struct{} // receives for each answer that is held
 }
 
 func newNetwork(t *testing.T, stream http.Handler) *network {
 	stream = forBrowsers(stream)
-	n := &network{}
+	n := &network{held: make(chan struct{}, 100)}
 	n.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n.isCut.Load() {
 			panic(http.ErrAbortHandler) // closes the connection
 		}
 		if !strings.HasPrefix(r.URL.Path, "/sync/") && !strings.HasPrefix(r.URL.Path, "/write-checkpoint") {
 			n.service.Load().ServeHTTP(w, r)
+			if n.holdsAnswers.Load() && r.Method == http.MethodPost && r.URL.Path == "/api/data" {
+				n.held <- struct{}{}
+				<-r.Context().Done() // the answer is still in the server's buffer
+			}
 			return
 		}
 		stream.ServeHTTP(w, r)
@@ -47,7 +55,22 @@ func (n *network) reach(t *testing.T, serviceURL string) {
 // cut closes all connections, and new ones as soon as they ask for something.
 func (n *network) cut() {
 	n.isCut.Store(true)
+	n.holdsAnswers.Store(false)
 	n.CloseClientConnections()
+}
+
+// holdAnswers keeps the answers to uploads from the devices, until the network is cut.
+func (n *network) holdAnswers() { n.holdsAnswers.Store(true) }
+
+// awaitHeldAnswer returns when the service has answered an upload and the device does not
+// know it.
+func (n *network) awaitHeldAnswer(ctx context.Context) error {
+	select {
+	case <-n.held:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (n *network) mend() { n.isCut.Store(false) }

@@ -40,3 +40,15 @@ func TestTwoTabs(t *testing.T) {
 		})
 	}
 }
+
+// A tab that is suspended in the middle of an upload goes on when it wakes.
+func TestSuspendedTab(t *testing.T) {
+	needBrowser(t)
+	b := setup(t)
+	b.db.Exec(t, noteEffects)
+	r := b.run(t, "suspended")
+
+	require.Equal(t, "INSERT Groceries,INSERT Chores", b.db.Text(t, `select string_agg(operation || ' ' || name, ',' order by number) from effects`))
+	require.Len(t, r.Lists, 2)
+	require.Equal(t, "0", b.db.Text(t, `select count(*) from postern.rejected_writes`))
+}
