@@ -2,13 +2,12 @@ import type { CrudTransaction, PowerSyncBackendConnector, PowerSyncCredentials }
 
 import { Owners } from './owners.ts';
 import { firstOperation, nextBatch, visit, type Database } from './queue.ts';
-import { subjectOf } from './token.ts';
+import { now, Sessions, type GetToken, type Session } from './sessions.ts';
 import { abortable, PosternError, Transport, type Fetch } from './transport.ts';
 import { replaced, toWire, type Credentials, type FatalError, type Operation, type RejectedWrite, type Result, type Sendable } from './wire.ts';
 
 const TIMEOUT_MS = 30_000;
 const MAX_WAIT_MS = 300_000; // a proxy may ask for a day
-const FRESH_AGAIN_MS = 30_000; // after a fresh token was refused
 
 /** What becomes of a transaction that the server leaves to the app. */
 export type Decision =
@@ -48,7 +47,7 @@ export interface PosternOptions {
    * after a token was refused: then get a new one from the provider, even if the one at
    * hand seems to be valid, because the device's clock may be wrong.
    */
-  getToken(hint: { fresh: boolean }): Promise<string | null>;
+  getToken: GetToken;
 
   /**
    * A transaction was rejected for good. The server has stored it, and it leaves the
@@ -86,24 +85,14 @@ export class OtherUserError extends Error implements OtherUser {
   }
 }
 
-/** The user of a call of the SDK, and a token that names them. */
-interface Session {
-  token: string;
-  readonly user: string;
-  readonly abort: AbortSignal;
-}
-
 /** Implements PowerSync's backend connector with Postern's write API. */
 export class PosternConnector implements PowerSyncBackendConnector {
   readonly #options: PosternOptions;
   readonly #database: Database;
   readonly #owners: Owners;
-  readonly #transport: Transport;
+  readonly #sessions: Sessions;
   #abort = new AbortController();
   #forPowerSync: string | null = null; // the last token that the PowerSync Service was given
-  #latest: Session | null = null;
-  #fresh: Promise<unknown> | null = null; // while a fresh token is asked for
-  #freshNotBefore = 0;
   #waiting: { error: Error; until: number } | null = null; // for the server to be ready, and why
 
   constructor(options: PosternOptions) {
@@ -111,7 +100,8 @@ export class PosternConnector implements PowerSyncBackendConnector {
     this.#database = options.database;
     this.#owners = new Owners(options.database);
     const send: Fetch = options.fetch ?? ((url, init) => fetch(url, init));
-    this.#transport = new Transport(options.url, send, options.timeoutMs ?? TIMEOUT_MS);
+    const transport = new Transport(options.url, send, options.timeoutMs ?? TIMEOUT_MS);
+    this.#sessions = new Sessions((hint) => options.getToken(hint), transport);
   }
 
   /**
@@ -119,15 +109,14 @@ export class PosternConnector implements PowerSyncBackendConnector {
    * that it should try later.
    */
   async fetchCredentials(): Promise<PowerSyncCredentials | null> {
-    const { signal } = this.#abort;
-    let session = await this.#session(signal, false);
+    let session = await this.#session();
     if (session !== null && session.token === this.#forPowerSync) {
-      session = await this.#session(signal, true); // the SDK asks again because it needs a newer one
+      session = await this.#session(true); // the SDK asks again because it needs a newer one
     }
     if (session === null) {
       return null;
     }
-    const { endpoint, token, expires_at } = (await this.#request(session, 'GET', '/api/credentials')) as Credentials;
+    const { endpoint, token, expires_at } = (await this.#sessions.request(session, 'GET', '/api/credentials')) as Credentials;
     this.#forPowerSync = session.token;
     return { endpoint, token, expiresAt: new Date(expires_at) };
   }
@@ -141,7 +130,7 @@ export class PosternConnector implements PowerSyncBackendConnector {
       throw this.#waiting.error; // it does not wait here, because db.disconnect() would wait for it
     }
     this.#waiting = null;
-    const session = await this.#session(this.#abort.signal, false);
+    const session = await this.#session();
     if (session === null) {
       throw new Error('nobody is signed in: the writes stay queued');
     }
@@ -156,7 +145,7 @@ export class PosternConnector implements PowerSyncBackendConnector {
    * does so, too: call this after a sign-in only if writes come before db.connect().
    */
   async noteUser(): Promise<void> {
-    await this.#session(this.#abort.signal, false);
+    await this.#session();
   }
 
   /**
@@ -169,41 +158,13 @@ export class PosternConnector implements PowerSyncBackendConnector {
     this.#abort = new AbortController();
   }
 
-  async #session(abort: AbortSignal, fresh: boolean): Promise<Session | null> {
-    const token = await this.#transport.timed(abort, 'getToken', () => this.#options.getToken({ fresh }));
-    const session = token === null ? null : { token, user: subjectOf(token), abort };
-    this.#latest = session && { ...session };
+  /** Returns the session of the user who is signed in, who owns what is written from now on. */
+  async #session(fresh = false): Promise<Session | null> {
+    const session = await this.#sessions.start(this.#abort.signal, fresh);
     if (session !== null) {
       await this.#owners.note(session.user);
     }
     return session;
-  }
-
-  /** Sends a request, and once more with a fresh token if the one at hand is refused. */
-  async #request(session: Session, method: 'GET' | 'POST', path: string, body?: unknown): Promise<unknown> {
-    try {
-      return await this.#transport.request(session.abort, method, path, session.token, body);
-    } catch (error) {
-      if (!tokenRefused(error) || now() < this.#freshNotBefore) {
-        throw error;
-      }
-      if (this.#latest?.token === session.token) {
-        this.#fresh ??= this.#session(session.abort, true).finally(() => (this.#fresh = null));
-        await this.#fresh;
-      }
-      if (this.#latest?.user !== session.user || this.#latest.token === session.token) {
-        throw error;
-      }
-      session.token = this.#latest.token;
-    }
-    try {
-      return await this.#transport.request(session.abort, method, path, session.token, body);
-    } catch (error) {
-      if (tokenRefused(error)) {
-        this.#freshNotBefore = now() + FRESH_AGAIN_MS; // another one would be refused, too
-      }
-      throw error;
-    }
   }
 
   /** Returns the oldest transactions, if they are the user's or the app makes them so. */
@@ -237,7 +198,7 @@ export class PosternConnector implements PowerSyncBackendConnector {
   /** Sends the transactions, or as many from the first on as the server takes at once. */
   async #send(session: Session, transactions: readonly Sendable[]): Promise<Result[]> {
     try {
-      const { results } = (await this.#request(session, 'POST', '/api/data', {
+      const { results } = (await this.#sessions.request(session, 'POST', '/api/data', {
         client_id: await this.#database.getClientId(),
         user_id: session.user,
         transactions: transactions.map(toWire)
@@ -320,10 +281,10 @@ export class PosternConnector implements PowerSyncBackendConnector {
   async #release(session: Session, transaction: CrudTransaction): Promise<void> {
     try {
       const clientId = await this.#database.getClientId();
-      const { rejected } = (await this.#request(session, 'GET', '/api/rejected?status=held')) as { rejected: RejectedWrite[] };
+      const { rejected } = (await this.#sessions.request(session, 'GET', '/api/rejected?status=held')) as { rejected: RejectedWrite[] };
       for (const { id, client_id, transaction_id } of rejected) {
         if (client_id === clientId && transaction_id === transaction.transactionId) {
-          await this.#request(session, 'POST', `/api/rejected/${encodeURIComponent(id)}/dismiss`);
+          await this.#sessions.request(session, 'POST', `/api/rejected/${encodeURIComponent(id)}/dismiss`);
         }
       }
     } catch (error) {
@@ -340,15 +301,6 @@ export class PosternConnector implements PowerSyncBackendConnector {
   }
 }
 
-function tokenRefused(error: unknown): boolean {
-  return error instanceof PosternError && (error.status === 401 || error.status === 403); // 403 is a proxy's
-}
-
 function warn(transaction: CrudTransaction, error: FatalError): void {
   console.warn('A write was rejected', error.failed_operation, transaction.crud);
-}
-
-/** The time in milliseconds from any moment on. Date.now() jumps if the device's clock is set. */
-function now(): number {
-  return performance.now();
 }
