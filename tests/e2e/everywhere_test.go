@@ -166,3 +166,14 @@ func TestSwitchUser(t *testing.T) {
 		require.Len(t, r.Lists, 2)
 	})
 }
+
+// What the app gives up is nowhere, and the other user's writes go on.
+func TestDiscard(t *testing.T) {
+	everywhere(t, "discard", setup, func(t *testing.T, b *testBundle, r report) {
+		require.Equal(t, []otherUser{{Owner: b.alice, User: b.bob}}, r.OtherUsers)
+		require.Equal(t, "Bob's", b.db.Text(t, `select string_agg(name, ',') from lists`))
+		require.Equal(t, b.bob, b.db.Text(t, `select owner_id::text from lists`))
+		require.Len(t, r.Lists, 1)
+		require.Equal(t, "Bob's", r.Lists[0].Name)
+	})
+}
