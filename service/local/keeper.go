@@ -238,11 +238,23 @@ func (j job) config(data, binaries string, version embeddedpostgres.PostgresVers
 	return embeddedpostgres.DefaultConfig().
 		Version(version).Port(uint32(j.Port)).
 		Username(owner).Password(ownerPassword).
-		DataPath(data).RuntimePath(filepath.Join(j.Dir, "run")).CachePath(filepath.Join(j.Dir, "cache")).
+		DataPath(data).RuntimePath(filepath.Join(j.Dir, "run")).CachePath(j.downloads()).
 		BinariesPath(binaries).
 		Encoding("UTF8").Locale(locale()).
 		StartParameters(parameters).StartTimeout(30 * time.Second).
 		Logger(io.Discard) // the text of a failure is in the error
+}
+
+// downloads is the folder of the archives that were downloaded: one for all data folders,
+// in the user's cache, or in the data folder if the server's user has no cache here.
+func (j job) downloads() string {
+	if cache, err := os.UserCacheDir(); err == nil {
+		shared := filepath.Join(cache, "postern")
+		if os.MkdirAll(shared, 0o755) == nil {
+			return shared
+		}
+	}
+	return filepath.Join(j.Dir, "cache")
 }
 
 // locale is one that initdb finds on any machine of this system. With that of Windows,
