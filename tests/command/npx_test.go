@@ -44,7 +44,8 @@ func testNpx(t *testing.T, dist string) {
 	require.Error(t, err)
 	require.Equal(t, 2, mistaken.ProcessState.ExitCode(), "the exit code is the binary's: %s", output)
 
-	testNpxDev(t, dir)
+	npxDev(t, dir, func(npx int) error { return syscall.Kill(-npx, syscall.SIGINT) }) // Ctrl-C, which a terminal sends to the whole group
+	npxDev(t, dir, func(npx int) error { return syscall.Kill(npx, syscall.SIGTERM) })
 
 	require.NoError(t, os.RemoveAll(onlyFile(t, filepath.Join(dir, "node_modules", "@postern", "*"))))
 	output, err = npx("", "version").CombinedOutput()
@@ -52,20 +53,19 @@ func testNpx(t *testing.T, dist string) {
 	require.Contains(t, string(output), "is not installed. Install postern again, with optional dependencies")
 }
 
-// testNpxDev writes a row as dev mode says, and presses Ctrl-C, which a terminal sends to
-// all processes of a group.
-func testNpxDev(t *testing.T, dir string) {
-	started, err := rig.StartProcess(filepath.Join(t.TempDir(), "output"), nil,
+// npxDev writes a row as dev mode says, and ends npx.
+func npxDev(t *testing.T, dir string, end func(npx int) error) {
+	t.Helper()
+	npx, err := rig.StartProcess(filepath.Join(t.TempDir(), "output"), nil,
 		"sh", "-c", `cd "$0" && exec setsid npx --offline postern dev --listen 127.0.0.1:0`, dir)
 	require.NoError(t, err)
-	group := -started.PID()
-	t.Cleanup(func() { _ = syscall.Kill(group, syscall.SIGKILL) })
-	dev := process{started}
+	t.Cleanup(func() { _ = syscall.Kill(-npx.PID(), syscall.SIGKILL) })
+	dev := process{npx}
 	require.Equal(t, `{"results":[{"status":"success"}]}`, paste(t, dev.await(t, curlLine)))
 	require.DirExists(t, filepath.Join(dir, ".postern"))
 
-	require.NoError(t, syscall.Kill(group, syscall.SIGINT))
-	dev.Wait()
+	require.NoError(t, end(npx.PID()))
+	npx.Wait()
 	for _, pattern := range []string{`write API +(\S+)`, ownerURL} {
 		address, err := url.Parse(dev.await(t, pattern))
 		require.NoError(t, err)

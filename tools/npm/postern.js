@@ -27,3 +27,13 @@ process.on('SIGINT', () => {
   if (!windows && !process.stdin.isTTY) child.kill('SIGINT');
 });
 for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+
+// npm runs this process in a shell, and a signal to npm or npx may end that shell alone.
+if (process.env.npm_command) {
+  const shell = process.ppid;
+  const watch = setInterval(() => {
+    if (process.ppid === shell) return;
+    clearInterval(watch);
+    child.kill('SIGTERM');
+  }, 250);
+}
