@@ -124,7 +124,8 @@ func build(p platform, version, file string) error {
 	flags := "-s -w -buildid= -X postern/service/cli.Version=" + version
 	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", file, ".")
 	cmd.Dir, cmd.Stderr = root, os.Stderr
-	cmd.Env = append(os.Environ(), "GOOS="+p.os, "GOARCH="+p.arch, "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
+	cmd.Env = append(os.Environ(), "GOOS="+p.os, "GOARCH="+p.arch, "CGO_ENABLED=0",
+		"GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOFLAGS=", "GOWORK=off") // what a machine may have set
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("building for %s: %w", p, err)
 	}
