@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,11 +13,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
+
+	"postern/service/catalog"
 )
 
 // Source is a folder of policy files that was read. Their form is right; Compile
@@ -200,90 +197,70 @@ func Read(dir string) (*Source, error) { return ReadFS(os.DirFS(dir), dir) }
 
 // ReadFS is Read on a file system. Messages name the files with dir in front.
 func ReadFS(files fs.FS, dir string) (*Source, error) {
-	names, err := policyFiles(files)
-	if err != nil {
-		return nil, fmt.Errorf("policies: cannot read folder %s: %w", dir, err)
-	}
-	if len(names) == 0 {
-		return nil, fmt.Errorf("policies: folder %s has no *.yaml file, so every write would be rejected: write one with `postern policy init`", dir)
-	}
-	source, sum := &Source{}, sha256.New()
-	var problems []error
-	for _, name := range names {
-		content, err := fs.ReadFile(files, name)
-		if err != nil {
-			return nil, fmt.Errorf("policies: %w", err)
-		}
-		fmt.Fprintf(sum, "%d %s %d ", len(name), name, len(content))
-		sum.Write(content)
-		parsed, err := readFile(filepath.Join(dir, name), content)
-		problems = append(problems, err)
-		source.files = append(source.files, parsed)
-	}
-	if err := errors.Join(problems...); err != nil {
+	source, problems, err := read(files, dir)
+	if err := errors.Join(append(problems, err)...); err != nil {
 		return nil, err
 	}
-	source.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	return source, nil
 }
 
-const bom = "\ufeff" // some editors write it at the start of a file
-
-func readFile(path string, content []byte) (f sourceFile, err error) {
-	f = sourceFile{path: path, lines: strings.Split(strings.TrimPrefix(string(content), bom), "\n")}
-	f.at, err = Decode(path, content, &f.content)
-	if c := f.content; err == nil && c.Tables == nil && c.Transaction.Rules == nil && c.Rate == nil {
-		err = fmt.Errorf("%s: the file says nothing, so its tables would be closed: write at least one table under tables, or delete the file", path)
-	}
-	return f, err
-}
-
-// Decode decodes a file of one YAML document into a form. Keys that the form does not
-// have are errors. body is the document's syntax tree; nil if the file is empty. The
-// error has file, line and column.
-func Decode(path string, content []byte, form any) (body ast.Node, err error) {
-	content = bytes.TrimPrefix(content, []byte(bom))
-	lines := strings.Split(string(content), "\n")
-	// The YAML library panics on some malformed files.
-	defer func() {
-		if trouble := recover(); trouble != nil {
-			body, err = nil, fmt.Errorf("%s: this is not valid YAML (%v)", path, trouble)
-		}
-	}()
-	tokens := lexer.Tokenize(string(content))
-	if second := secondDocument(tokens); second != nil {
-		return nil, newProblem(path, lines, second.Position, "a second YAML document begins here: move it to a file of its own")
-	}
-	if at := slices.IndexFunc(tokens, func(t *token.Token) bool { return t.Type == token.TagType }); at >= 0 {
-		return nil, newProblem(path, lines, tokens[at].Position, "YAML reads this as a tag, not as part of the value: quote an expression that begins with !")
-	}
-	if err := yaml.UnmarshalWithOptions(content, form, yaml.Strict()); err != nil {
-		return nil, formProblem(path, lines, err, form)
-	}
-	parsed, err := parser.ParseBytes(content, 0)
+// Problems lists everything that is wrong with the policies of a folder: the form of its
+// files, and what the rest of them says about the tables. nil means nothing is.
+func Problems(files fs.FS, dir string, snapshot *catalog.Snapshot, code ...CodeRule) error {
+	source, problems, err := read(files, dir)
 	if err != nil {
-		return nil, formProblem(path, lines, err, form)
+		return err
 	}
-	if len(parsed.Docs) > 0 {
-		body = parsed.Docs[0].Body
+	source.code = code
+	_, err = source.Compile(snapshot)
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		problems = append(problems, joined.Unwrap()...)
 	}
-	return body, nil
+	return errors.Join(inOrder(problems)...)
 }
 
-// secondDocument returns where a second document begins; nil if there is none. The
-// YAML library would ignore it silently.
-func secondDocument(tokens token.Tokens) *token.Token {
-	begun, ended := false, false
-	for _, t := range tokens {
-		switch {
-		case t.Type == token.CommentType:
-		case ended || begun && t.Type == token.DocumentHeaderType:
-			return t
-		default:
-			begun, ended = true, t.Type == token.DocumentEndType
-		}
+// read reads a folder. source has what could be read, without the problems; err says why
+// the folder could not be read.
+func read(files fs.FS, dir string) (source *Source, problems []error, err error) {
+	names, err := policyFiles(files)
+	if err != nil {
+		return nil, nil, fmt.Errorf("policies: cannot read folder %s: %w", dir, err)
 	}
-	return nil
+	if len(names) == 0 {
+		return nil, nil, fmt.Errorf("policies: folder %s has no *.yaml file, so every write would be rejected: write one with `postern policy init`", dir)
+	}
+	source, sum := &Source{}, sha256.New()
+	for _, name := range names {
+		content, err := fs.ReadFile(files, name)
+		if err != nil {
+			return nil, nil, fmt.Errorf("policies: %w", err)
+		}
+		fmt.Fprintf(sum, "%d %s %d ", len(name), name, len(content))
+		sum.Write(content)
+		parsed, found := readFile(filepath.Join(dir, name), content)
+		problems = append(problems, found...)
+		source.files = append(source.files, parsed)
+	}
+	source.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	return source, problems, nil
+}
+
+// readFile reads a file. If it has mistakes, f has the rest of it; f.at is nil if there
+// is none.
+func readFile(path string, content []byte) (f sourceFile, problems []error) {
+	document, err := Parse(path, content)
+	f = sourceFile{path: path, lines: document.lines}
+	if err != nil {
+		return f, []error{err}
+	}
+	problems, readable := document.Decode(&f.content)
+	if readable {
+		f.at = document.Body
+	}
+	if c := f.content; len(problems) == 0 && c.Tables == nil && c.Transaction.Rules == nil && c.Rate == nil {
+		problems = append(problems, fmt.Errorf("%s: the file says nothing, so its tables would be closed: write at least one table under tables, or delete the file", path))
+	}
+	return f, problems
 }
 
 func policyFiles(files fs.FS) ([]string, error) {

@@ -117,10 +117,12 @@ func formProblem(path string, lines []string, err error, form any) error {
 	if !errors.As(err, &at) || at.GetToken() == nil || at.GetToken().Position == nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	text := wrongType.ReplaceAllStringFunc(at.GetMessage(), func(found string) string {
-		match := wrongType.FindStringSubmatch(found)
-		return "this is a " + yamlWord(match[1]) + ", but must be a " + yamlWord(match[2])
-	})
+	text := at.GetMessage()
+	for _, form := range wrongType {
+		if match := form.FindStringSubmatch(text); match != nil {
+			text = "this is a " + yamlWord(match[1]) + ", but must be a " + yamlWord(match[2])
+		}
+	}
 	text = twice.ReplaceAllString(text, "the key $1 is already defined at line $2, column $3")
 	var unknown *yaml.UnknownFieldError
 	if errors.As(err, &unknown) {
@@ -132,13 +134,24 @@ func formProblem(path string, lines []string, err error, form any) error {
 
 // Messages of the YAML library that are reworded.
 var (
-	wrongType = regexp.MustCompile(`^(\w+) was used where (\w+) is expected$`)
-	twice     = regexp.MustCompile(`^mapping key (".*") already defined at \[(\d+):(\d+)\]$`)
+	wrongType = []*regexp.Regexp{
+		regexp.MustCompile(`^(\w+) was used where (\w+) is expected$`),
+		regexp.MustCompile(`^cannot unmarshal (.+) into Go (?:struct field \S+|value) of type (.+)$`),
+	}
+	twice = regexp.MustCompile(`^mapping key (".*") already defined at \[(\d+):(\d+)\]$`)
 )
 
+// yamlWord names a kind of value for authors, who do not know Go's types.
 func yamlWord(kind string) string {
-	if kind == "sequence" {
+	switch {
+	case kind == "sequence", strings.HasPrefix(kind, "[]"):
 		return "list"
+	case strings.HasPrefix(kind, "map["):
+		return "mapping"
+	case kind == "string":
+		return "text"
+	case strings.HasPrefix(kind, "int"), strings.HasPrefix(kind, "uint"), strings.HasPrefix(kind, "float"):
+		return "number"
 	}
 	return kind
 }
@@ -244,6 +257,14 @@ func indent(lines []string, line int) int {
 
 // didYouMean suggests the most similar of some names; empty if none is similar.
 func didYouMean(name string, names []string) string {
+	if best := similar(name, names); best != "" {
+		return `: did you mean "` + best + `"?`
+	}
+	return ""
+}
+
+// similar is the most similar of some names; empty if none is similar.
+func similar(name string, names []string) string {
 	best, distance := "", 3
 	for _, candidate := range names {
 		if len(name) > 2 && len(candidate) > 2 && distance > 2 && (strings.HasPrefix(candidate, name+"_") || strings.HasPrefix(name, candidate+"_")) {
@@ -253,10 +274,7 @@ func didYouMean(name string, names []string) string {
 			best, distance = candidate, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return `: did you mean "` + best + `"?`
+	return best
 }
 
 // editDistance counts the letters to insert, remove or change to turn a into b.

@@ -71,8 +71,13 @@ func (p program) policies(dir string) (*policies.Live, error) {
 	if err != nil {
 		return nil, err
 	}
+	return live.WithCode(p.code()...), nil
+}
+
+// code are the rules in Go that Main was called with.
+func (p program) code() []policies.CodeRule {
 	rules, _ := p.cmd.Context().Value(rulesKey{}).([]policies.CodeRule)
-	return live.WithCode(rules...), nil
+	return rules
 }
 
 // keepPostgresCommand is what dev and the policy commands run to look after a Postgres.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,11 +126,12 @@ func (f databaseFlags) orConfigured() databaseFlags {
 	return f
 }
 
-// compile reads a folder's policies and compiles them for the tables of a database.
+// compile reads a folder's policies and compiles them for the tables of a database. The
+// error lists all mistakes.
 func (p program) compile(dir string, snapshot *catalog.Snapshot) (*policies.Live, *policies.Set, error) {
 	live, err := p.policies(dir)
 	if err != nil {
-		return nil, nil, problems(err)
+		return nil, nil, problems(cmp.Or(policies.Problems(os.DirFS(dir), dir, snapshot, p.code()...), err))
 	}
 	set, err := live.For(snapshot)
 	if err != nil {

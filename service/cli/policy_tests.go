@@ -63,7 +63,7 @@ func testPolicies(cmd *cobra.Command, dir string, f testFlags) error {
 	if err != nil {
 		return problems(err)
 	}
-	report.Text(cmd.OutOrStdout(), f.verbose)
+	report.Text(cmd.OutOrStdout(), f.verbose, isTerminal(cmd.OutOrStdout()))
 	if f.junit != "" {
 		if err := writeFile(f.junit, report.JUnit); err != nil {
 			return err
@@ -94,6 +94,16 @@ func reportCoverage(out io.Writer, coverage *policies.Coverage, f testFlags) err
 		return &exit{1, err}
 	}
 	return nil
+}
+
+// isTerminal reports whether output may be coloured: https://no-color.org.
+func isTerminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && file.Name() != os.DevNull
 }
 
 func writeFile(path string, write func(io.Writer) error) error {

@@ -46,8 +46,8 @@ func runTests(t *testing.T, db *policytest.Database, app, tests string) *policyt
 	return report
 }
 
-// TestExamples runs the tests of the example apps, whose rules no other operation
-// bypasses, and finds nothing left of them in the database.
+// TestExamples runs the tests of the example apps, which cover all of their rules, and
+// whose rules no other operation bypasses. It finds nothing left of them in the database.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	for app, table := range map[string]string{"lists": "tasks", "fieldservice": "work_orders", "shop": "products"} {
@@ -56,6 +56,7 @@ func TestExamples(t *testing.T) {
 			db := start(t, app)
 			live, err := policies.Load(filepath.Join(examples, app))
 			require.NoError(t, err)
+			coverage := live.WithCoverage()
 			set, err := live.For(db.Snapshot())
 			require.NoError(t, err)
 			require.Empty(t, set.Bypasses(db.Snapshot()))
@@ -67,6 +68,9 @@ func TestExamples(t *testing.T) {
 					require.Empty(t, result.Failures, result.Name)
 				}
 			}
+			var uncovered strings.Builder
+			policytest.CoverageText(&uncovered, coverage)
+			require.NoError(t, policytest.CheckCoverage(coverage, 100), uncovered.String())
 			var left int
 			require.NoError(t, db.Pool.QueryRow(t.Context(), "select (select count(*) from "+table+") + (select count(*) from postern.receipts) + (select count(*) from postern.rejected_writes)").Scan(&left))
 			require.Zero(t, left)
@@ -107,11 +111,12 @@ func TestFailures(t *testing.T) {
 	sale := "operations: [{op: PATCH, table: products, id: " + tea + ", op_data: {stock: 5}, previous_values: {stock: 8}}]"
 	for _, test := range []struct{ name, more, want string }{
 		{"AnotherOutcome", sale + ", expect: {outcome: OUT_OF_STOCK}", "expected OUT_OF_STOCK, but it is accepted"},
-		{"AnotherRow", sale + ", expect: {outcome: accepted, rows: {products: {" + tea + ": {stock: 5}}}}", `expected row "` + tea + `" of products to have stock = 5, but it is 7`},
-		{"NoRow", sale + ", expect: {outcome: accepted, rows: {products: {" + tea + ": null}}}", `expected no row "` + tea + `" of products, but it is there`},
-		{"UnknownColumn", sale + ", expect: {outcome: accepted, rows: {products: {" + tea + ": {stok: 5}}}}", `table products has no column "stok"`},
+		{"AnotherRow", sale + ", expect: {outcome: accepted, rows: {products: {" + tea + ": {stock: 5, name: Tea}}}}", "row \"" + tea + "\" of products is not as expected\n  name: \"Tea\"\n- stock: 5\n+ stock: 7"},
+		{"NoRow", sale + ", expect: {outcome: accepted, rows: {products: {" + tea + ": null}}}", `expected no row "` + tea + "\" of products, but it is there\n+ id: \"" + tea + "\"\n+ name: \"Tea\"\n"},
+		{"RowThatIsNotThere", sale + ", expect: {outcome: accepted, rows: {products: {55555555-0000-4000-8000-000000000002: {stock: 5}}}}", "of products, but it is not there\n- stock: 5"},
+		{"Details", strings.Replace(sale, "stock: 5}", "stock: -9}", 1) + ", expect: {outcome: OUT_OF_STOCK, details: {left: 9}}", "the details are not as expected\n- {\"left\":9}\n+ {\"left\":10}"},
 		{"ARowThatCannotBeGiven", "rows: {products: {" + tea + ": {name: Tea}}}, " + sale + ", expect: {outcome: accepted}", `row "` + tea + `" of products: products.price must have a value`},
-		{"AnUnknownTable", "rows: {product: {" + tea + ": {name: Tea}}}, " + sale + ", expect: {outcome: accepted}", `row "` + tea + `" of product: there is no table "product"`},
+		{"AStep", "steps: [{" + sale + ", expect: {outcome: accepted}}, {" + sale + ", expect: {outcome: OUT_OF_STOCK}}, {" + sale + ", expect: {outcome: accepted}}]", "step 2: expected OUT_OF_STOCK, but it is accepted"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -122,16 +127,64 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestTestOfTheGuide runs the test in the guide against the app that it is for.
-func TestTestOfTheGuide(t *testing.T) {
+// TestCasesAndSteps has a test of several cases, and one of several transactions of two
+// users, of which one is rejected.
+func TestCasesAndSteps(t *testing.T) {
+	t.Parallel()
+	report := runTests(t, start(t, "lists"), "lists", `now: 2026-11-24T12:00:00Z
+users: {ann: {sub: 9a1f0f4e-0b1d-4c59-8f0e-2f1f2f0a0001}, ben: {sub: 9a1f0f4e-0b1d-4c59-8f0e-2f1f2f0a0002}}
+tests:
+  - name: names
+    cases:
+      - {name: empty, text: "", outcome: NAME_LENGTH, rule: name-length, archived: 0}
+      - {name: number, text: 7, outcome: accepted, rule: null, archived: 1}
+    as: ann
+    operations: [{op: PUT, table: lists, id: 11111111-0000-4000-8000-000000000001, op_data: {name: "${text}", archived: "${archived}"}}]
+    expect: {outcome: "${outcome}", rule: "${rule}"}
+  - name: first one, then another
+    as: ann
+    steps:
+      - operations: [{op: PUT, table: lists, id: 11111111-0000-4000-8000-000000000001, op_data: {name: Work}}]
+        expect: {outcome: accepted, rows: {lists: {11111111-0000-4000-8000-000000000001: {name: Work}}}}
+      - as: ben
+        operations: [{op: PATCH, table: lists, id: 11111111-0000-4000-8000-000000000001, op_data: {name: Mine}}]
+        expect: {outcome: UNAUTHORIZED}
+      - now: 2026-11-25T12:00:00Z
+        operations: [{op: PATCH, table: lists, id: 11111111-0000-4000-8000-000000000001, op_data: {archived: true}}]
+        expect: {outcome: accepted, rows: {lists: {11111111-0000-4000-8000-000000000001: {name: Work, archived: true}}}}
+`)
+	var names []string
+	for _, result := range report.Files[0].Results {
+		names = append(names, fmt.Sprint(result.Name, " ", result.Line, " ", len(result.Steps)))
+		require.Empty(t, result.Failures, result.Name)
+	}
+	require.Equal(t, []string{"names/empty 6 1", "names/number 7 1", "first one, then another 11 3"}, names)
+}
+
+// TestText is what a report looks like, with colours and without.
+func TestText(t *testing.T) {
+	t.Parallel()
+	report := &policytest.Report{Files: []policytest.File{{Path: "a_test.yaml", Results: []policytest.Result{{Name: "a", Line: 3,
+		Failures: []string{"row \"1\" of products is not as expected\n  name: \"Tea\"\n- stock: 5\n+ stock: 7"}}}}}}
+	var plain, coloured strings.Builder
+	report.Text(&plain, false, false)
+	require.Equal(t, "--- FAIL: a (0s)\n    a_test.yaml:3: row \"1\" of products is not as expected\n          name: \"Tea\"\n        - stock: 5\n        + stock: 7\nFAIL\ta_test.yaml\t1 tests\t0s\n", plain.String())
+	report.Text(&coloured, false, true)
+	require.Contains(t, coloured.String(), "          name: \"Tea\"\n        \x1b[31m- stock: 5\x1b[0m\n        \x1b[32m+ stock: 7\x1b[0m\n")
+}
+
+// TestTestsOfTheGuide runs the tests in the guide against the app that they are for.
+func TestTestsOfTheGuide(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("../../policies/README.md")
 	require.NoError(t, err)
 	_, text, _ := strings.Cut(string(readme), "\n## Tests\n")
-	_, text, _ = strings.Cut(text, "```yaml\n")
-	text, _, _ = strings.Cut(text, "```")
-	report := runTests(t, start(t, "lists"), "lists", text)
-	require.Equal(t, 1, report.Count())
+	first, rest, _ := strings.Cut(text, "```\n")
+	_, first, _ = strings.Cut(first, "```yaml\n")
+	_, second, _ := strings.Cut(rest, "```yaml\n")
+	second, _, _ = strings.Cut(second, "```")
+	report := runTests(t, start(t, "lists"), "lists", first+second)
+	require.Equal(t, 4, report.Count())
 	require.Zero(t, report.Failed(), fmt.Sprintf("%+v", report))
 }
 

@@ -9,6 +9,7 @@ package policytest
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"time"
 
@@ -32,11 +33,16 @@ type File struct {
 type Result struct {
 	Name     string
 	Line     int      // in its file
-	Failures []string // none if it passed
-	Outcome  string   // in one line
-	Trace    []policies.TraceEntry
-	Effects  []apply.Effect
+	Failures []string // none if it passed; of several lines, if values are compared
+	Steps    []Step
 	Took     time.Duration
+}
+
+// Step is what became of one transaction of a test.
+type Step struct {
+	Outcome string // in one line
+	Trace   []policies.TraceEntry
+	Effects []apply.Effect
 }
 
 // Failed counts the tests that did not pass.
@@ -66,20 +72,28 @@ func Run(ctx context.Context, db *Database, live *policies.Live, dir string) (*R
 	if err != nil {
 		return nil, err
 	}
+	names, err := namesOf(live, db.Snapshot())
+	if err != nil {
+		return nil, err
+	}
 	var suites []*suite
+	var problems []error
 	for _, path := range paths {
-		s, err := readSuite(path)
+		s, found, err := readSuite(path, names)
 		if err != nil {
 			return nil, err
 		}
-		suites = append(suites, s)
+		suites, problems = append(suites, s), append(problems, found...)
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
 	}
 	report := &Report{}
 	for _, s := range suites {
 		started := time.Now()
 		f := File{Path: s.path}
 		for i := range s.Tests {
-			result, err := s.run(ctx, db, live, &s.Tests[i])
+			result, err := s.run(ctx, db, live, i)
 			if err != nil {
 				return nil, err
 			}

@@ -15,14 +15,14 @@ import (
 )
 
 // Text prints a report for people, as go test does: failures, and a line for each
-// file; with verbose every test, and the
-// result of each rule.
-func (r *Report) Text(out io.Writer, verbose bool) {
+// file; with verbose every test, and the result of each rule. With colour, what was
+// expected is red and what is there instead is green.
+func (r *Report) Text(out io.Writer, verbose, colour bool) {
 	for _, f := range r.Files {
 		failed := false
 		for _, result := range f.Results {
 			failed = failed || len(result.Failures) > 0
-			result.text(out, f.Path, verbose)
+			result.text(out, f.Path, verbose, colour)
 		}
 		state := "ok  "
 		if failed {
@@ -32,7 +32,7 @@ func (r *Report) Text(out io.Writer, verbose bool) {
 	}
 }
 
-func (r *Result) text(out io.Writer, path string, verbose bool) {
+func (r *Result) text(out io.Writer, path string, verbose, colour bool) {
 	state := "PASS"
 	if len(r.Failures) > 0 {
 		state = "FAIL"
@@ -41,14 +41,38 @@ func (r *Result) text(out io.Writer, path string, verbose bool) {
 	}
 	fmt.Fprintf(out, "--- %s: %s (%s)\n", state, r.Name, r.Took.Round(10*time.Microsecond))
 	for _, failure := range r.Failures {
-		fmt.Fprintf(out, "    %s:%d: %s\n", path, r.Line, failure)
+		first, more, several := strings.Cut(failure, "\n")
+		fmt.Fprintf(out, "    %s:%d: %s\n", path, r.Line, first)
+		if several {
+			compared(out, more, colour)
+		}
 	}
-	if verbose {
-		fmt.Fprintf(out, "    outcome: %s\n", r.Outcome)
+	for i, step := range r.Steps {
+		if len(r.Steps) > 1 {
+			fmt.Fprintf(out, "    step %d\n", i+1)
+		}
+		if verbose {
+			fmt.Fprintf(out, "    outcome: %s\n", step.Outcome)
+		}
+		if verbose || len(r.Failures) > 0 {
+			Rules(out, step.Trace)
+			Effects(out, step.Effects)
+		}
 	}
-	if verbose || len(r.Failures) > 0 {
-		Rules(out, r.Trace)
-		Effects(out, r.Effects)
+}
+
+// compared prints the lines of a comparison.
+func compared(out io.Writer, lines string, colour bool) {
+	const red, green, plain = "\x1b[31m", "\x1b[32m", "\x1b[0m"
+	for line := range strings.Lines(lines) {
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case colour && strings.HasPrefix(line, "-"):
+			line = red + line + plain
+		case colour && strings.HasPrefix(line, "+"):
+			line = green + line + plain
+		}
+		fmt.Fprintf(out, "        %s\n", line)
 	}
 }
 
@@ -142,7 +166,8 @@ func (r *Report) JUnit(out io.Writer) error {
 			c := junitCase{Name: result.Name, Class: f.Path, File: f.Path, Line: result.Line, Time: seconds(result.Took)}
 			if len(result.Failures) > 0 {
 				suite.Failures++
-				c.Failure = &junitFailure{result.Failures[0], strings.Join(result.Failures, "\n")}
+				first, _, _ := strings.Cut(result.Failures[0], "\n")
+				c.Failure = &junitFailure{first, strings.Join(result.Failures, "\n")}
 			}
 			suite.Cases = append(suite.Cases, c)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,51 +17,65 @@ import (
 
 // run runs one test, in a database transaction of its own. The error says why it could
 // not be run.
-func (s *suite) run(ctx context.Context, db *Database, live *policies.Live, t *test) (result Result, err error) {
-	started := time.Now()
+func (s *suite) run(ctx context.Context, db *Database, live *policies.Live, i int) (result Result, err error) {
+	t, started := &s.Tests[i], time.Now()
 	result = Result{Name: t.Name, Line: t.line}
 	defer func() { result.Took = time.Since(started) }()
-	fail := func(format string, args ...any) {
-		result.Failures = append(result.Failures, fmt.Sprintf(format, args...))
-	}
 	session, err := db.begin(ctx, live)
 	if err != nil {
 		return result, err
 	}
 	defer session.close(ctx)
 	if err := session.give(ctx, s.rowsOf(t)); err != nil {
-		fail("%v", err)
+		result.Failures = append(result.Failures, err.Error())
 		return result, nil
+	}
+	steps := s.steps(i)
+	for n := range steps {
+		done, failures, err := s.step(ctx, session, &steps[n])
+		if err != nil {
+			return result, err
+		}
+		result.Steps = append(result.Steps, done)
+		for _, failure := range failures {
+			result.Failures = append(result.Failures, inSteps(steps, n, failure))
+		}
+		if len(failures) > 0 { // what follows builds on it
+			break
+		}
+	}
+	return result, nil
+}
+
+// step makes one transaction of a test and compares its outcome.
+func (s *suite) step(ctx context.Context, session *session, t *step) (done Step, failures []string, err error) {
+	fail := func(format string, args ...any) (Step, []string, error) {
+		return done, append(failures, fmt.Sprintf(format, args...)), nil
 	}
 	who, err := s.Users[t.As].identity()
 	if err != nil {
-		fail("user %s: %v", t.As, err)
-		return result, nil
+		return fail("user %s: %v", t.As, err)
 	}
 	transaction, err := t.transaction()
 	if err != nil {
-		fail("operations: %v", err)
-		return result, nil
+		return fail("operations: %v", err)
 	}
-	now, err := policies.ParseMoment(s.clock(*t))
+	now, err := policies.ParseMoment(t.Now)
 	if err != nil {
-		fail("now: %v", err)
-		return result, nil
+		return fail("now: %v", err)
 	}
-	traced := policies.WithTrace(ctx, func(entry policies.TraceEntry) { result.Trace = append(result.Trace, entry) })
+	traced := policies.WithTrace(ctx, func(entry policies.TraceEntry) { done.Trace = append(done.Trace, entry) })
 	effects, rejection, err := session.rehearse(traced, who, now, transaction)
-	result.Effects, result.Trace = effects, latest(result.Trace)
+	done.Effects, done.Trace = effects, latest(done.Trace)
 	if err != nil {
-		result.Outcome = "the client would try again: " + err.Error()
-		fail("expected %s, but the client would try again: %v", t.Expect.Outcome, err)
-		return result, nil
+		done.Outcome = "the client would try again: " + err.Error()
+		return fail("expected %s, but the client would try again: %v", t.Expect.Outcome, err)
 	}
-	result.Outcome = Outcome(rejection)
-	result.Failures = append(result.Failures, t.Expect.differences(rejection)...)
-	if len(result.Failures) == 0 {
-		result.Failures, err = t.Expect.rowDifferences(ctx, session)
+	done.Outcome = Outcome(rejection)
+	if failures = t.Expect.differences(rejection); len(failures) == 0 {
+		failures, err = t.Expect.rowDifferences(ctx, session)
 	}
-	return result, err
+	return done, failures, err
 }
 
 // rowsOf are the rows that are there before a test.
@@ -122,7 +137,7 @@ func (e *expectation) differences(r *upload.Rejection) (list []string) {
 		want, err := spell(e.Details)
 		got, gotErr := json.Marshal(r.Details, json.Deterministic(true))
 		if err != nil || gotErr != nil || canonical(want) != canonical(got) {
-			add("expected details %s, but they are %s", want, got)
+			add("the details are not as expected\n- %s\n+ %s", want, got)
 		}
 	}
 	return list
@@ -138,7 +153,6 @@ func canonical(v jsontext.Value) string {
 
 // rowDifferences are the rows that are not as expected afterwards.
 func (e *expectation) rowDifferences(ctx context.Context, s *session) (list []string, err error) {
-	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
 	for _, table := range sortedKeys(e.Rows) {
 		for _, id := range sortedKeys(e.Rows[table]) {
 			columns := e.Rows[table][id]
@@ -147,34 +161,46 @@ func (e *expectation) rowDifferences(ctx context.Context, s *session) (list []st
 				return nil, err
 			}
 			row, differing, err := s.stored(ctx, table, id, want)
+			name := fmt.Sprintf("row %q of %s", id, table)
 			switch {
 			case err != nil:
-				add("expected row %q of %s: %v", id, table, err)
+				list = append(list, fmt.Sprintf("expected %s: %v", name, err))
 			case columns == nil && row != nil:
-				add("expected no row %q of %s, but it is there", id, table)
+				list = append(list, fmt.Sprintf("expected no %s, but it is there%s", name, difference(nil, row, nil)))
 			case columns != nil && row == nil:
-				add("expected row %q of %s, but it is not there", id, table)
+				list = append(list, fmt.Sprintf("expected %s, but it is not there%s", name, difference(want, nil, nil)))
 			case len(differing) > 0:
-				add("expected row %q of %s to have %s", id, table, difference(want, row, differing))
+				list = append(list, fmt.Sprintf("%s is not as expected%s", name, difference(want, row, differing)))
 			}
 		}
 	}
 	return list, nil
 }
 
-// difference lists the columns that hold another value than the wanted one.
+// difference shows the wanted columns of a row and what they are now, a line each:
+// with - what was expected, with + what is there, and without a sign what is both.
 func difference(want []upload.Member, row jsontext.Value, differing []string) string {
 	var now map[string]jsontext.Value
-	_ = json.Unmarshal(row, &now) // Postgres made it
-	var list []string
-	for _, column := range differing {
-		wanted := jsontext.Value("another value")
-		for _, m := range want {
-			if m.Name == column {
-				wanted = m.Value
-			}
-		}
-		list = append(list, fmt.Sprintf("%s = %s, but it is %s", column, wanted, now[column]))
+	_ = json.Unmarshal(row, &now) // Postgres made it; nil is an empty map
+	var out strings.Builder
+	line := func(sign, column string, value jsontext.Value) {
+		fmt.Fprintf(&out, "\n%s %s: %s", sign, column, cut(value))
 	}
-	return strings.Join(list, "; ")
+	for _, m := range want {
+		switch {
+		case row == nil:
+			line("-", m.Name, m.Value)
+		case slices.Contains(differing, m.Name):
+			line("-", m.Name, m.Value)
+			line("+", m.Name, now[m.Name])
+		default:
+			line(" ", m.Name, m.Value)
+		}
+	}
+	if want == nil {
+		for _, column := range sortedKeys(now) {
+			line("+", column, now[column])
+		}
+	}
+	return out.String()
 }

@@ -169,6 +169,10 @@ func readRows(path string) (rows, error) {
 	var given struct {
 		Rows rows `yaml:"rows"`
 	}
-	_, err = policies.Decode(path, content, &given)
-	return given.Rows, err
+	document, err := policies.Parse(path, content)
+	if err != nil {
+		return nil, err
+	}
+	problems, _ := document.Decode(&given)
+	return given.Rows, errors.Join(problems...)
 }

@@ -10,8 +10,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/goccy/go-yaml/ast"
-
 	"postern/policies"
 	"postern/service/identity"
 	"postern/service/upload"
@@ -38,16 +36,44 @@ type user struct {
 	Claims map[string]any `yaml:"claims"`
 }
 
+// test is one transaction, or several in steps.
 type test struct {
-	Name       string      `yaml:"name"`
-	As         string      `yaml:"as"`
-	Now        string      `yaml:"now"`
-	Rows       rows        `yaml:"rows"` // besides those of all tests, or instead of one of them
-	Operations []operation `yaml:"operations"`
-	Expect     expectation `yaml:"expect"`
-	Lookups    any         `yaml:"lookups"` // of the first edition: refused with an explanation
+	Name       string           `yaml:"name"`
+	Cases      []map[string]any `yaml:"cases"` // the test is made once for each; see expandCases
+	As         string           `yaml:"as"`
+	Now        string           `yaml:"now"`
+	Rows       rows             `yaml:"rows"` // besides those of all tests, or instead of one of them
+	Operations []operation      `yaml:"operations"`
+	Expect     expectation      `yaml:"expect"`
+	Steps      []step           `yaml:"steps"`   // instead of operations and expect
+	Lookups    any              `yaml:"lookups"` // of the first edition: refused with an explanation
 
 	line int
+}
+
+// step is one of the transactions of a test, made after those before it.
+type step struct {
+	As         string      `yaml:"as"`  // default: the test's
+	Now        string      `yaml:"now"` // likewise
+	Operations []operation `yaml:"operations"`
+	Expect     expectation `yaml:"expect"`
+
+	path []any // in the file
+}
+
+// steps are the transactions of a test.
+func (s *suite) steps(i int) []step {
+	t := &s.Tests[i]
+	if t.Steps == nil {
+		return []step{{t.As, cmp.Or(t.Now, s.Now), t.Operations, t.Expect, []any{"tests", i}}}
+	}
+	steps := slices.Clone(t.Steps)
+	for n := range steps {
+		steps[n].As = cmp.Or(steps[n].As, t.As)
+		steps[n].Now = cmp.Or(steps[n].Now, t.Now, s.Now)
+		steps[n].path = []any{"tests", i, "steps", n}
+	}
+	return steps
 }
 
 // operation is one of a transaction, as the write API spells it.
@@ -79,96 +105,29 @@ func (e *expectation) ofRejection() bool {
 // accepted is the outcome of a transaction that is applied.
 const accepted = "accepted"
 
-func readSuite(path string) (*suite, error) {
+// readSuite reads a test file. The problems are all that is wrong with it.
+func readSuite(path string, names *names) (s *suite, problems []error, err error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	s := &suite{}
-	body, err := policies.Decode(path, content, s)
+	s = &suite{}
+	document, err := policies.Parse(path, content)
 	if err != nil {
-		return nil, err
+		return nil, []error{err}, nil
+	}
+	problems, lines := expandCases(document)
+	found, readable := document.Decode(s)
+	if problems = append(problems, found...); !readable {
+		return nil, problems, nil
 	}
 	s.path = path
-	s.findLines(body)
-	return s, s.validate()
-}
-
-// findLines finds where each test begins.
-func (s *suite) findLines(body ast.Node) {
-	var pairs []*ast.MappingValueNode
-	switch body := body.(type) {
-	case *ast.MappingNode:
-		pairs = body.Values
-	case *ast.MappingValueNode:
-		pairs = []*ast.MappingValueNode{body}
+	for i := range s.Tests {
+		s.Tests[i].line = lines[min(i, len(lines)-1)]
 	}
-	for _, pair := range pairs {
-		if list, ok := pair.Value.(*ast.SequenceNode); ok && pair.Key.GetToken().Value == "tests" {
-			for i, node := range list.Values {
-				if i < len(s.Tests) {
-					s.Tests[i].line = firstLine(node)
-				}
-			}
-		}
-	}
-}
-
-func firstLine(node ast.Node) int {
-	if mapping, ok := node.(*ast.MappingNode); ok && len(mapping.Values) > 0 {
-		node = mapping.Values[0].Key
-	}
-	return node.GetToken().Position.Line
-}
-
-// clock is the time of a test.
-func (s *suite) clock(t test) string { return cmp.Or(t.Now, s.Now) }
-
-func isTime(text string) bool {
-	_, err := policies.ParseMoment(text)
-	return err == nil
-}
-
-func (s *suite) validate() error {
-	var problems []error
-	add := func(line int, format string, args ...any) {
-		problems = append(problems, fmt.Errorf("%s:%d: %s", s.path, max(line, 1), fmt.Sprintf(format, args...)))
-	}
-	if len(s.Tests) == 0 {
-		add(1, "tests are missing")
-	}
-	if s.Defaults != nil {
-		add(1, "defaults: the schema has them: leave this out")
-	}
-	names := map[string]bool{}
-	for _, t := range s.Tests {
-		switch _, known := s.Users[t.As]; {
-		case t.Name == "" || names[t.Name]:
-			add(t.line, "a test needs a name of its own")
-		case !known:
-			add(t.line, "as: %q is none of the file's users", t.As)
-		case s.clock(t) == "":
-			add(t.line, "now is missing, in the file or the test: a test must not depend on the clock")
-		case !isTime(s.clock(t)):
-			add(t.line, "now: %q is no time: write one like 2026-11-24T12:00:00Z", s.clock(t))
-		case len(t.Operations) == 0:
-			add(t.line, "operations are missing")
-		case t.Expect.Outcome == "":
-			add(t.line, "expect: outcome: is missing: %s, or a code", accepted)
-		case t.Expect.Outcome == accepted && t.Expect.ofRejection():
-			add(t.line, "expect: operation, rule, message, client and details are of a rejection, and outcome is %s", accepted)
-		}
-		names[t.Name] = true
-		if t.Lookups != nil {
-			add(t.line, "lookups: lookups read the given rows: write those that the query finds under rows")
-		}
-		for i, op := range t.Operations {
-			if !slices.Contains([]string{"PUT", "PATCH", "DELETE"}, op.Op) {
-				add(t.line, "operations[%d]: op is PUT, PATCH or DELETE, not %q", i, op.Op)
-			}
-		}
-	}
-	return errors.Join(problems...)
+	v := &validation{suite: s, document: document, names: names, problems: problems}
+	v.validate()
+	return s, v.problems, nil
 }
 
 func (u user) identity() (identity.Identity, error) {
@@ -186,8 +145,8 @@ func (u user) identity() (identity.Identity, error) {
 }
 
 // transaction is decoded from the bytes that a client would send.
-func (t *test) transaction() (upload.Transaction, error) {
-	body, err := json.Marshal(map[string]any{"transactions": []any{map[string]any{"crud": t.Operations}}}, json.Deterministic(true))
+func (s *step) transaction() (upload.Transaction, error) {
+	body, err := json.Marshal(map[string]any{"transactions": []any{map[string]any{"crud": s.Operations}}}, json.Deterministic(true))
 	if err != nil {
 		return upload.Transaction{}, err
 	}

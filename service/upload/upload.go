@@ -109,6 +109,12 @@ const (
 	RowNotFound         Code = "ROW_NOT_FOUND"        // a PATCH of a row that does not exist, on a table whose policy rejects that
 )
 
+// Codes are all of these.
+var Codes = []Code{
+	NotNullViolation, UniqueViolation, ForeignKeyViolation, CheckViolation, ConstraintViolation, InvalidData, SchemaMismatch, Unauthorized,
+	UnclassifiedError, RuleFailed, TimeLimitExceeded, RejectedByDatabase, Conflict, ImmutableColumn, TooLarge, RowDeleted, RowNotFound,
+}
+
 // Rejection is the reason why a transaction cannot be applied as it is. It is an error,
 // so that functions can return it. Its message is for the client.
 type Rejection struct {

@@ -17,7 +17,7 @@ create table tasks (
   title      text not null,
   done       boolean not null default false,
   created_by uuid,
-  updated_at timestamptz
+  updated_at timestamptz not null default now()
 );
 grant select, insert, update, delete on task_lists, task_list_members, tasks to authenticated;
 
