@@ -108,8 +108,8 @@ var (
 		"assignment.On":            operations,
 		"tableRule.Conflict": {"oneOf": []any{
 			map[string]any{"enum": []string{"fields", "server", "reject"}},
-			object(map[string]any{"newest": text}), object(map[string]any{"version": text}),
-			object(map[string]any{"increment": some(map[string]any{"type": "array", "items": text})}),
+			closedObject(map[string]any{"newest": text}), closedObject(map[string]any{"version": text}),
+			closedObject(map[string]any{"increment": some(map[string]any{"type": "array", "items": text})}),
 		}},
 	}
 	required = map[string][]string{"ruleRule": {"name", "check", "code", "message"}, "rateRule": {"most", "per"}, "messageRule": {"message"}, "assignment": {"value"}, "tableRule": {"allow"}}
@@ -122,7 +122,7 @@ func some(list map[string]any) map[string]any {
 	return list
 }
 
-func object(properties map[string]any) map[string]any {
+func closedObject(properties map[string]any) map[string]any {
 	return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
 }
 
@@ -157,7 +157,7 @@ func schemaOf(t reflect.Type, docs map[string]string, top bool) map[string]any {
 			}
 			properties[key] = described
 		}
-		out := object(properties)
+		out := closedObject(properties)
 		if names := required[t.Name()]; names != nil {
 			out["required"] = names
 		}

@@ -30,7 +30,7 @@ Exit codes: 0 all is well, 1 the policies or their tests have problems, 2 the
 command could not do its work.`,
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exit{2, err} })
-	cmd.AddCommand(policyInitCommand(), policyCheckCommand(), policyTestCommand(), policyExplainCommand())
+	cmd.AddCommand(policyInitCommand(), policyCheckCommand(), policyTestCommand(), policyExplainCommand(), policySchemaCommand())
 	return cmd
 }
 

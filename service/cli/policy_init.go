@@ -25,8 +25,8 @@ func policyInitCommand() *cobra.Command {
 		Use:   "init [DIR]",
 		Short: "Write a first policy file from the database's tables, grants and row-level security",
 		Long: `Write a first policy file, app.yaml, from the tables of DATABASE_URL, their grants and
-row-level security, and beside it policy.schema.json, by which editors complete the
-file. Nothing is overwritten.
+row-level security. Beside it are policy.schema.json and policy_test.schema.json, by
+which editors complete policies and tests. Nothing is overwritten.
 
 Tables that users cannot write, or could write without row-level security, are in
 comments that say why.`,
@@ -55,15 +55,16 @@ func initPolicies(ctx context.Context, out io.Writer, dir string) error {
 	if err != nil {
 		return fmt.Errorf("reading the database's policies: %w", err)
 	}
-	shown := slices.DeleteFunc(db.Snapshot().Tables(), func(t *catalog.Table) bool { return !ofApp(t) })
+	shown := appTables(db)
 	content, opened := policies.Starter(shown, security, userRoles[0])
+	files, err := schemas(db, nil)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, write := range []struct {
-		name    string
-		content []byte
-	}{{starterFile, []byte(content)}, {policies.SchemaFile, policies.Schema}} {
+	for _, write := range append([]namedFile{{starterFile, []byte(content)}}, files...) {
 		path := filepath.Join(dir, write.name)
 		switch err := writeNew(path, write.content); {
 		case errors.Is(err, os.ErrExist):

@@ -125,7 +125,7 @@ func (v *validation) rows(given rows, path []any) {
 			table = v.names.tables.Table(policy.Schema, policy.Name)
 		}
 		if table == nil {
-			v.addKey(in(path, name), "there is no table %q%s", name, policies.DidYouMean(name, v.tables()))
+			v.addKey(in(path, name), "there is no table %q%s", name, policies.DidYouMean(name, v.names.clients()))
 			continue
 		}
 		for _, id := range sortedKeys(given[name]) {
@@ -138,11 +138,11 @@ func (v *validation) rows(given rows, path []any) {
 	}
 }
 
-// tables are the names of tables that rows can be of.
-func (v *validation) tables() []string {
-	list := v.names.set.Tables()
-	for _, table := range v.names.tables.Tables() {
-		if table.Schema == "public" {
+// clients are the names of tables that rows can be of.
+func (n *names) clients() []string {
+	list := n.set.Tables()
+	for _, table := range n.tables.Tables() {
+		if table.Schema == "public" && !slices.Contains(list, table.Name) {
 			list = append(list, table.Name)
 		}
 	}

@@ -99,6 +99,17 @@ func TestPolicyInitAndCheck(t *testing.T) {
 	output, code = policy(t, database.LoginURL, "init", dir)
 	require.Equal(t, 2, code, output)
 	require.Contains(t, output, "has policies already, and stays as it is")
+
+	database.Exec(t, `alter table open_notes add column pinned boolean`)
+	output, code = policy(t, database.LoginURL, "schema", dir)
+	require.Zero(t, code, output)
+	for _, name := range []string{"policy.schema.json", "policy_test.schema.json"} {
+		require.Contains(t, output, name+" written")
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.Contains(t, string(content), `"pinned"`)
+		require.NotContains(t, string(content), `"receipts"`)
+	}
 }
 
 func TestPolicyCheck(t *testing.T) {
