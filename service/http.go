@@ -63,7 +63,14 @@ func (s *Service) routes() *fiber.App {
 		c.Set(fiber.HeaderContentType, "application/yaml")
 		return c.Send(openAPI)
 	})
-	app.Post("/api/data", s.data)
+	app.Post("/api/data", s.data(func(body []byte) (upload.Batch, error) {
+		return upload.DecodeBatchWithin(body, s.cfg.MaxOperations)
+	}))
+	for _, op := range []upload.Op{upload.Put, upload.Patch, upload.Delete} {
+		app.Add(string(op), "/api/data", s.data(func(body []byte) (upload.Batch, error) {
+			return upload.DecodeOperation(body, op)
+		}))
+	}
 	app.Get("/api/rejected", s.rejected)
 	app.Post("/api/rejected/:id/dismiss", s.dismiss)
 	app.Get("/api/credentials", s.credentials)
@@ -74,9 +81,13 @@ func (s *Service) routes() *fiber.App {
 	return app
 }
 
-// data answers POST /api/data, the write API:
+// data answers the write API, POST /api/data, and the older forms of upload/README.md:
 // https://docs.powersync.com/handling-writes/write-path.
-func (s *Service) data(c *fiber.Ctx) error {
+func (s *Service) data(decode func(body []byte) (upload.Batch, error)) fiber.Handler {
+	return func(c *fiber.Ctx) error { return s.upload(c, decode) }
+}
+
+func (s *Service) upload(c *fiber.Ctx, decode func(body []byte) (upload.Batch, error)) error {
 	ctx, cancel := requestContext()
 	defer cancel()
 	who, _, err := s.authenticate(ctx, c)
@@ -89,7 +100,7 @@ func (s *Service) data(c *fiber.Ctx) error {
 		return s.refuseBody(ctx, c, who, err)
 	}
 	c.Locals(bodyKey, len(body))
-	batch, err := upload.DecodeBatchWithin(body, s.cfg.MaxOperations)
+	batch, err := decode(body)
 	if err != nil {
 		return s.refuseBody(ctx, c, who, err)
 	}
@@ -104,9 +115,12 @@ func (s *Service) data(c *fiber.Ctx) error {
 	if s.policies.Refused() {
 		s.catalog.RefreshIfOlderThan(retryAfter) // the schema may fit the new policies by now
 	}
+	s.metrics.countUnnamed(requestLogger(c), who, batch)
+	if batch.StatusOnly {
+		return s.applyOlder(ctx, c, who, batch)
+	}
 	results := s.applier.Apply(ctx, requestLogger(c), who, batch)
 	s.countResults(batch, results)
-	s.metrics.countUnnamed(requestLogger(c), who, batch)
 	return c.JSON(fiber.Map{"results": results})
 }
 

@@ -84,7 +84,10 @@ func (a *Applier) Apply(ctx context.Context, logger *slog.Logger, who identity.I
 		}
 		distinct, firsts[all[i].Digest] = append(distinct, all[i]), all[i]
 	}
-	r := &request{Applier: a, logger: logger, who: who, clientID: batch.ClientID, now: time.Now().Truncate(time.Microsecond)}
+	r := &request{
+		Applier: a, logger: logger, who: who, clientID: batch.ClientID, statusOnly: batch.StatusOnly,
+		now: time.Now().Truncate(time.Microsecond),
+	}
 	if err := r.prepare(ctx, distinct); err != nil {
 		r.retryLater(distinct[0], err)
 	} else {

@@ -143,7 +143,7 @@ func (l *loop) rejectFailed(batch []*transaction, at int, failed *failure, rejec
 	t.failed = nil
 	t.Rejection = ofBothOrders(t.firstRejection, rejection)
 	t.Rejection.Reword()
-	t.Rejection.ClientHandling = clientHandles(l.set, t.Rejection, t.Transaction)
+	t.Rejection.ClientHandling = !l.statusOnly && clientHandles(l.set, t.Rejection, t.Transaction)
 	return at + 1
 }
 
@@ -305,7 +305,7 @@ func (l *loop) readReceipts(ctx context.Context, batch []*transaction) (ok bool)
 			continue
 		}
 		t.result = &result
-		if result.Status == upload.FatalError && l.OnReject == Stop {
+		if result.Status == upload.FatalError && l.stops() {
 			l.pending = rest // what comes after it is not attempted
 			return true
 		}

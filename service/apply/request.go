@@ -26,7 +26,9 @@ type request struct {
 	who      identity.Identity
 	clientID string
 	claims   []byte
-	now      time.Time // the now of expressions, for the first operation
+
+	statusOnly bool      // the client reads the HTTP status alone: nothing is held for its app, and nothing stops it
+	now        time.Time // the now of expressions, for the first operation
 
 	began    time.Time
 	set      *policies.Set
@@ -108,6 +110,9 @@ func (r *request) plan(ctx context.Context, transactions []*transaction) (stale 
 		}
 		p := r.planner(t.now)
 		t.orders, t.Rejection, err = p.Transaction(ctx, t.Transaction)
+		if t.Rejection != nil && r.statusOnly {
+			t.Rejection.ClientHandling = false
+		}
 		if t.failed = nil; err != nil {
 			t.failed = &failure{step: step{kind: rule, index: -1}, err: err}
 		}
@@ -151,8 +156,11 @@ func (r *request) upToEnd(transactions []*transaction) []*transaction {
 
 // ends reports whether a rejection ends the request.
 func (r *request) ends(rejection *upload.Rejection) bool {
-	return rejection != nil && (r.OnReject == Stop || rejection.ClientHandling)
+	return rejection != nil && (r.stops() || rejection.ClientHandling)
 }
+
+// stops reports whether every rejection ends the request.
+func (r *request) stops() bool { return r.OnReject == Stop && !r.statusOnly }
 
 // works reports whether a transaction is to be applied, and has any effect.
 func (r *request) works(t *transaction) bool {

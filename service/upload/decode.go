@@ -40,45 +40,65 @@ func (t *TooMany) Error() string {
 	return fmt.Sprintf("the upload has more than %d operations: send fewer transactions in one request; a single transaction of this size needs a larger POSTERN_MAX_OPERATIONS on the server", t.Limit)
 }
 
-// DecodeBatch decodes the body of POST /api/data. It ignores members that the API does
-// not have, because newer clients may send more. Every error is a *Malformed. A
-// transaction that is at fault by itself is no error: see Transaction.Unreadable.
+// DecodeBatch decodes the body of POST /api/data: the write API's, or one of the older
+// forms of README.md. It ignores members beside the transactions that it does not know,
+// because newer clients may send more. In an operation it ignores none. Every error is a
+// *Malformed. A transaction that is at fault by itself is no error: see
+// Transaction.Unreadable.
 //
 // The batch's values are slices of the body, which must not change any more.
 func DecodeBatch(body []byte) (Batch, error) { return DecodeBatchWithin(body, math.MaxInt) }
 
 // DecodeBatchWithin is DecodeBatch for at most maxOperations operations. They are counted
-// before anything is decoded. The error may also be a *TooMany.
+// before any is decoded. The error may also be a *TooMany.
 func DecodeBatchWithin(body []byte, maxOperations int) (Batch, error) {
-	if operations, _ := scan(body, operationDepth, maxOperations); operations > maxOperations {
+	body = withoutMark(body)
+	f, err := frame(body, false)
+	if err != nil {
+		return Batch{}, malformed(err)
+	}
+	if f.countOperations(body, maxOperations) > maxOperations {
 		return Batch{}, &TooMany{maxOperations}
 	}
-	f, err := frame(body)
 	switch {
-	case err != nil:
-		return Batch{}, malformed(err)
-	case !f.hasTransactions:
+	case f.form == "":
 		return Batch{}, &Malformed{"transactions", `is required: {"transactions": [{"crud": [...]}]}`}
-	case f.count < 1 || f.count > MaxTransactions:
+	case !f.isList() && (f.count < 1 || f.count > MaxTransactions):
 		return Batch{}, &Malformed{"transactions", fmt.Sprintf("must hold 1 to %d transactions, not %d", MaxTransactions, f.count)}
 	}
-	batch := Batch{Transactions: make([]Transaction, 0, len(f.transactions))}
+	batch := Batch{StatusOnly: f.isList()}
 	if batch.UserID, err = text("user_id", f.userID); err != nil {
 		return Batch{}, err
 	}
 	if batch.ClientID, err = text("client_id", f.clientID); err != nil {
 		return Batch{}, err
 	}
-	names := map[string]string{}
-	for i, sent := range f.transactions {
-		transaction, err := decodeTransaction(sent, names)
-		if err != nil {
-			m := malformed(err)
-			return Batch{}, &Malformed{strings.TrimSuffix(fmt.Sprintf("transactions[%d].%s", i, m.Path), "."), m.Problem}
-		}
-		batch.Transactions = append(batch.Transactions, transaction)
+	if f.isList() {
+		batch.Transactions, err = decodeList(body)
+	} else {
+		batch.Transactions, err = decodeTransactions(f.transactions)
+	}
+	if err != nil {
+		return Batch{}, err
 	}
 	return batch, nil
+}
+
+// withoutMark is a body without a byte-order mark, which says nothing.
+func withoutMark(body []byte) []byte { return bytes.TrimPrefix(body, []byte("\ufeff")) }
+
+// decodeTransactions decodes the transactions of the write API.
+func decodeTransactions(sent [][]byte) ([]Transaction, error) {
+	list, names := make([]Transaction, 0, len(sent)), map[string]string{}
+	for i, sent := range sent {
+		transaction, _, err := decodeTransaction(sent, names, form{})
+		if err != nil {
+			m := malformed(err)
+			return nil, &Malformed{strings.TrimSuffix(fmt.Sprintf("transactions[%d].%s", i, m.Path), "."), m.Problem}
+		}
+		list = append(list, transaction)
+	}
+	return list, nil
 }
 
 // text is the id of a user or a device: a string, or a number, which is taken as its text.

@@ -53,8 +53,7 @@ func TestDecodeBatch(t *testing.T) {
 		{"NullClientID", `{"client_id":null,"transactions":[{"crud":[]}]}`, empty},
 		{"NullTransactionID", `{"transactions":[{"transaction_id":null,"crud":[]}]}`, empty},
 		{"UnknownMembers", `{"a":1,"transactions":[{"b":{"c":[]},"crud":[]}]}`, empty},
-		{"UnknownMembersOfAnOperation", one(put1 + `,"kind":"t"`), put(same)},
-		{"MembersOfAnyCaseAreUnknown", `{"Transactions":1,"transactions":[{"Crud":1,"crud":[]}]}`, empty},
+		{"MembersOfNewerClients", `{"on_fatal_error":"stop","transactions":[{"haveMore":false,"crud":[]}]}`, empty},
 		{"UserID", `{"user_id":"alice","transactions":[{"crud":[]}]}`, upload.Batch{UserID: "alice", Transactions: empty.Transactions}},
 		{"ClientID", `{"client_id":"é","transactions":[{"crud":[]}]}`, upload.Batch{ClientID: "é", Transactions: empty.Transactions}},
 		{"SeveralTransactions", `{"transactions":[{"transaction_id":2,"crud":[]},{"transaction_id":1,"crud":[]}]}`, upload.Batch{
@@ -138,7 +137,10 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		{"TransactionsTwice", `{"transactions":[{"crud":[]}],"transactions":[{"crud":[]}]}`, "transactions", "appears twice in the same object"},
 		{"ClientIDWithNUL", `{"client_id":"a\u0000","transactions":[{"crud":[]}]}`, "client_id", "must not contain U+0000"},
 		{"NoTransactions", `{}`, "transactions", "is required"},
-		{"TransactionsInCapitals", `{"Transactions":[{"crud":[]}]}`, "transactions", "is required"},
+		{"TransactionsInCapitals", `{"Transactions":[{"crud":[]}]}`, "Transactions", "is not known here: send it as transactions"},
+		{"ClientIDInCamelCase", `{"clientId":"a","transactions":[{"crud":[]}]}`, "clientId", "is not known here: send it as client_id"},
+		{"CrudInCapitals", `{"transactions":[{"Crud":[]}]}`, "transactions[0].Crud", "is not known here: send it as crud"},
+		{"TransactionIDInCapitals", `{"transactions":[{"TransactionId":1,"crud":[]}]}`, "transactions[0].TransactionId", "is not known here: send it as transaction_id"},
 		{"NullTransactions", `{"transactions":null}`, "transactions", "is required"},
 		{"TransactionsObject", `{"transactions":{}}`, "transactions", "must be an array, not an object"},
 		{"TransactionsEmpty", `{"transactions":[]}`, "transactions", "must hold 1 to 50 transactions, not 0"},
@@ -160,11 +162,19 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		{"OpNumber", one(`"id":"1","op":1,"table":"t"`), op + ".op", "must be a string, not a number"},
 		{"OpUnknown", one(`"id":"1","op":"put","table":"t"`), op + ".op", `must be PUT, PATCH or DELETE, not "put"`},
 		{"OpLong", one(`"id":"1","op":"` + strings.Repeat("é", 50) + `","table":"t"`), op + ".op", `must be PUT, PATCH or DELETE, not "` + strings.Repeat("é", 40) + `…"`},
-		{"SDKType", one(`"id":"1","op":"PUT","type":"t"`), op + ".type", "is not a member of the write API: send it as table"},
-		{"SDKData", one(`"id":"1","op":"PUT","table":"t","data":{"a":1}`), op + ".data", "is not a member of the write API: send it as op_data"},
-		{"SDKOpData", one(`"id":"1","op":"PUT","table":"t","opData":{"a":1}`), op + ".opData", "is not a member of the write API: send it as op_data"},
-		{"SDKOld", one(`"id":"1","op":"PATCH","table":"t","old":{"a":1}`), op + ".old", "is not a member of the write API: send it as previous_values"},
-		{"SDKPreviousValues", one(`"id":"1","op":"PATCH","table":"t","previousValues":{"a":1}`), op + ".previousValues", "is not a member of the write API: send it as previous_values"},
+		{"UnknownMember", one(put1 + `,"kind":"t"`), op + ".kind", "is not a member of an operation: those are op_id"},
+		{"UnknownSpelling", one(put1 + `,"opdata":{"a":1}`), op + ".opdata", "is not a member of an operation: those are op_id"},
+		{"TwoTables", one(put1 + `,"type":"t"`), op + ".type", "is sent together with table: send one of them"},
+		{"TwoOpIDs", one(put1 + `,"clientId":1,"op_id":1`), op + ".op_id", "is sent together with clientId: send one of them"},
+		{"TwoOpData", one(put1 + `,"data":{"a":1},"opData":null`), op + ".opData", "is sent together with data: send one of them"},
+		{"TwoPreviousValues", one(put1 + `,"old":{},"previous_values":{}`), op + ".previous_values", "is sent together with old: send one of them"},
+		{"TwoTransactionIDs", `{"transactions":[{"transaction_id":1,"tx_id":1,"crud":[]}]}`, "transactions[0].tx_id", "is sent together with transaction_id: send one of them"},
+		{"TwoTransactionIDsOfAnOperation", one(put1 + `,"tx_id":1,"transactionId":1`), op + ".transactionId", "is sent together with tx_id: send one of them"},
+		{"OpIDOfADevice", one(put1 + `,"client_id":"a device"`), op + ".client_id", "must be an integer, not a string"},
+		{"IDInTheDataNumber", one(`"op":"PUT","table":"t","opData":{"id":1}`), op + ".opData.id", "must be a string, not a number"},
+		{"IDInTheDataNull", one(`"op":"PUT","table":"t","op_data":{"id":null}`), op + ".op_data.id", "must be a string, not null"},
+		{"IDInPreviousValues", one(`"op":"PUT","table":"t","old":{"id":"1"}`), op + ".id", "is required: send a string"},
+		{"Batch", `{"transactions":[{"batch":[]}]}`, "transactions[0].crud", "is required"},
 		{"NoTable", one(`"id":"1","op":"PUT"`), op + ".table", "is required: send a string"},
 		{"TableObject", one(`"id":"1","op":"PUT","table":{}`), op + ".table", "must be a string, not an object"},
 		{"OpIDText", one(put1 + `,"op_id":"1"`), op + ".op_id", "must be an integer, not a string"},
@@ -180,7 +190,7 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		{"NothingButDepth", strings.Repeat("[", 1<<20), "", "the body must be an object, not an array"},
 		{"DeeperThanJSONDecoders", one(put1 + `,"op_data":{"a":` + strings.Repeat("[", 1<<20)), op + ".op_data.a" + strings.Repeat("[0]", 6) + "…", "exceeded max depth"},
 		{"QuoteInAText", one(put1 + `,"op_data":{"a":"b"c"}`), op + ".op_data", "invalid character 'c' after object value"},
-		{"UnreadableAndOfAnotherForm", one(put1 + `,"op_data":{"a":"\ud800"},"data":{}`), op + ".data", "is not a member of the write API"},
+		{"UnreadableAndOfAnotherForm", one(put1 + `,"op_data":{"a":"\ud800"},"kind":{}`), op + ".kind", "is not a member of an operation"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -255,7 +265,16 @@ func FuzzDecodeBatch(f *testing.F) {
 	f.Add([]byte(`{"transactions":[{"crud":[{"id":"\u0000","op":"PATCH","table":"","op_data":{"":null}}]}]}`))
 	f.Add([]byte(`{"transactions":[{"transaction_id":1.5,"crud":[{"id":"\ud800","op":"PATCH","table":"t","op_data":{"a":1,"a":"\x"}}]}]}`))
 	f.Add([]byte("{\"transactions\":[{\"crud\":[{\"id\":\"a\",\"op\":\"PUT\",\"table\":\"\xff\",\"op_data\":{\"\xff\":1,\"\xff\":[[\"\xff\"]]},\"metadata\":\"\xff\"}]}]}"))
+	f.Add([]byte(`{"batch":[{"op":"PUT","type":"t","data":{"id":"a","n":1.0},"tx_id":1},{"op":"PATCH","table":"t","opData":{"id":"\ud800"},"tx_id":2}],"x":[{}]}`))
+	f.Add([]byte(`{"crud":[{"clientId":1,"op":"DELETE","table":"t","id":"a","old":{"a":1}}],"transactionId":1}`))
+	f.Add([]byte(`{"table":"t","data":{"id":"a","n":null}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
+		if batch, err := upload.DecodeOperation(body, upload.Put); err == nil {
+			require.Len(t, batch.Transactions, 1)
+			require.Len(t, batch.Transactions[0].Operations, 1)
+		} else {
+			require.ErrorAs(t, err, new(*upload.Malformed))
+		}
 		batch, err := upload.DecodeBatch(body)
 		if err != nil {
 			var malformed *upload.Malformed
@@ -263,7 +282,7 @@ func FuzzDecodeBatch(f *testing.F) {
 			return
 		}
 		require.NotEmpty(t, batch.Transactions)
-		require.LessOrEqual(t, len(batch.Transactions), upload.MaxTransactions)
+		require.True(t, batch.StatusOnly || len(batch.Transactions) <= upload.MaxTransactions)
 		operations := 0
 		for _, transaction := range batch.Transactions {
 			operations += len(transaction.Operations)

@@ -21,12 +21,12 @@ func ExampleDecodeBatch() {
 			fmt.Printf("%s = %s\n", member.Name, member.Value)
 		}
 	}
-	_, err = upload.DecodeBatch([]byte(`{"transactions":[{"crud":[{"op":"PATCH","table":"todos","id":"t1","data":{"done":1}}]}]}`))
+	_, err = upload.DecodeBatch([]byte(`{"transactions":[{"crud":[{"op":"PATCH","table":"todos","id":"t1","values":{"done":1}}]}]}`))
 	fmt.Println(err)
 	// Output:
 	// phone 7
 	// PATCH todos t1
 	// done = 1
 	// title = null
-	// transactions[0].crud[0].data: is not a member of the write API: send it as op_data
+	// transactions[0].crud[0].values: is not a member of an operation: those are op_id, transaction_id, id, op, table, op_data, previous_values and metadata
 }

@@ -11,19 +11,19 @@ import (
 // framed is the outline of a body. Its parts are slices of the body.
 type framed struct {
 	clientID, userID jsontext.Value
-	hasTransactions  bool
+	form             string // transactions, or crud or batch if the body is a list of operations; empty if it is none
+	list             jsontext.Value
 	transactions     [][]byte // at most MaxTransactions
 	count            int      // of transactions
 }
 
 // frame finds the transactions of a body. What is wrong inside a transaction does not
 // matter here as long as it is clear where the transaction ends: nothing but its strings
-// and names may be wrong.
-func frame(body []byte) (*framed, error) {
-	body = bytes.TrimPrefix(body, []byte("\ufeff")) // a byte-order mark says nothing
-	f, err := outline(body, body)
+// and names may be wrong. Of a body that is a single operation, nothing else is checked.
+func frame(body []byte, single bool) (*framed, error) {
+	f, err := outline(body, body, single)
 	if errors.As(err, new(*jsontext.SyntacticError)) {
-		if f, err := outline(body, plain(body)); err == nil {
+		if f, err := outline(body, plain(body), single); err == nil {
 			return f, nil
 		}
 	}
@@ -32,35 +32,44 @@ func frame(body []byte) (*framed, error) {
 
 // outline reads the outline of a body from a readable copy, in which each part has the
 // same place.
-func outline(body, readable []byte) (*framed, error) {
+func outline(body, readable []byte, single bool) (*framed, error) {
 	f := &framed{}
 	d := newDecoder(readable, body, true)
 	if kind := d.PeekKind(); kind != '{' && kind != jsontext.KindInvalid {
 		return nil, &Malformed{"", "the body must be an object, not " + kindName(kind)}
 	}
+	var device, user string
+	once := func(sent *string, name string) error {
+		if *sent == name {
+			return d.fail("appears twice in the same object")
+		}
+		return d.once(sent, name)
+	}
 	err := d.object(func(name string) (err error) {
-		twice := false
+		if single {
+			return d.SkipValue()
+		}
 		switch name {
 		case "client_id":
-			twice = f.clientID != nil
-			f.clientID, err = d.value()
+			if err = once(&device, name); err == nil {
+				f.clientID, err = d.value()
+			}
 		case "user_id":
-			twice = f.userID != nil
-			f.userID, err = d.value()
+			if err = once(&user, name); err == nil {
+				f.userID, err = d.value()
+			}
 		case "transactions":
-			twice = f.hasTransactions
-			f.hasTransactions, err = d.array(func() error {
-				sent, err := d.value()
-				if f.count++; f.count <= MaxTransactions {
-					f.transactions = append(f.transactions, sent)
-				}
-				return err
-			})
-		default:
+			if err = once(&f.form, name); err == nil {
+				err = f.readTransactions(d)
+			}
+		case "crud", "batch":
+			if err = once(&f.form, name); err == nil {
+				f.list, err = d.value()
+			}
+		case "transaction_id", "transactionId", "tx_id": // of a list
 			err = d.SkipValue()
-		}
-		if err == nil && twice {
-			err = d.fail("appears twice in the same object")
+		default:
+			err = d.skip(name, "client_id", "user_id", "transactions", "crud", "batch")
 		}
 		return err
 	})
@@ -70,6 +79,21 @@ func outline(body, readable []byte) (*framed, error) {
 		}
 	}
 	return f, err
+}
+
+// readTransactions finds where each transaction begins and ends.
+func (f *framed) readTransactions(d *decoder) error {
+	present, err := d.array(func() error {
+		sent, err := d.value()
+		if f.count++; f.count <= MaxTransactions {
+			f.transactions = append(f.transactions, sent)
+		}
+		return err
+	})
+	if !present {
+		f.form = ""
+	}
+	return err
 }
 
 // plain is a copy of JSON in which strings have no control characters and no unknown
@@ -97,6 +121,19 @@ func isEscape(rest []byte) bool {
 		return false
 	}
 	return rest[0] != 'u' || len(rest) > 4 && len(bytes.Trim(rest[1:5], "0123456789abcdefABCDEF")) == 0
+}
+
+// isList reports whether the body is a list of operations.
+func (f *framed) isList() bool { return f.form == "crud" || f.form == "batch" }
+
+// countOperations counts up to one operation more than most.
+func (f *framed) countOperations(body []byte, most int) (n int) {
+	if f.isList() {
+		n, _ = scan(f.list, 2, most)
+	} else {
+		n, _ = scan(body, operationDepth, most)
+	}
+	return n
 }
 
 // The depths at which objects begin in a body: {"transactions":[{"crud":[{…

@@ -20,7 +20,9 @@ const (
 type decoder struct {
 	*jsontext.Decoder
 	sent    []byte
+	form    form
 	most    int               // operations of a transaction
+	pieces  []piece           // of a list
 	names   map[string]string // of tables and columns, each once; may be nil
 	row     []Member          // the one that is read
 	seen    [5]nameSet        // the names of the objects that are read, by depth
@@ -180,6 +182,31 @@ func (d *decoder) integer() (string, error) {
 		return "", fault{&Malformed{dotted(d.StackPointer()), fmt.Sprintf("must be an integer from %d to %d, not %s", math.MinInt64, math.MaxInt64, quoteShort(string(sent)))}}
 	}
 	return whole, nil
+}
+
+// once remembers the name by which a member is sent, and fails if it was sent by another
+// name before.
+func (d *decoder) once(sent *string, name string) error {
+	if *sent != "" && *sent != name {
+		return d.fail("is sent together with " + *sent + ": send one of them")
+	}
+	*sent = name
+	return nil
+}
+
+// skip skips a member that is not known. It fails if the name is another spelling of one
+// that is.
+func (d *decoder) skip(name string, known ...string) error {
+	if err := d.SkipValue(); err != nil {
+		return err
+	}
+	folded := strings.ReplaceAll(name, "_", "")
+	for _, k := range known {
+		if strings.EqualFold(folded, strings.ReplaceAll(k, "_", "")) {
+			return d.fail("is not known here: send it as " + k)
+		}
+	}
+	return nil
 }
 
 // mustBe is the error of a value of another type.

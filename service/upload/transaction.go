@@ -5,14 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Unreadable is what is known of a transaction that cannot be read as it was sent: one of
 // its strings is not Unicode, a name appears twice, it nests too deep, a row has
-// more columns than any table, or an id is no integer. Its form is that of the write API, and the other transactions of the request
-// do not depend on it.
+// more columns than any table, or an id is no integer. Its form is one that is known, and
+// the other transactions of the request do not depend on it.
 type Unreadable struct {
 	Sent      []byte // the transaction, byte for byte
 	Rejection Rejection
@@ -23,33 +25,46 @@ type fault struct{ *Malformed }
 
 func (f fault) Unwrap() error { return f.Malformed }
 
+// form is how a transaction is sent. The zero form is the write API's.
+type form struct {
+	listed bool // as a body of its own: {"batch": […]} or {"crud": […]}
+	verb   Op   // as a body that is its only operation, with this HTTP method; else empty
+}
+
 // decodeTransaction decodes a transaction. It is Unreadable if it is at fault by itself.
-func decodeTransaction(sent []byte, names map[string]string) (Transaction, error) {
+// The pieces are those of a list.
+func decodeTransaction(sent []byte, names map[string]string, form form) (Transaction, []piece, error) {
 	operations, deepest := scan(sent, operationDepth-transactionDepth+1, math.MaxInt)
 	d := newDecoder(sent, sent, false)
-	d.most, d.names = operations, names
+	d.form, d.most, d.names = form, operations, names
 	t, err := d.transaction()
 	if err == nil && deepest > MaxDepth-transactionDepth+1 {
 		err = fault{&Malformed{pathAtDepth(sent), fmt.Sprintf("arrays and objects nest deeper than %d levels", MaxDepth)}}
 	}
 	if errors.As(err, new(fault)) || errors.As(err, new(*jsontext.SyntacticError)) { // its outline was JSON
-		return unreadable(sent, operations, malformed(err))
+		t, err = unreadable(sent, operations, form, malformed(err))
+		return t, nil, err
 	}
-	return t, err
+	return t, d.pieces, err
 }
 
 // unreadable is a transaction with what can be read of it: ids, tables and kinds of
 // operations.
-func unreadable(sent []byte, operations int, why *Malformed) (Transaction, error) {
+func unreadable(sent []byte, operations int, form form, why *Malformed) (Transaction, error) {
 	readable := plain(sent)
 	d := newDecoder(readable, readable, true)
-	d.most = operations
+	d.form, d.most = form, operations
 	t, err := d.transaction()
 	if err != nil {
 		return Transaction{}, err
 	}
 	index := -1
-	if _, err := fmt.Sscanf(why.Path, "crud[%d]", &index); err != nil || index >= len(t.Operations) {
+	if list, rest, _ := strings.Cut(why.Path, "["); form.verb != "" {
+		index = 0
+	} else if list == "crud" || list == "batch" {
+		_, _ = fmt.Sscanf(rest, "%d]", &index)
+	}
+	if index >= len(t.Operations) {
 		index = -1
 	}
 	t.Unreadable = &Unreadable{Sent: sent, Rejection: Rejection{Code: InvalidData, Message: why.Error(), Operation: index}}
@@ -68,19 +83,30 @@ func pathAtDepth(sent []byte) string {
 
 // transaction reads the transaction's object.
 func (d *decoder) transaction() (t Transaction, err error) {
+	if d.form.verb != "" {
+		op, _, err := d.operation()
+		return Transaction{Operations: []Operation{op}}, err
+	}
+	var id string
+	list := "crud"
 	err = d.object(func(name string) (err error) {
-		switch name {
-		case "transaction_id":
-			t.ID, err = d.integer()
-		case "crud":
+		switch {
+		case name == "transaction_id" || name == "transactionId" || name == "tx_id":
+			if err = d.once(&id, name); err == nil {
+				t.ID, err = d.integer()
+			}
+		case name == "crud" || name == "batch" && d.form.listed:
+			list = name
 			t.Operations, err = d.crud()
-		default:
+		case d.form.listed: // frame has checked it
 			err = d.SkipValue()
+		default:
+			err = d.skip(name, "transaction_id", "crud")
 		}
 		return err
 	})
 	if err == nil && t.Operations == nil {
-		err = &Malformed{"crud", "is required: send an array of operations, which may be empty"}
+		err = &Malformed{list, "is required: send an array of operations, which may be empty"}
 	}
 	return t, err
 }
@@ -89,7 +115,10 @@ func (d *decoder) transaction() (t Transaction, err error) {
 func (d *decoder) crud() (operations []Operation, err error) {
 	list := make([]Operation, 0, d.most)
 	present, err := d.array(func() error {
-		operation, err := d.operation()
+		operation, id, err := d.operation()
+		if last := len(d.pieces) - 1; d.form.listed && (last < 0 || d.pieces[last].id != id) {
+			d.pieces = append(d.pieces, piece{id, len(list)})
+		}
 		list = append(list, operation)
 		return err
 	})
@@ -99,54 +128,130 @@ func (d *decoder) crud() (operations []Operation, err error) {
 	return list, err
 }
 
-// otherNames are the names that the SDKs' own JSON and older demos have for members of
-// the write API. They are refused: a member that is ignored would be a write that is lost.
-var otherNames = map[string]string{"type": "table", "data": "op_data", "opData": "op_data", "old": "previous_values", "previousValues": "previous_values"}
+// The members of an operation.
+const (
+	opID = iota
+	transactionID
+	rowID
+	verb
+	table
+	data
+	previous
+	metadata
+	unknown
+)
 
-func (d *decoder) operation() (op Operation, err error) {
-	var verb string
-	var has struct{ id, op, table bool }
+// memberOf returns the member that a name stands for. Each has the name of the write API,
+// and may have those of the SDKs' own JSON and of their classes.
+func memberOf(name string) int {
+	switch name {
+	case "op_id", "client_id", "clientId":
+		return opID
+	case "transaction_id", "tx_id", "transactionId":
+		return transactionID
+	case "id":
+		return rowID
+	case "op":
+		return verb
+	case "table", "type":
+		return table
+	case "op_data", "data", "opData":
+		return data
+	case "previous_values", "old", "previousValues":
+		return previous
+	case "metadata":
+		return metadata
+	}
+	return unknown
+}
+
+// operation reads an operation, and the id of its transaction, which is empty if none was
+// sent. An unknown member is an error: if it were ignored, a part of a write would be lost.
+func (d *decoder) operation() (op Operation, transaction string, err error) {
+	var names [unknown]string // as sent; empty if it was not sent, or as null
 	err = d.object(func(name string) (err error) {
-		switch name {
-		case "op_id":
-			op.OpID, err = d.integer()
-		case "transaction_id": // of the transaction, which says it itself
-			_, err = d.integer()
-		case "id":
-			op.ID, has.id, err = d.text(nil)
-		case "op":
-			verb, has.op, err = d.text(d.names)
-		case "table":
-			op.Table, has.table, err = d.text(d.names)
-		case "op_data":
-			op.Data, err = d.members()
-		case "previous_values":
-			op.Previous, err = d.members()
-		case "metadata":
-			op.Metadata, _, err = d.text(nil)
-		default:
-			if err = d.SkipValue(); err == nil && otherNames[name] != "" {
-				err = d.fail("is not a member of the write API: send it as " + otherNames[name])
+		member := memberOf(name)
+		if member == unknown {
+			if err := d.SkipValue(); err != nil {
+				return err
 			}
+			return d.fail("is not a member of an operation: those are op_id, transaction_id, id, op, table, op_data, previous_values and metadata")
+		}
+		if err := d.once(&names[member], name); err != nil {
+			return err
+		}
+		sent := true
+		switch member {
+		case opID:
+			op.OpID, err = d.integer()
+		case transactionID:
+			transaction, err = d.integer()
+		case rowID:
+			op.ID, sent, err = d.text(nil)
+		case verb:
+			op.Op, sent, err = d.verb()
+		case table:
+			op.Table, sent, err = d.text(d.names)
+		case data:
+			op.Data, err = d.members()
+		case previous:
+			op.Previous, err = d.members()
+		case metadata:
+			op.Metadata, _, err = d.text(nil)
+		}
+		if !sent {
+			names[member] = ""
 		}
 		return err
 	})
 	if err != nil {
-		return op, err
+		return op, "", err
 	}
-	for _, field := range []struct {
-		name string
-		sent bool
-	}{{"id", has.id}, {"op", has.op}, {"table", has.table}} {
-		if !field.sent {
-			return op, &Malformed{dotted(d.StackPointer()) + "." + field.name, "is required: send a string"}
+	return op, transaction, d.complete(&op, &names)
+}
+
+// complete takes what an older client sends elsewhere: the kind of the operation as the
+// HTTP method, and the row's id in the data. Then nothing may be missing.
+func (d *decoder) complete(op *Operation, names *[unknown]string) error {
+	fail := func(member, problem string) error {
+		return &Malformed{strings.TrimPrefix(dotted(d.StackPointer())+"."+member, "."), problem}
+	}
+	if names[rowID] == "" {
+		if i := slices.IndexFunc(op.Data, func(m Member) bool { return m.Name == "id" }); i >= 0 {
+			if kind := op.Data[i].Value.Kind(); kind != '"' {
+				return fail(names[data]+".id", "must be a string, not "+kindName(kind))
+			}
+			id, _ := jsontext.AppendUnquote(nil, op.Data[i].Value) // it was decoded
+			op.ID, names[rowID] = string(id), "id"
+			op.Data = slices.Delete(op.Data, i, i+1)
 		}
 	}
-	op.Op = Op(verb)
-	if op.Op != Put && op.Op != Patch && op.Op != Delete {
-		return op, &Malformed{dotted(d.StackPointer()) + ".op", fmt.Sprintf("must be PUT, PATCH or DELETE, not %s", quoteShort(verb))}
+	if d.lenient {
+		op.Data = nil
 	}
-	return op, nil
+	if method := d.form.verb; method != "" && names[verb] == "" {
+		op.Op, names[verb] = method, "op"
+	} else if method != "" && op.Op != method {
+		return fail("op", fmt.Sprintf("must be %s, as the request's method, not %s", method, op.Op))
+	}
+	for _, required := range []struct {
+		member int
+		name   string
+	}{{rowID, "id"}, {verb, "op"}, {table, "table"}} {
+		if names[required.member] == "" {
+			return fail(required.name, "is required: send a string")
+		}
+	}
+	return nil
+}
+
+// verb reads the kind of an operation. It is not sent if it is null.
+func (d *decoder) verb() (op Op, sent bool, err error) {
+	text, sent, err := d.text(d.names)
+	if op = Op(text); err == nil && sent && op != Put && op != Patch && op != Delete {
+		err = d.fail("must be PUT, PATCH or DELETE, not " + quoteShort(text))
+	}
+	return op, sent, err
 }
 
 // members reads an object and keeps the spelling of its values. It is nil for null.
@@ -154,11 +259,11 @@ func (d *decoder) members() (list []Member, err error) {
 	if d.PeekKind() == 'n' {
 		return nil, d.SkipValue()
 	}
-	if d.lenient { // nothing uses the values
-		return nil, d.object(func(string) error { return d.SkipValue() })
-	}
 	d.row = d.row[:0]
 	err = d.object(func(name string) error {
+		if d.lenient && name != "id" { // nothing uses the value
+			return d.SkipValue()
+		}
 		value, err := d.value()
 		d.row = append(d.row, Member{Name: name, Value: value})
 		return err

@@ -5,6 +5,7 @@
 //
 // The wire format is PowerSync's published write API:
 // https://docs.powersync.com/handling-writes/write-path/build-your-own-write-endpoint.
+// README.md has the older forms that are understood, too.
 package upload
 
 import (
@@ -29,6 +30,9 @@ type Batch struct {
 	UserID       string // the user whose writes these are, as the client knows it; empty if not sent
 	ClientID     string // the id of the device's database, getClientId() in the SDKs; empty if not sent
 	Transactions []Transaction
+	// StatusOnly says that the client sent an older form, and reads nothing of the answer
+	// but its HTTP status.
+	StatusOnly bool
 }
 
 // Transaction is one transaction of a device's local database. It must take effect on

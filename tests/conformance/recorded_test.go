@@ -2,7 +2,9 @@ package conformance_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -14,7 +16,8 @@ import (
 )
 
 // TestRecordedTransactions uploads what the real SDK recorded, in the write API's
-// spelling, and compares the rows with those SQLite had.
+// spelling, and compares the rows with those SQLite had. In the SDK's own spelling it is
+// the same transaction.
 func TestRecordedTransactions(t *testing.T) {
 	t.Parallel()
 	recorded := rig.Fixture(t, "crud/sdk-transactions.jsonl")
@@ -38,15 +41,17 @@ tables:
 	}
 	for line := range bytes.Lines(recorded) {
 		var entry struct {
-			Statement   string `json:"statement"`
-			Transaction struct {
-				ID   jsontext.Value              `json:"transactionId"`
-				Crud []map[string]jsontext.Value `json:"crud"`
-			} `json:"transaction"`
+			Statement   string         `json:"statement"`
+			Transaction jsontext.Value `json:"transaction"`
 		}
 		require.NoError(t, json.Unmarshal(bytes.TrimSpace(line), &entry))
+		var transaction struct {
+			ID   jsontext.Value              `json:"transactionId"`
+			Crud []map[string]jsontext.Value `json:"crud"`
+		}
+		require.NoError(t, json.Unmarshal(entry.Transaction, &transaction))
 		var crud []string
-		for _, op := range entry.Transaction.Crud {
+		for _, op := range transaction.Crud {
 			var members []string
 			for sdk, api := range map[string]string{"op_id": "op_id", "op": "op", "type": "table", "id": "id", "tx_id": "transaction_id", "data": "op_data", "old": "previous_values", "metadata": "metadata"} {
 				if value, ok := op[sdk]; ok {
@@ -55,7 +60,7 @@ tables:
 			}
 			crud = append(crud, "{"+strings.Join(members, ",")+"}")
 		}
-		body := fmt.Sprintf(`{"client_id":"recorded","transactions":[{"transaction_id":%s,"crud":[%s]}]}`, entry.Transaction.ID, strings.Join(crud, ","))
+		body := fmt.Sprintf(`{"client_id":"recorded","transactions":[{"transaction_id":%s,"crud":[%s]}]}`, transaction.ID, strings.Join(crud, ","))
 		for range 2 { // and once more, as if the answer had been lost
 			result := b.Upload(t, "alice", body).Results(t)[0]
 			if code := rejected[entry.Statement]; code != "" {
@@ -65,6 +70,11 @@ tables:
 			}
 			require.Equal(t, "success", result.Status, "%s: %+v", entry.Statement, result.FailedOperation)
 		}
+		before := b.db.Text(t, `select count(*) from postern.receipts`)
+		answer := b.Upload(t, "alice", `{"client_id":"recorded",`+string(entry.Transaction[1:]))
+		require.Equal(t, http.StatusOK, answer.Status, answer.Body)
+		require.Contains(t, answer.Body, cmp.Or(rejected[entry.Statement], `"success"`), entry.Statement)
+		require.Equal(t, before, b.db.Text(t, `select count(*) from postern.receipts`), entry.Statement)
 	}
 	require.Equal(t, `9a61efe7-3b7f-4fcb-9dc3-335b4a7662cc u, after p, e, id-1 1 1.5, id-3 9007199254740992, id-5 m, id-j {"a":[1,2]}`,
 		b.db.Text(t, `select string_agg(concat_ws(' ', nullif(id, ''), i, r, txt), ', ' order by coalesce(nullif(id, ''), 'b')) from t`))
