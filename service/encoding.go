@@ -2,6 +2,7 @@ package service
 
 import (
 	"bufio"
+	"bytes"
 	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
@@ -19,7 +20,8 @@ const acceptedEncodings = "gzip, deflate"
 // none.
 func unpack(c *fiber.Ctx, sent io.Reader) (io.Reader, error) {
 	packed := bufio.NewReader(sent)
-	switch strings.ToLower(strings.TrimSpace(c.Get(fiber.HeaderContentEncoding))) {
+	named := bytes.Join(c.Request().Header.PeekAll(fiber.HeaderContentEncoding), []byte(","))
+	switch strings.ToLower(string(bytes.TrimSpace(named))) {
 	case "", "identity":
 		return sent, nil
 	case "gzip", "x-gzip":
