@@ -3,6 +3,7 @@ package command_test
 import (
 	"archive/tar"
 	"compress/gzip"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -101,21 +102,28 @@ func copySource(t *testing.T) (dir string) {
 	require.NoError(t, err)
 	ignored := strings.Fields(string(content))
 	err = filepath.WalkDir(repository, func(name string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a file of another test, which is gone
+		}
 		require.NoError(t, err)
 		relative, err := filepath.Rel(repository, name)
 		require.NoError(t, err)
-		if slices.Contains(ignored, relative) || slices.Contains(ignored, "**/"+entry.Name()) {
-			if entry.IsDir() {
-				return fs.SkipDir
-			}
+		target := filepath.Join(dir, relative)
+		isIgnored := slices.Contains(ignored, relative) || slices.Contains(ignored, "**/"+entry.Name())
+		switch {
+		case isIgnored && entry.IsDir():
+			return fs.SkipDir
+		case isIgnored:
 			return nil
-		}
-		if entry.IsDir() {
-			return os.MkdirAll(filepath.Join(dir, relative), 0o755)
+		case entry.IsDir():
+			return os.MkdirAll(target, 0o755)
 		}
 		content, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		require.NoError(t, err)
-		return os.WriteFile(filepath.Join(dir, relative), content, 0o644)
+		return os.WriteFile(target, content, 0o644)
 	})
 	require.NoError(t, err)
 	return dir
