@@ -24,7 +24,6 @@ func TestBooleans(t *testing.T) {
 		{"Two", "bool", `2`, "", problem},
 		{"EmptyText", "bool", `""`, "", problem},
 		{"Yes", "bool", `"yes"`, "", problem},
-		{"NullAsText", "bool", `"null"`, "", problem},
 		{"Array", "bool", `[1]`, "", problem},
 	})
 }

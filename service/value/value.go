@@ -40,13 +40,15 @@ func NewUnfit(table *catalog.Table, c *catalog.Column, value jsontext.Value, pro
 //
 // SQLite has no booleans, dates, JSON or arrays, so PowerSync's SDKs send these
 // as integers and text. Convert keeps what a value means: a number keeps every
-// digit, and a time with an offset stays the same point in time.
+// digit, and a time with an offset stays the same point in time. The text "null",
+// which older Swift SDKs send for NULL, is NULL if the column may be NULL and has no such
+// value.
 //
 // Postgres then stores its own form of the value. It keeps microseconds, rounds a
 // numeric to its declared scale and a float to its width, and sorts the names of
 // jsonb. It also reads the text of the types that have no rule here.
 func Convert(table *catalog.Table, c *catalog.Column, value jsontext.Value) ([]byte, error) {
-	if value.Kind() == 'n' {
+	if value.Kind() == 'n' || string(value) == `"null"` && !c.NotNull && !hasTextNull(c.Type) {
 		return nil, nil
 	}
 	text, err := Text(c.Type, value)
@@ -57,6 +59,18 @@ func Convert(table *catalog.Table, c *catalog.Column, value jsontext.Value) ([]b
 		return nil, NewUnfit(table, c, value, err.Error())
 	}
 	return []byte(text), nil
+}
+
+// hasTextNull reports whether the text "null" may be a value of the type: a text, JSON's
+// null, or base64. Of a type without a rule here, Postgres decides.
+func hasTextNull(t *catalog.Type) bool {
+	switch t.Kind {
+	case catalog.Array, catalog.Composite, catalog.Range, catalog.Multirange:
+		return false
+	case catalog.Enum:
+		return slices.Contains(t.Labels, "null")
+	}
+	return scalars[t.Name] == nil || t.Name == "json" || t.Name == "jsonb" || t.Name == "bytea"
 }
 
 // Text returns a value in the text form that Postgres reads as the type. The

@@ -94,6 +94,35 @@ func TestNull(t *testing.T) {
 	}
 }
 
+// TestNullAsText has the text that older Swift SDKs send for NULL. The columns that can
+// hold it keep it.
+func TestNullAsText(t *testing.T) {
+	t.Parallel()
+	kept := map[string]string{
+		"text": "null", "varchar": "null", "varchar(5)": "null", "shorter": "null", "inet": "null",
+		"json": "null", "jsonb": "null", "bytea": `\x9ee965`,
+	}
+	for name, column := range newColumns() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := Convert(notes, column, jsontext.Value(`"null"`))
+			if name == "char(3)" {
+				require.ErrorContains(t, err, "send at most 3 characters")
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, kept[name], string(got))
+			require.Equal(t, kept[name] == "", got == nil)
+			if got == nil {
+				required := *column
+				required.NotNull = true
+				got, err := Convert(notes, &required, jsontext.Value(`"null"`))
+				require.True(t, err != nil || got != nil, "here or by Postgres, it is refused")
+			}
+		})
+	}
+}
+
 func TestUnfit(t *testing.T) {
 	t.Parallel()
 	columns := newColumns()
