@@ -74,7 +74,7 @@ func DecodeBatchWithin(body []byte, maxOperations int) (Batch, error) {
 		return Batch{}, err
 	}
 	if f.isList() {
-		batch.Transactions, err = decodeList(body)
+		batch.Transactions, err = decodeList(body, f.list)
 	} else {
 		batch.Transactions, err = decodeTransactions(f.transactions)
 	}

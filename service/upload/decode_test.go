@@ -293,7 +293,7 @@ func FuzzDecodeBatch(f *testing.F) {
 		require.Error(t, err)
 		for _, transaction := range batch.Transactions {
 			if u := transaction.Unreadable; u != nil {
-				require.True(t, bytes.Contains(body, u.Sent))
+				require.True(t, batch.StatusOnly || bytes.Contains(body, u.Sent))
 				require.Less(t, u.Rejection.Operation, len(transaction.Operations))
 				require.True(t, utf8.ValidString(u.Rejection.Message), "Postgres can store it")
 			}

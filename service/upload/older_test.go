@@ -1,6 +1,9 @@
 package upload_test
 
 import (
+	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -142,6 +145,26 @@ func TestOlderRefuses(t *testing.T) {
 	}
 }
 
+// TestUnreadableInAList has a list of three transactions. The second is at fault by itself.
+func TestUnreadableInAList(t *testing.T) {
+	t.Parallel()
+	batch, err := upload.DecodeBatch([]byte(`{"batch":[{"op":"PUT","table":"t","id":"a","tx_id":1,"data":{"x":1}},{"op":"PUT","table":"t","id":"b","tx_id":2},
+		{"op":"PUT","table":"t","id":"c","tx_id":2,"data":{"x":"` + "\xff" + `"}}, {"op":"PUT","table":"t","id":"d","tx_id":1,"data":{"x":2}},{"op":"DELETE","table":"t","id":"e","tx_id":3}]}`))
+	require.NoError(t, err)
+	require.Len(t, batch.Transactions, 3)
+	first, second, third := batch.Transactions[0], batch.Transactions[1], batch.Transactions[2]
+	require.Equal(t, "1", first.ID)
+	require.Nil(t, first.Unreadable)
+	require.Len(t, first.Operations, 2)
+	require.Equal(t, jsontext.Value("2"), first.Operations[1].Data[0].Value)
+	require.Equal(t, "2", second.ID)
+	require.Equal(t, 1, second.Unreadable.Rejection.Operation)
+	require.Contains(t, second.Unreadable.Rejection.Message, "crud[1].data.x: invalid UTF-8")
+	require.Equal(t, "{\"crud\":[{\"op\":\"PUT\",\"table\":\"t\",\"id\":\"b\",\"tx_id\":2},{\"op\":\"PUT\",\"table\":\"t\",\"id\":\"c\",\"tx_id\":2,\"data\":{\"x\":\"\xff\"}}]}", string(second.Unreadable.Sent))
+	require.Equal(t, "3", third.ID)
+	require.Nil(t, third.Unreadable)
+}
+
 // TestOlderUnreadable has older bodies that are at fault by themselves.
 func TestOlderUnreadable(t *testing.T) {
 	t.Parallel()
@@ -173,6 +196,27 @@ func TestOlderUnreadable(t *testing.T) {
 			last := got.Operations[len(got.Operations)-1]
 			require.Equal(t, "1", last.ID)
 			require.Nil(t, last.Data)
+		})
+	}
+}
+
+// BenchmarkLists decodes lists in which each operation is a transaction, and one is
+// unreadable; ns/operation says whether the time grows faster than the body.
+func BenchmarkLists(b *testing.B) {
+	for _, operations := range []int{100, 1_000, 10_000, 100_000} {
+		list := []string{`{"op_id":0,"id":"\ud800","op":"PUT","type":"lists","tx_id":0}`}
+		for i := range operations {
+			list = append(list, fmt.Sprintf(`{"op_id":%[1]d,"id":"%[1]d","op":"PUT","type":"lists","tx_id":%[1]d,"data":{"name":"Groceries"}}`, i+1))
+		}
+		body := []byte(`{"batch":[` + strings.Join(list, ",") + `]}`)
+		b.Run(strconv.Itoa(operations), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := upload.DecodeBatch(body); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*operations), "ns/operation")
 		})
 	}
 }

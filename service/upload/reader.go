@@ -22,7 +22,7 @@ type decoder struct {
 	sent    []byte
 	form    form
 	most    int               // operations of a transaction
-	pieces  []piece           // of a list
+	ids     []string          // of the transactions of a list's operations
 	names   map[string]string // of tables and columns, each once; may be nil
 	row     []Member          // the one that is read
 	seen    [5]nameSet        // the names of the objects that are read, by depth

@@ -32,31 +32,30 @@ type form struct {
 }
 
 // decodeTransaction decodes a transaction. It is Unreadable if it is at fault by itself.
-// The pieces are those of a list.
-func decodeTransaction(sent []byte, names map[string]string, form form) (Transaction, []piece, error) {
+// If it is a list, it also returns the transaction id of each operation.
+func decodeTransaction(sent []byte, names map[string]string, form form) (t Transaction, ids []string, err error) {
 	operations, deepest := scan(sent, operationDepth-transactionDepth+1, math.MaxInt)
 	d := newDecoder(sent, sent, false)
 	d.form, d.most, d.names = form, operations, names
-	t, err := d.transaction()
+	t, err = d.transaction()
 	if err == nil && deepest > MaxDepth-transactionDepth+1 {
 		err = fault{&Malformed{pathAtDepth(sent), fmt.Sprintf("arrays and objects nest deeper than %d levels", MaxDepth)}}
 	}
 	if errors.As(err, new(fault)) || errors.As(err, new(*jsontext.SyntacticError)) { // its outline was JSON
-		t, err = unreadable(sent, operations, form, malformed(err))
-		return t, nil, err
+		return unreadable(sent, operations, form, malformed(err))
 	}
-	return t, d.pieces, err
+	return t, d.ids, err
 }
 
 // unreadable is a transaction with what can be read of it: ids, tables and kinds of
 // operations.
-func unreadable(sent []byte, operations int, form form, why *Malformed) (Transaction, error) {
+func unreadable(sent []byte, operations int, form form, why *Malformed) (Transaction, []string, error) {
 	readable := plain(sent)
 	d := newDecoder(readable, readable, true)
 	d.form, d.most = form, operations
 	t, err := d.transaction()
 	if err != nil {
-		return Transaction{}, err
+		return Transaction{}, nil, err
 	}
 	index := -1
 	if list, rest, _ := strings.Cut(why.Path, "["); form.verb != "" {
@@ -68,7 +67,7 @@ func unreadable(sent []byte, operations int, form form, why *Malformed) (Transac
 		index = -1
 	}
 	t.Unreadable = &Unreadable{Sent: sent, Rejection: Rejection{Code: InvalidData, Message: why.Error(), Operation: index}}
-	return t, nil
+	return t, d.ids, nil
 }
 
 // pathAtDepth is the path to the value that nests too deep in a transaction.
@@ -116,10 +115,10 @@ func (d *decoder) crud() (operations []Operation, err error) {
 	list := make([]Operation, 0, d.most)
 	present, err := d.array(func() error {
 		operation, id, err := d.operation()
-		if last := len(d.pieces) - 1; d.form.listed && (last < 0 || d.pieces[last].id != id) {
-			d.pieces = append(d.pieces, piece{id, len(list)})
-		}
 		list = append(list, operation)
+		if d.form.listed {
+			d.ids = append(d.ids, id)
+		}
 		return err
 	})
 	if !present {

@@ -87,6 +87,7 @@ func TestOlderOutcomes(t *testing.T) {
 		{"ClosedTable", http.MethodDelete, `{"table":"others","data":{"id":"1"}}`, http.StatusOK, `"error_code":"UNAUTHORIZED"`, "", "open UNAUTHORIZED 1"},
 		{"LeftToTheApp", http.MethodPost, `{"batch":[` + put("1", "ask", `,"tx_id":1`) + "," + put("2", "b", `,"tx_id":2`) + `]}`, http.StatusOK, `"requires_client_handling":false`, "b", "open ASK 1"},
 		{"Unreadable", http.MethodPut, `{"table":"accounts","data":{"id":"1","name":"\ud800"}}`, http.StatusOK, `"error_code":"INVALID_DATA"`, "", "open INVALID_DATA 1"},
+		{"OneUnreadableOfSeveral", http.MethodPost, `{"batch":[` + put("1", "a", `,"tx_id":1`) + `,{"op":"PUT","type":"accounts","id":"2","tx_id":2,"data":{"name":"\ud800"}},` + put("3", "c", `,"tx_id":3`) + `]}`, http.StatusOK, `"error_code":"INVALID_DATA"`, "a c", "open INVALID_DATA 1"},
 		{"OtherID", http.MethodPatch, `{"table":"accounts","id":"1","data":{"id":"2","name":"b"}}`, http.StatusOK, `leave it out, or send the id's value`, "", "open INVALID_DATA 1"},
 		{"NotJSON", http.MethodPost, `{"batch":[}`, http.StatusBadRequest, `"message":"batch`, "", ""},
 		{"UnknownSpelling", http.MethodPost, `{"batch":[{"op":"PUT","table":"accounts","id":"1","values":{"name":"a"}}]}`, http.StatusBadRequest, `"message":"batch[0].values: is not a member`, "", ""},
@@ -107,6 +108,34 @@ func TestOlderOutcomes(t *testing.T) {
 				return
 			}
 			require.Equal(t, test.rows, database.Text(t, `select coalesce(string_agg(name, ' ' order by name), '') from accounts`))
+		})
+	}
+}
+
+// TestOlderPromises sends an increment twice, as if its answer had been lost, in each older
+// form. It counts once if the request has ids and something names its queue, as in the
+// table of service/ledger/README.md.
+func TestOlderPromises(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, method, body, want string }{
+		{"SDKsJSONWithAClientID", http.MethodPost, `{"client_id":"phone","batch":[{"op_id":1,"op":"PATCH","type":"accounts","id":"a","tx_id":1,"data":{"balance":5},"old":{"balance":0}}]}`, "5"},
+		{"SDKsJSON", http.MethodPost, `{"batch":[{"op_id":1,"op":"PATCH","type":"accounts","id":"a","tx_id":1,"data":{"balance":5},"old":{"balance":0}}]}`, "5"},
+		{"Forerunner", http.MethodPost, `{"crud":[{"client_id":1,"op":"PATCH","table":"accounts","id":"a","transaction_id":1,"op_data":{"balance":5},"previous_values":{"balance":0}}],"transaction_id":1}`, "5"},
+		{"BatchWithoutIDs", http.MethodPost, `{"batch":[{"op":"PATCH","table":"accounts","id":"a","data":{"balance":5},"old":{"balance":0}}]}`, "10"},
+		{"SingleWithoutIDs", http.MethodPatch, `{"table":"accounts","data":{"id":"a","balance":5},"old":{"balance":0}}`, "10"},
+		{"SingleWithTheIDOfItsTransaction", http.MethodPatch, `{"table":"accounts","data":{"id":"a","balance":5},"old":{"balance":0},"tx_id":1}`, "10"}, // another piece may be the same
+		{"SingleWithItsNumber", http.MethodPatch, `{"table":"accounts","data":{"id":"a","balance":5},"old":{"balance":0},"op_id":1}`, "5"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			database := rig.NewDatabase(t)
+			database.Exec(t, olderTables+`insert into accounts (id, name) values ('a', 'a')`)
+			s := rig.NewServiceOn(t, database, rig.Policies(t, olderPolicies))
+			for range 2 {
+				answer := s.Send(t, test.method, "/api/data", test.body, "Authorization", "Bearer "+s.Token(t, "alice"))
+				require.Equal(t, http.StatusOK, answer.Status, answer.Body)
+			}
+			require.Equal(t, test.want, database.Text(t, `select balance from accounts`))
 		})
 	}
 }
