@@ -17,19 +17,19 @@ type Assignment struct {
 	Column string
 
 	value     *expression
-	on        []upload.Op
+	on        actions // as the file says
+	applies   actions // see Rule
 	isDefault bool
 	place     place
 }
 
-// AppliesTo reports whether the assignment is made for an operation. sent says
-// whether the client sent the column.
-func (a *Assignment) AppliesTo(op upload.Op, sent bool) bool {
-	return slices.Contains(a.on, op) && !(a.isDefault && sent)
+// AppliesToRow reports whether the assignment is made for an operation on a row that
+// exists, or does not.
+func (a *Assignment) AppliesToRow(op upload.Op, exists bool) bool {
+	return a.applies.appliesToRow(op, exists)
 }
 
-// IsDefault reports whether only a new row gets the value, and only if the client
-// sent none.
+// IsDefault reports whether the value is for a column that the client did not send.
 func (a *Assignment) IsDefault() bool { return a.isDefault }
 
 // Value returns what the column is set to, as a client would send it. The error is
@@ -75,6 +75,9 @@ func assignable(column *catalog.Column, from *types.Type) bool {
 // expressions compiles the rules and the assignments of a table's policy.
 func (c *compiler) expressions(t *Table, r tableRule, table *catalog.Table, at place) {
 	t.Rules = c.rules(r.Rules, table, at)
+	for _, rule := range t.Rules {
+		rule.applies = rule.on.in(t.allow)
+	}
 	if len(r.Set)+len(r.Defaults) == 0 {
 		return
 	}
@@ -86,21 +89,25 @@ func (c *compiler) expressions(t *Table, r tableRule, table *catalog.Table, at p
 	key := t.Key(table)
 	for _, column := range sortedKeys(r.Set) {
 		at := at.in("set", column)
-		on := c.operations(r.Set[column].On, at.in("on"))
-		if len(on) == 0 {
-			on = []upload.Op{upload.Put, upload.Patch}
+		on := c.actions(r.Set[column].On, at.in("on"))
+		if on == 0 {
+			on = creates | updates
 		}
-		if slices.Contains(on, upload.Delete) {
-			c.add(at.problem("a DELETE sets no columns: write on: [put, patch], or one of the two"))
+		if on&deleteStored != 0 {
+			c.add(at.problem("a DELETE sets no columns: write on: [create, update], or one of the two"))
 		}
 		if value := c.assigned(s, key, column, r.Set[column].Value, at); value != nil {
-			t.Assignments = append(t.Assignments, Assignment{column, value, on, false, at})
+			t.Assignments = append(t.Assignments, Assignment{column, value, on, on.in(t.allow), false, at})
 		}
 	}
 	for _, column := range sortedKeys(r.Defaults) {
 		at := at.in("defaults", column)
+		on := creates
+		if t.Put == Replace {
+			on = puts // it gives every column that was not sent its default
+		}
 		if value := c.assigned(s, key, column, r.Defaults[column], at); value != nil {
-			t.Assignments = append(t.Assignments, Assignment{column, value, []upload.Op{upload.Put}, true, at})
+			t.Assignments = append(t.Assignments, Assignment{column, value, on, on.in(t.allow), true, at})
 		}
 	}
 }

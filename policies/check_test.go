@@ -102,8 +102,8 @@ func TestInputForgets(t *testing.T) {
 
 func TestDefaultOperations(t *testing.T) {
 	t.Parallel()
-	all, written := []upload.Op{upload.Put, upload.Patch, upload.Delete}, []upload.Op{upload.Put, upload.Patch}
-	for check, want := range map[string][]upload.Op{
+	all, written := []string{"create", "update", "delete"}, []string{"create", "update"}
+	for check, want := range map[string][]string{
 		"auth.sub != ''":                     all,
 		"new.qty > 0":                        written,
 		"has(data.qty)":                      written,
@@ -116,7 +116,7 @@ func TestDefaultOperations(t *testing.T) {
 		"lookup.l == null || lookup.l.x > 1": all,
 	} {
 		table := tableOf(t, fmt.Sprintf("rules: [{name: r, check: %q, code: R, message: m, lookup: {l: select 1 as x}}]", check))
-		require.Equal(t, want, table.Rules[0].Operations(), check)
+		require.Equal(t, want, table.Rules[0].Words(), check)
 	}
 }
 

@@ -90,7 +90,7 @@ func (c *compiler) checkCode(set *Set) {
 
 func (c *compiler) table(name string, r tableRule, at place) *Table {
 	t := &Table{
-		Schema: "public", Name: name, Named: name != "*", Columns: r.Columns, allow: c.allowed(r.Allow, at), place: at,
+		Schema: "public", Name: name, Named: name != "*", Columns: r.Columns, place: at,
 		ID: r.ID, Separator: cmp.Or(r.Separator, ":"), SoftDelete: r.SoftDelete,
 		Owner: r.Owner, Immutable: r.Immutable, Writable: r.Writable, client: c.codes(r.Client, at.in("client")),
 	}
@@ -99,7 +99,7 @@ func (c *compiler) table(name string, r tableRule, at place) *Table {
 	}
 	t.IgnoreUnknown = c.choice(at.in("unknown_columns"), r.UnknownColumns, "reject", "ignore") == "ignore"
 	t.RejectMissing = c.choice(at.in("on_missing"), r.OnMissing, "ignore", "reject") == "reject"
-	t.Put = PutMode(c.choice(at.in("put"), string(r.Put), string(Merge), string(Replace), string(Insert)))
+	c.allowed(t, r, at)
 	t.Epoch = c.epochs(r.Epoch, at.in("epoch"))
 	if r.Rate != nil {
 		t.Rate = c.rate(r.Rate, at.in("rate"))
@@ -179,29 +179,29 @@ func (c *compiler) epochs(words map[string]string, at place) map[string]value.Ti
 	return units
 }
 
-// allowed returns the operations that a table's policy allows.
-func (c *compiler) allowed(a allowed, table place) []upload.Op {
+// allowed sets what a table's policy allows. If it allows create and not update, a PUT
+// only inserts.
+func (c *compiler) allowed(t *Table, r tableRule, at place) {
+	a := r.Allow
 	switch {
 	case a.word == "all":
-		return []upload.Op{upload.Put, upload.Patch, upload.Delete}
+		t.allow = allActions
 	case a.word != "":
-		c.add(table.in("allow").problem("%q is not allowed here: write all, or a list of put, patch and delete", a.word))
+		c.add(at.in("allow").problem("%q is not allowed here: write all, or a list of create, update and delete", a.word))
 	case len(a.ops) == 0:
-		c.add(table.problem("allow is missing: write all, or a list of put, patch and delete"))
+		c.add(at.problem("allow is missing: write all, or a list of create, update and delete"))
 	}
-	return c.operations(a.ops, table.in("allow"))
-}
-
-func (c *compiler) operations(words opList, at place) (ops []upload.Op) {
-	for i, word := range words {
-		op := upload.Op(strings.ToUpper(word))
-		if strings.ToLower(word) != word || !slices.Contains([]upload.Op{upload.Put, upload.Patch, upload.Delete}, op) {
-			c.add(at.in(i).problem("%q is not an operation: write put, patch or delete", word))
-			continue
+	t.allow |= c.actions(a.ops, at.in("allow"))
+	t.Put = PutMode(c.choice(at.in("put"), string(r.Put), string(Merge), string(Replace), string(Insert)))
+	if t.allow&puts == putNew {
+		if r.Put != "" && t.Put != Insert {
+			c.add(at.in("put").problem("allow has no update, so a PUT of a row that exists is rejected: remove put, or add update to allow"))
 		}
-		ops = append(ops, op)
+		t.Put = Insert
 	}
-	return ops
+	if t.Put == Insert {
+		t.allow &^= putStored
+	}
 }
 
 // choice checks that a word is one of some; an empty word is the first of them.
@@ -294,7 +294,7 @@ func (c *compiler) key(t *Table, table *catalog.Table, at place) {
 		c.add(at.problem("the primary key of %s has %d columns: name the columns of a client's id with id: [a, b]", table, n))
 	}
 	key := t.Key(table)
-	if t.Put == Insert || !slices.Contains(t.allow, upload.Put) || len(key) == 0 ||
+	if t.Put == Insert || t.Updates() || !t.allow.appliesTo(upload.Put) || len(key) == 0 ||
 		slices.ContainsFunc(key, func(name string) bool { return table.Column(name) == nil }) || table.HasUniqueIndex(key) {
 		return
 	}

@@ -54,7 +54,7 @@ type file struct {
 type tableRule struct {
 	// The table in Postgres: schema.name. Default: the client's name in schema public.
 	Table string `yaml:"table"`
-	// The operations that clients may send: a list of put, patch and delete, or all. Required.
+	// What clients may do to rows: a list of create, update and delete, or all. Required. Without update, a PUT of a row that exists is rejected with UNIQUE_VIOLATION; without create, a PUT of a row that does not exist with ROW_NOT_FOUND. The client's verbs put and patch stand for themselves: put is create and update by PUT, patch is update by PATCH.
 	Allow allowed `yaml:"allow"`
 	// Why every table is open. Required for "*".
 	Because string `yaml:"because"`
@@ -68,7 +68,7 @@ type tableRule struct {
 	ID []string `yaml:"id"`
 	// The text between the columns of id. Default: a colon.
 	Separator string `yaml:"separator"`
-	// What a PUT does if the row exists: merge (default) sets the columns that were sent, replace also sets all others to their defaults, insert rejects the PUT with UNIQUE_VIOLATION.
+	// What a PUT does if the row exists: merge (default) sets the columns that were sent, replace also sets all others to their defaults, insert rejects the PUT with UNIQUE_VIOLATION. If allow has create and not update, it is insert.
 	Put PutMode `yaml:"put"`
 	// The column that a DELETE sets instead of deleting the row: a boolean to true, a timestamp to now. Clients cannot set it in another way: false or null is ignored, any other value is rejected with UNAUTHORIZED. A PATCH or DELETE of a deleted row is one of a row that does not exist; a PUT is rejected with ROW_DELETED. All policies of the same table in Postgres have it.
 	SoftDelete string `yaml:"soft_delete"`
@@ -76,7 +76,7 @@ type tableRule struct {
 	Epoch map[string]string `yaml:"epoch"`
 	// The column that holds the user's sub. It is set on insert and never changes. A PATCH or DELETE of another user's row is rejected.
 	Owner string `yaml:"owner"`
-	// Columns that the policy sets, whatever the client sends: an expression, or {value, on} with the operations (default: put and patch). A column that is also immutable is set in new rows only.
+	// Columns that the policy sets, whatever the client sends: an expression, or {value, on} with the operations (default: create and update). Where it does not apply, the column is what the client sends. A column that is also immutable is set in new rows only.
 	Set map[string]assignment `yaml:"set"`
 	// Columns of a new row that the policy sets if the client sends no value: an expression. A row that exists keeps its values.
 	Defaults map[string]string `yaml:"defaults"`
@@ -115,7 +115,7 @@ type transactionRule struct {
 type ruleRule struct {
 	// The rule's name, unique within the table. It is stored with each rejection. Required.
 	Name string `yaml:"name"`
-	// The operations that the rule applies to. Default: all, but not delete if the rule looks at new or data and not at old.
+	// What the rule applies to: a list of create, update and delete, whichever verb the client sends; or of the verbs put and patch. Default: all, but not delete if the rule looks at new or data and not at old.
 	On opList `yaml:"on"`
 	// A condition. If it is false, the rule is skipped. Default: true.
 	When string `yaml:"when"`
@@ -162,7 +162,7 @@ func (c *count) UnmarshalYAML(unmarshal func(any) error) error {
 type assignment struct {
 	// The expression.
 	Value string `yaml:"value"`
-	// The operations: put, patch or both.
+	// The operations: create, update or both.
 	On opList `yaml:"on"`
 }
 
@@ -174,7 +174,7 @@ func (a *assignment) UnmarshalYAML(unmarshal func(any) error) error {
 	return unmarshal((*plain)(a))
 }
 
-// allowed is a list of operations or the word all.
+// allowed is a list of words for operations, or the word all.
 type allowed struct {
 	word string
 	ops  opList
@@ -187,7 +187,8 @@ func (a *allowed) UnmarshalYAML(unmarshal func(any) error) error {
 	return unmarshal(&a.ops)
 }
 
-// opList is a list of operations in a file's spelling: put, patch and delete.
+// opList is a list of words for operations: create, update and delete, or put, patch
+// and delete.
 type opList []string
 
 // Read reads the *.yaml and *.yml files of a folder. It leaves out *_test.yaml files

@@ -91,9 +91,12 @@ func comments(t *testing.T, files ...string) map[string]string {
 }
 
 var (
-	operations = map[string]any{"type": "array", "items": map[string]any{"enum": []string{"put", "patch", "delete"}}}
-	text       = map[string]any{"type": "string"}
-	code       = map[string]any{"type": "string", "pattern": codeForm.String()}
+	operations = map[string]any{"type": "array", "anyOf": []any{
+		map[string]any{"items": map[string]any{"enum": []string{"create", "update", "delete"}}},
+		map[string]any{"items": map[string]any{"enum": []string{"put", "patch", "delete"}}},
+	}}
+	text = map[string]any{"type": "string"}
+	code = map[string]any{"type": "string", "pattern": codeForm.String()}
 	// What the Go types do not express.
 	special = map[string]map[string]any{
 		"tableRule.Allow":          {"oneOf": []any{map[string]any{"const": "all"}, some(operations)}},

@@ -19,7 +19,7 @@ func (s *Set) MissingGrants(snapshot *catalog.Snapshot, role string) (statements
 			continue
 		}
 		var missing []string
-		for _, op := range policy.allow {
+		for _, op := range policy.allow.operations() {
 			for _, privilege := range policy.privileges(op) {
 				if !slices.Contains(table.Grants[role], privilege) && !slices.Contains(missing, privilege) {
 					missing = append(missing, privilege)
@@ -45,9 +45,9 @@ func (t *Table) privileges(op upload.Op) []string {
 		return []string{"insert"}
 	case op == upload.Put && t.Put == Insert:
 		return []string{"select", "insert"}
-	case op == upload.Put:
+	case op == upload.Put && !t.Updates():
 		return []string{"select", "insert", "update"}
-	case op == upload.Patch || t.SoftDelete != "":
+	case op == upload.Put || op == upload.Patch || t.SoftDelete != "":
 		return []string{"select", "update"}
 	}
 	return []string{"select", "delete"}

@@ -22,7 +22,9 @@ type Rule struct {
 	ClientHandling bool // its rejections are left to the app (requires_client_handling)
 	Lookups        []*Lookup
 
-	on      []upload.Op
+	on      actions     // as the file says
+	applies actions     // of them, those that matter; see actions.in
+	words   []string    // of on
 	when    *expression // nil means always
 	check   *expression
 	code    upload.Code
@@ -36,11 +38,21 @@ type Rule struct {
 // Position is file:line:column of the rule.
 func (r *Rule) Position() string { return r.place.position() }
 
-// Operations lists the operations that the rule applies to.
-func (r *Rule) Operations() []upload.Op { return r.on }
+// Words are the operations that the rule applies to, as the file says it.
+func (r *Rule) Words() []string { return r.words }
 
-// AppliesTo reports whether the rule applies to an operation.
-func (r *Rule) AppliesTo(op upload.Op) bool { return slices.Contains(r.on, op) }
+// AppliesTo reports whether the rule applies to an operation on some row.
+func (r *Rule) AppliesTo(op upload.Op) bool { return r.applies.appliesTo(op) }
+
+// AppliesToRow reports whether the rule applies to an operation on a row that exists,
+// or does not.
+func (r *Rule) AppliesToRow(op upload.Op, exists bool) bool {
+	return r.applies.appliesToRow(op, exists)
+}
+
+// DependsOnRow reports whether the rule applies to a PUT that inserts and not to one
+// that updates, or the other way round.
+func (r *Rule) DependsOnRow(op upload.Op) bool { return r.applies.dependsOnRow(op) }
 
 // LooksAtOld reports whether the rule looks at the row as it was, even if it only
 // checks whether there was one.
@@ -109,6 +121,17 @@ func (r *Rule) Skips(ctx context.Context, in *Input, known func(column string) b
 		r.traceResult(in, false, nil, nil)
 	}
 	return !applies, err
+}
+
+// Passes reports whether what was sent already meets the rule, so that nobody needs to
+// know whether the row exists. An expression that fails says nothing.
+func (r *Rule) Passes(ctx context.Context, in *Input) bool {
+	applies, rejection, err := r.result(ctx, in)
+	if rejection != nil || err != nil {
+		return false
+	}
+	r.traceResult(in, applies, nil, nil)
+	return true
 }
 
 // Check evaluates the rule. It returns a rejection if when is true and check is
@@ -223,7 +246,7 @@ func (c *compiler) rules(list []ruleRule, table *catalog.Table, at place) (rules
 }
 
 func (c *compiler) rule(r ruleRule, s scope, at place) *Rule {
-	rule := &Rule{Name: r.Name, ClientHandling: r.Client, on: c.operations(r.On, at.in("on")), code: upload.Code(r.Code), message: r.Message, place: at}
+	rule := &Rule{Name: r.Name, ClientHandling: r.Client, on: c.actions(r.On, at.in("on")), words: r.On, code: upload.Code(r.Code), message: r.Message, place: at}
 	if !codeForm.MatchString(r.Code) {
 		c.add(at.in("code").problem("%q is not an error code: write one like TITLE_TOO_LONG", r.Code))
 	}
@@ -251,9 +274,11 @@ func (c *compiler) rule(r ruleRule, s scope, at place) *Rule {
 		rule.Lookups = append(rule.Lookups, c.lookup(name, r.Lookup[name], s.table, at.in("lookup", name)))
 	}
 	rule.expressions = slices.DeleteFunc(append([]*expression{rule.check, rule.when}, slices.Collect(maps.Values(rule.details))...), func(e *expression) bool { return e == nil })
-	if len(rule.on) == 0 {
-		rule.on = rule.defaultOperations()
+	if rule.on == 0 {
+		rule.on = rule.defaultActions()
+		rule.words = rowWords(rule.on)
 	}
+	rule.applies = rule.on
 	return rule
 }
 
@@ -273,17 +298,17 @@ func (c *compiler) ruleExpression(r ruleRule, s scope, text string, want *types.
 	return e
 }
 
-// defaultOperations are those of a rule without on: all, but not DELETE if the rule
+// defaultActions are those of a rule without on: all, but not DELETE if the rule
 // looks at new or data and not at old. A DELETE has no new row and sends no data; a
 // rule that looks at old too is assumed to expect that.
-func (r *Rule) defaultOperations() []upload.Op {
+func (r *Rule) defaultActions() actions {
 	var sent, old bool
 	for _, e := range r.expressions {
 		sent = sent || e.needs.data || e.needs.new != nil
 		old = old || e.needs.old != nil
 	}
 	if sent && !old {
-		return []upload.Op{upload.Put, upload.Patch}
+		return creates | updates
 	}
-	return []upload.Op{upload.Put, upload.Patch, upload.Delete}
+	return allActions
 }

@@ -87,7 +87,7 @@ func TestSchema(t *testing.T) {
 	for _, path := range append(good, "demo/lists-and-todos.yaml", "testdata/everything.yaml") {
 		require.NoError(t, validate(path), path)
 	}
-	for _, name := range []string{"unknown_key", "unknown_key_of_a_rule", "allow_missing", "allow_word", "allow_operation", "on_operation", "type_of_a_key", "put_mode", "on_missing",
+	for _, name := range []string{"unknown_key", "unknown_key_of_a_rule", "allow_missing", "allow_word", "allow_operation", "allow_mixed", "on_operation", "on_mixed", "type_of_a_key", "put_mode", "on_missing",
 		"unknown_columns", "epoch_unit", "conflict_word", "conflict_strategy", "conflict_two", "rule_code", "rule_message", "rule_check", "rate_most",
 		"rate_most_fraction", "rate_most_exponent", "rate_most_text", "allow_empty", "conflict_columns", "conflict_column_of_no_text", "conflict_no_columns", "client_code"} {
 		require.Error(t, validate("testdata/busted/busted_"+name+".yaml"), name)

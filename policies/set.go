@@ -34,7 +34,7 @@ func (s *Set) Decide(op upload.Operation) (*Table, *upload.Rejection) {
 	switch {
 	case table == nil:
 		return nil, &upload.Rejection{Code: upload.Unauthorized, Message: message}
-	case !slices.Contains(table.allow, op.Op):
+	case !table.allow.appliesTo(op.Op):
 		return nil, &upload.Rejection{Code: upload.Unauthorized,
 			Message: fmt.Sprintf("%s is not allowed on table %q: its policy allows %s", op.Op, upload.Short(op.Table), table.allowed())}
 	}
@@ -144,7 +144,7 @@ func (s *Set) WithoutRules() *Set {
 func (s *Set) Everything() *Set {
 	bare := s.WithoutRules()
 	if bare.rest == nil {
-		bare.rest = &Table{Schema: "public", Bare: true, Separator: ":", allow: []upload.Op{upload.Put, upload.Patch, upload.Delete}}
+		bare.rest = &Table{Schema: "public", Bare: true, Separator: ":", allow: allActions}
 	}
 	return bare
 }

@@ -35,7 +35,7 @@ type Table struct {
 	data     bool            // expressions look at what the client sent
 	new      map[string]bool // the columns of the new row that they look at
 	newWhole bool            // they look at the new row itself, and so at any column
-	allow    []upload.Op
+	allow    actions
 	messages map[string]*upload.Words
 	client   []upload.Code // codes of rejections that are left to the app
 	required []string      // database columns that the policy needs
@@ -152,6 +152,9 @@ func (t *Table) findNeeds() {
 // (requires_client_handling).
 func (t *Table) ClientHandling(code upload.Code) bool { return slices.Contains(t.client, code) }
 
+// Updates reports whether a PUT may only change a row that exists.
+func (t *Table) Updates() bool { return t.allow&puts == putStored }
+
 // named returns the policy for a table of schema public; t is the policy of "*".
 func (t *Table) named(name string) *Table {
 	table := *t
@@ -165,14 +168,15 @@ func (t *Table) withoutRules() *Table {
 	return &Table{
 		Schema: t.Schema, Name: t.Name, Named: t.Named, Columns: t.Columns, ID: t.ID, Separator: t.Separator,
 		Put: t.Put, SoftDelete: t.SoftDelete, Epoch: t.Epoch, IgnoreUnknown: t.IgnoreUnknown, Bare: true,
-		allow: []upload.Op{upload.Put, upload.Patch, upload.Delete}, place: t.place,
+		allow: allActions, place: t.place,
 	}
 }
 
 // allowed lists the operations that the policy allows: "PUT and PATCH".
 func (t *Table) allowed() string {
-	words := make([]string, len(t.allow))
-	for i, op := range t.allow {
+	ops := t.allow.operations()
+	words := make([]string, len(ops))
+	for i, op := range ops {
 		words[i] = string(op)
 	}
 	if last := len(words) - 1; last > 0 {

@@ -112,7 +112,7 @@ func (x *explainer) print(i int, t upload.Transaction, e policytest.Explanation)
 	for n, op := range t.Operations {
 		fmt.Fprintf(x.out, "  operation %d: %s %s %s\n", n, op.Op, printable(op.Table, 60), printable(op.ID, 80))
 		policytest.Rules(x.out, entries[n])
-		x.others(op, entries[n])
+		x.others(op, entries[n], e.Rejection != nil)
 	}
 	policytest.Effects(x.out, e.Effects)
 	switch r := e.Rejection; {
@@ -129,7 +129,7 @@ func (x *explainer) print(i int, t upload.Transaction, e policytest.Explanation)
 }
 
 // others prints the rules of the table that were not evaluated for an operation.
-func (x *explainer) others(op upload.Operation, entries []policies.TraceEntry) {
+func (x *explainer) others(op upload.Operation, entries []policies.TraceEntry, rejected bool) {
 	table, _ := x.set.Decide(op)
 	if table == nil {
 		return
@@ -139,12 +139,8 @@ func (x *explainer) others(op upload.Operation, entries []policies.TraceEntry) {
 			continue
 		}
 		why := "an earlier step rejected the transaction, or the operation touched no row"
-		if !rule.AppliesTo(op.Op) {
-			var ops []string
-			for _, op := range rule.Operations() {
-				ops = append(ops, strings.ToLower(string(op)))
-			}
-			why = "it is for " + strings.Join(ops, ", ")
+		if !rule.AppliesTo(op.Op) || rule.DependsOnRow(op.Op) && !rejected {
+			why = "it is for " + strings.Join(rule.Words(), ", ")
 		}
 		fmt.Fprintf(x.out, "    rule %s was not evaluated: %s (%s)\n", rule.Name, why, rule.Position())
 	}

@@ -136,6 +136,9 @@ func (c *Checks) Evaluate(ctx context.Context, answers Answers) (rejection *uplo
 		}
 	}
 	for _, rule := range c.w.rules {
+		if !rule.AppliesToRow(in.Op, in.Old() != nil) {
+			continue
+		}
 		in.Lookups = found[rule]
 		rejection, err := rule.Check(ctx, &in)
 		if rejection != nil {

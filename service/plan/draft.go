@@ -88,7 +88,10 @@ func (d *drafter) readKey() *upload.Rejection {
 		}
 		return mismatch("table %s must have a primary key of one column, or a policy with id: [columns]", d.name())
 	}
-	if d.sent.Op == upload.Put && d.policy.Put != policies.Insert && !d.table.HasUniqueIndex(names) {
+	if d.updates() && (&builder{w: d.write}).settable() == nil {
+		return mismatch("table %s has no column that a PUT could change", d.name())
+	}
+	if d.sent.Op == upload.Put && !d.updates() && d.policy.Put != policies.Insert && !d.table.HasUniqueIndex(names) {
 		return mismatch("table %s has no unique index that tells whether a row exists: make its key not deferrable", d.name())
 	}
 	for i, name := range names {
@@ -279,40 +282,6 @@ func (d *drafter) checkImmutable() *upload.Rejection {
 // equal reports whether two values are the same. NULL is not an empty text.
 func equal(a, b []byte) bool { return (a == nil) == (b == nil) && string(a) == string(b) }
 
-// assign sets what the policy sets.
-func (d *drafter) assign(ctx context.Context) (*upload.Rejection, error) {
-	d.in.SetNew(d.known())
-	for i := range d.policy.Assignments {
-		a := &d.policy.Assignments[i]
-		column := d.table.Column(a.Column)
-		at := d.indexOf(column)
-		immutable := slices.Contains(d.policy.Immutable, a.Column)
-		if !a.AppliesTo(d.sent.Op, at >= 0) || d.sent.Op == upload.Patch && (immutable || len(d.sent.Data) == 0) {
-			continue
-		}
-		value, err := a.Value(ctx, &d.in)
-		if err != nil {
-			return nil, err
-		}
-		if at >= d.keys {
-			d.remove(at)
-		} else if at >= 0 {
-			return invalid("%s is part of the row's id, and the policy cannot set it", d.column(column)), nil
-		}
-		d.assigned = append(d.assigned, column)
-		if d.sent.Op == upload.Put && (immutable || a.IsDefault() && d.policy.Put != policies.Replace) {
-			d.initial = append(d.initial, column)
-		}
-		if rejection := d.set(column, value); rejection != nil {
-			return rejection, nil
-		}
-	}
-	if len(d.policy.Assignments) > 0 {
-		d.in.SetNew(d.known())
-	}
-	return nil, nil
-}
-
 // evaluateRules evaluates the rules that need only what was sent, and keeps the
 // others for when the stored row is known. A rule that reads a null in a NOT NULL
 // column is kept, too: Postgres rejects the row in better words, unless a trigger
@@ -336,8 +305,11 @@ func (d *drafter) evaluateRules(ctx context.Context) (*upload.Rejection, error) 
 				continue
 			}
 		}
-		if needsStored || null {
+		if needsStored || null || rule.DependsOnRow(d.sent.Op) && !rule.Passes(ctx, &d.in) {
 			d.rules = append(d.rules, rule)
+			continue
+		}
+		if rule.DependsOnRow(d.sent.Op) {
 			continue
 		}
 		if rejection, err := rule.Check(ctx, &d.in); rejection != nil || err != nil {

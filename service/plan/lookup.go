@@ -57,7 +57,7 @@ func (f *lookupFiller) fill(p policies.Parameter) string {
 // changesWithOperation reports whether the operation may give a column another
 // value than the stored one.
 func (f *lookupFiller) changesWithOperation(column *catalog.Column, at int) bool {
-	return at >= 0 || f.w.sent.Op == upload.Put && (column == nil || column.HasDefault || f.w.policy.Put == policies.Replace)
+	return at >= 0 || f.w.setsInStored(column) || f.w.sent.Op == upload.Put && (column == nil || column.HasDefault || f.w.policy.Put == policies.Replace)
 }
 
 func (f *lookupFiller) fromRow() string {

@@ -47,7 +47,7 @@ func (w *write) operation() *Operation {
 	return &Operation{
 		Index: w.index, Table: w.table, Columns: w.columns,
 		who: w.who, privilege: w.privilege(), named: w.policy.Named, touches: w.touchesStored(), keys: w.keys,
-		rests: w.omits || w.sent.Op != upload.Put && !w.table.RowSecurity ||
+		rests: w.omits || (w.sent.Op != upload.Put || w.updates()) && !w.table.RowSecurity ||
 			slices.ContainsFunc(w.columns, func(c *catalog.Column) bool { return value.Respells(c.Type) && !c.Type.Known }),
 	}
 }
@@ -82,6 +82,8 @@ func (b *builder) addGuard(code upload.Code, sql string) {
 // change is the INSERT, UPDATE or DELETE.
 func (b *builder) change() string {
 	switch {
+	case b.w.updates():
+		return b.updateByPut()
 	case b.w.sent.Op == upload.Put:
 		return b.insert()
 	case b.w.sent.Op == upload.Patch:
@@ -113,7 +115,7 @@ func (b *builder) insert() string {
 	sql.WriteString(" on conflict (" + columnList(w.key(), (*catalog.Column).SQL) + ") do ")
 	switch merged := b.merged(); {
 	case len(merged) > 0:
-		sql.WriteString("update set " + columnList(merged, func(c *catalog.Column) string { return c.SQL() + " = " + newValue(b, c, "excluded."+c.SQL()) }))
+		sql.WriteString("update set " + columnList(merged, func(c *catalog.Column) string { return c.SQL() + " = " + newValue(b, c, b.inStored(c)) }))
 	case b.settable() != nil:
 		sql.WriteString("update set " + b.settable().SQL() + " = t." + b.settable().SQL())
 	default:
@@ -122,15 +124,45 @@ func (b *builder) insert() string {
 	return sql.String() + b.guarded(" where ")
 }
 
-// assignment is the parameter of a column. If its text depends on the type, it carries the
+// inStored is the SQL of what a PUT sends for a column of a row that exists.
+func (b *builder) inStored(c *catalog.Column) string {
+	if value, ok := b.w.inStored[c]; ok {
+		return b.w.carried(c, b.param(value))
+	}
+	return "excluded." + c.SQL()
+}
+
+// updateByPut is the UPDATE of a PUT that may not insert. It sets what insert sets in a
+// row that exists.
+func (b *builder) updateByPut() string {
+	w := b.w
+	values := make([]string, len(w.columns))
+	for i, c := range w.columns {
+		values[i] = "coalesce(" + w.assignment(i) + ", " + w.table.Null(c) + ") as " + c.SQL()
+	}
+	sets := columnList(b.merged(), func(c *catalog.Column) string {
+		if w.indexOf(c) < 0 && !w.setsInStored(c) && c != w.versionColumn() {
+			return c.SQL() + " = default"
+		}
+		return c.SQL() + " = " + newValue(b, c, b.inStored(c))
+	})
+	if sets == "" {
+		sets = b.settable().SQL() + " = t." + b.settable().SQL()
+	}
+	return "update " + w.table.SQL() + " as t set " + sets + " from (select " + strings.Join(values, ", ") + ") as excluded" + b.where()
+}
+
+// assignment is the parameter of a column.
+func (w *write) assignment(i int) string { return w.carried(w.columns[i], parameter(i+1)) }
+
+// carried is the SQL of a parameter for a column. If its text depends on the type, it carries the
 // type: Postgres refuses the statement (42804) if the column has become a text, for
 // example, since the catalogue was read. An assignment alone would store any text.
-func (w *write) assignment(i int) string {
-	c := w.columns[i]
+func (w *write) carried(c *catalog.Column, parameter string) string {
 	if !value.Respells(c.Type) || !c.Type.Known {
-		return parameter(i + 1)
+		return parameter
 	}
-	return "coalesce(" + parameter(i+1) + "::pg_catalog." + c.Type.Name + ", " + w.table.Null(c) + ")"
+	return "coalesce(" + parameter + "::pg_catalog." + c.Type.Name + ", " + w.table.Null(c) + ")"
 }
 
 // merged are the columns of an existing row that a PUT sets.
@@ -151,6 +183,11 @@ func (b *builder) merged() []*catalog.Column {
 	})
 	if c := w.versionColumn(); c != nil && !slices.Contains(columns, c) {
 		columns = append(columns, c)
+	}
+	for i := range w.table.Columns {
+		if c := &w.table.Columns[i]; w.setsInStored(c) && !slices.Contains(columns, c) {
+			columns = append(columns, c)
+		}
 	}
 	if c := w.table.Column(w.policy.SoftDelete); c != nil {
 		at := slices.Index(columns, c)
@@ -222,7 +259,7 @@ func (b *builder) guarded(word string) (sql string) {
 // withExplanation adds the history of a touched row, and the explanation of a row
 // that was not touched, if somebody needs them.
 func (b *builder) withExplanation(sql string) string {
-	explains := len(b.guards) > 0 || b.w.sent.Op != upload.Put && (b.w.table.RowSecurity || b.w.rejectsMissing())
+	explains := len(b.guards) > 0 || b.w.rejectsMissing() || b.w.sent.Op != upload.Put && b.w.table.RowSecurity
 	h := b.history
 	switch {
 	case h != nil:

@@ -25,6 +25,7 @@ type write struct {
 	previous map[*catalog.Column][]byte // what the client saw before its change
 	assigned []*catalog.Column          // those that the policy set
 	initial  []*catalog.Column          // those of them that only a new row gets
+	inStored map[*catalog.Column][]byte // what a PUT sets in a row that exists, if a new row gets another value
 	counted  []byte                     // the version that a PATCH counts up to; nil if it names none
 	omits    bool                       // the client sent a column that the database makes, and it is left out
 
@@ -58,6 +59,13 @@ func (w *write) value(column string) (value []byte, sets bool) {
 	return nil, false
 }
 
+func (w *write) setInStored(column *catalog.Column, value []byte) {
+	if w.inStored == nil {
+		w.inStored = map[*catalog.Column][]byte{}
+	}
+	w.inStored[column] = value
+}
+
 func (w *write) remove(at int) {
 	w.columns, w.values = slices.Delete(w.columns, at, at+1), slices.Delete(w.values, at, at+1)
 }
@@ -87,13 +95,18 @@ func (w *write) touchesStored() bool {
 	return !w.changesNothing() && !(w.sent.Op == upload.Put && w.policy.Put == policies.Insert)
 }
 
+// updates reports whether the write is a PUT that may only change a row that exists.
+func (w *write) updates() bool { return w.sent.Op == upload.Put && w.policy.Updates() }
+
 // rejectsMissing reports whether the write is rejected if its row does not exist.
-func (w *write) rejectsMissing() bool { return w.policy.RejectMissing && w.sent.Op == upload.Patch }
+func (w *write) rejectsMissing() bool {
+	return w.policy.RejectMissing && w.sent.Op == upload.Patch || w.updates()
+}
 
 // privilege is what the operation needs on its table.
 func (w *write) privilege() string {
 	switch {
-	case w.sent.Op == upload.Put:
+	case w.sent.Op == upload.Put && !w.updates():
 		return "insert"
 	case w.hardDeletes():
 		return "delete"
@@ -126,7 +139,7 @@ func (o *Operation) QuotesSubject(message string) bool {
 // dependsOnStored reports whether the stored row decides what a column will be: by
 // the conflict strategy, or because only a new row gets the value.
 func (w *write) dependsOnStored(column string) bool {
-	if slices.Contains(w.initial, w.table.Column(column)) {
+	if slices.Contains(w.initial, w.table.Column(column)) || w.setsInStored(w.table.Column(column)) {
 		return true
 	}
 	c := w.policy.Conflict
@@ -140,9 +153,16 @@ func (w *write) dependsOnStored(column string) bool {
 	return false
 }
 
-// judgesOld reports whether a rule needs the row as it was.
+// setsInStored reports whether a row that exists gets another value of a column than a
+// new one.
+func (w *write) setsInStored(column *catalog.Column) bool {
+	_, sets := w.inStored[column]
+	return sets
+}
+
+// judgesOld reports whether a rule needs the row as it was, or whether there was one.
 func (w *write) judgesOld() bool {
-	return len(w.rules) > 0 && (w.sent.Op != upload.Put || slices.ContainsFunc(w.rules, (*policies.Rule).LooksAtOld))
+	return len(w.rules) > 0 && (w.sent.Op != upload.Put || slices.ContainsFunc(w.rules, func(r *policies.Rule) bool { return r.LooksAtOld() || r.DependsOnRow(upload.Put) }))
 }
 
 // known are the values of the row as it will be, as far as expressions look at them,
@@ -197,7 +217,7 @@ func (w *write) versionColumn() *catalog.Column {
 // alike reports whether two writes have the same SQL.
 func (w *write) alike(other *write) bool {
 	return w.policy == other.policy && w.sent.Op == other.sent.Op && slices.Equal(w.columns, other.columns) && slices.Equal(w.initial, other.initial) &&
-		w.policy.Plain() && !w.changesNothing() && len(w.rules) == 0 && len(other.rules) == 0
+		len(w.inStored)+len(other.inStored) == 0 && w.policy.Plain() && !w.changesNothing() && len(w.rules) == 0 && len(other.rules) == 0
 }
 
 // protectsDeleted reports whether rows that a soft delete has deleted stay so.

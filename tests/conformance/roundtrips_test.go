@@ -27,7 +27,10 @@ func TestRoundTrips(t *testing.T) {
 	direct := *database
 	direct.LoginURL = url + "&pool_max_conns=1"
 	s := rig.NewServiceOn(t, &direct, rig.Policies(t, shopPolicies+`
-  notes: {allow: all, soft_delete: gone, history: changes}`))
+  notes: {allow: all, soft_delete: gone, history: changes}
+  made: {table: notes, allow: all, rules: [{name: r, on: [create], check: new.title != 'no', code: NO, message: No}]}
+  inserted: {table: notes, allow: [create], rules: [{name: r, on: [create], check: new.title != 'no', code: NO, message: No}]}
+  changed: {table: notes, allow: [update]}`))
 	s.One(t, "alice", op("PUT", "parents", "warm", "")) // connects
 	s.AwaitTidy(t)
 
@@ -57,6 +60,10 @@ func TestRoundTrips(t *testing.T) {
 		{"RejectedByThePolicies", request(op("PUT", "nothing", "1", "")), 1},
 		{"RejectedByThePoliciesAmongOthers", request(good, op("PUT", "nothing", "1", ""), good), 1},
 		{"WithAHistoryAndASoftDelete", request(op("PUT", "notes", "1", `"title":"a"`), op("PATCH", "notes", "1", `"title":"b"`), op("DELETE", "notes", "1", ""), op("PATCH", "notes", "1", `"title":"c"`)), 1},
+		{"ARuleOnCreateThatWhatWasSentMeets", request(op("PUT", "made", "m", `"title":"a"`)), 1},
+		{"ARuleOnCreateThatDependsOnTheRow", request(op("PUT", "made", "m", `"title":"no"`)), 2},
+		{"ARuleOnCreateOfATableThatIsInsertedInto", request(op("PUT", "inserted", "i", `"title":"no"`)), 1},
+		{"APutThatUpdates", request(op("PUT", "changed", "m", `"title":"b"`)), 1},
 		{"HiddenRow", request(op("PATCH", "things", "theirs", `"required":"y"`)), 2},
 		{"ARuleOverTheStoredRow", request(op("PUT", "ruled", "q", "")), 2},
 		{"FiftyTransactionsWithSuchARule", request(many(50, func(i int) string { return op("PUT", "ruled", fmt.Sprint("r", i), "") })...), 2},
