@@ -304,7 +304,9 @@ func (m *model) execute(o *operation, index int) outcome {
 	case touched > 0:
 		return success
 	case o.verb == "PUT":
-		return m.untouched(o, index)
+		if end := m.untouched(o, index); end != success || !o.table.updates {
+			return end
+		}
 	}
 	m.must("set local role none")
 	found, _ := m.exec("select from " + o.table.name + o.where())
@@ -312,7 +314,7 @@ func (m *model) execute(o *operation, index int) outcome {
 	switch {
 	case found > 0 && o.table.secured:
 		return fatal("UNAUTHORIZED", index)
-	case found == 0 && o.table.strict && o.verb == "PATCH":
+	case found == 0 && (o.table.strict && o.verb == "PATCH" || o.verb == "PUT"):
 		return fatal("ROW_NOT_FOUND", index)
 	}
 	return success
@@ -391,15 +393,37 @@ func (o *operation) sql() string {
 	case o.verb == "DELETE":
 		return "delete from " + t.name + o.where()
 	}
-	var keys, columns, values, sets []string
-	sent := map[string]bool{}
+	if t.updates {
+		return "update " + t.name + " set " + strings.Join(o.sets(members, member.literal), ", ") + o.where()
+	}
+	var keys, columns, values []string
 	for i, c := range t.key {
 		keys, columns, values = append(keys, quote(c.name)), append(columns, quote(c.name)), append(values, o.key[i].literal())
 	}
 	for _, m := range members {
+		columns, values = append(columns, quote(m.column.name)), append(values, m.value.literal())
+	}
+	sql := "insert into " + t.name + " (" + strings.Join(columns, ", ") + ")"
+	if t.key[0].identity {
+		sql += " overriding system value"
+	}
+	sql += " values (" + strings.Join(values, ", ") + ")"
+	if t.put == "insert" {
+		return sql
+	}
+	sql += " on conflict (" + strings.Join(keys, ", ") + ") do update set " + strings.Join(o.sets(members, member.excluded), ", ")
+	if t.soft != "" {
+		sql += " where " + t.name + "." + quote(t.soft) + " is not true"
+	}
+	return sql
+}
+
+// sets are the assignments by which a PUT changes a row that exists.
+func (o *operation) sets(members []member, value func(member) string) (sets []string) {
+	t, sent := o.table, map[string]bool{}
+	for _, m := range members {
 		sent[m.column.name] = true
-		name := quote(m.column.name)
-		columns, values, sets = append(columns, name), append(values, m.value.literal()), append(sets, name+" = excluded."+name)
+		sets = append(sets, quote(m.column.name)+" = "+value(m))
 	}
 	for _, c := range t.columns {
 		if t.put == "replace" && c.name != t.soft && !sent[c.name] && !c.generated {
@@ -410,20 +434,11 @@ func (o *operation) sql() string {
 		name := quote(t.columns[0].name)
 		sets = []string{name + " = " + t.name + "." + name}
 	}
-	sql := "insert into " + t.name + " (" + strings.Join(columns, ", ") + ")"
-	if t.key[0].identity {
-		sql += " overriding system value"
-	}
-	sql += " values (" + strings.Join(values, ", ") + ")"
-	if t.put == "insert" {
-		return sql
-	}
-	sql += " on conflict (" + strings.Join(keys, ", ") + ") do update set " + strings.Join(sets, ", ")
-	if t.soft != "" {
-		sql += " where " + t.name + "." + quote(t.soft) + " is not true"
-	}
-	return sql
+	return sets
 }
+
+func (m member) literal() string  { return m.value.literal() }
+func (m member) excluded() string { return "excluded." + quote(m.column.name) }
 
 // where finds the row, unless a soft delete has deleted it.
 func (o *operation) where() string {

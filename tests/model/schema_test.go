@@ -25,6 +25,7 @@ type table struct {
 	secured bool      // by row-level security
 	allowed []string  // operations
 	put     string    // merge, replace or insert
+	updates bool      // a PUT only changes a row that exists
 	strict  bool      // a PATCH of a row that is not there is rejected
 	soft    string    // the column that a DELETE sets; empty deletes
 }
@@ -248,8 +249,24 @@ func (s *schema) drawPolicies(r *rapid.T) {
 		}
 		rule := map[string]any{"table": t.schema + "." + t.client}
 		rule["allow"] = strings.Fields(strings.ToLower(strings.Join(t.allowed, " ")))
-		if oneIn(r, 6) {
+		if oneIn(r, 4) {
+			words := one(r, [][]string{{"create", "update", "delete"}, {"create", "delete"}, {"update", "delete"}, {"update"}, {"create", "update"}})
+			rule["allow"], t.allowed = words, nil
+			creates, updates := slices.Contains(words, "create"), slices.Contains(words, "update")
+			for verb, allowed := range map[string]bool{"PUT": creates || updates, "PATCH": updates, "DELETE": slices.Contains(words, "delete")} {
+				if allowed {
+					t.allowed = append(t.allowed, verb)
+				}
+			}
+			if t.updates = !creates; !updates {
+				t.put = "insert"
+			}
+		}
+		if t.put == "merge" && oneIn(r, 6) {
 			t.put = rapid.SampledFrom([]string{"replace", "replace", "insert"}).Draw(r, "put")
+			if t.updates {
+				t.put = "replace"
+			}
 			rule["put"] = t.put
 		}
 		if oneIn(r, 12) {
