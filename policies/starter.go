@@ -88,10 +88,11 @@ func newStarter(t *catalog.Table, security []RowPolicy, role string) starter {
 		return slices.Contains(t.Grants[role], privilege) && covers(strings.ToUpper(privilege))
 	}
 	if may("insert") {
-		s.allow, s.insert = append(s.allow, "put"), !may("update") || !may("select") || !t.HasUniqueIndex(t.PrimaryKey)
+		s.allow = append(s.allow, "create")
 	}
 	if may("update") && may("select") {
-		s.allow = append(s.allow, "patch")
+		s.insert = may("insert") && !t.HasUniqueIndex(t.PrimaryKey)
+		s.allow = append(s.allow, "update")
 	}
 	if may("delete") && may("select") {
 		s.allow = append(s.allow, "delete")
@@ -130,11 +131,11 @@ func (s *starter) yaml() string {
 	}
 	allow := s.allow
 	if len(allow) == 0 {
-		allow = []string{"put", "patch", "delete"}
+		allow = []string{"create", "update", "delete"}
 	}
 	add("    allow: [%s]", strings.Join(allow, ", "))
 	if s.insert {
-		add("    put: insert # a PUT of a row that exists is rejected, because it cannot be updated")
+		add("    put: insert # a PUT of a row that exists is rejected, because no unique index tells whether it exists")
 	}
 	if len(s.table.PrimaryKey) > 1 {
 		keys := make([]string, len(s.table.PrimaryKey))

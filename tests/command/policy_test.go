@@ -77,18 +77,18 @@ func TestPolicyInitAndCheck(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(dir, "app.yaml"))
 	require.NoError(t, err)
 	for _, wanted := range []string{
-		"  # row-level security \"own\", all: using (owner_id = auth.uid())\n  open_notes:\n    allow: [put, patch, delete]\n    # owner: owner_id # set",
+		"  # row-level security \"own\", all: using (owner_id = auth.uid())\n  open_notes:\n    allow: [create, update, delete]\n    # owner: owner_id # set",
 		"    # set: {created_at: now} # later for each row",
 		"    # immutable: [created_at] # so it is set in new rows only\n",
 		"    # conflict: {newest: updated_at}",
 		"  # public.unguarded is closed: row-level security is off",
-		"\n  # unguarded:\n  #   allow: [put, patch, delete]\n",
+		"\n  # unguarded:\n  #   allow: [create, update, delete]\n",
 		"  # public.ungranted is closed: authenticated has no grants to write to it.\n  #     grant select, insert, update, delete on \"public\".\"ungranted\" to authenticated;\n",
 		"  # public.unpolicied is closed: row-level security is on and no policy",
 		"  # public.keyless is closed: it has no primary key",
-		"\n  log:\n    allow: [put]\n    put: insert",
-		"\n  \"odd name\":\n    allow: [put, patch, delete]\n    id: [a, \"b c\"]",
-		"\n  notes:\n    table: \"app.notes\"\n    allow: [put]\n",
+		"\n  log:\n    allow: [create]\n",
+		"\n  \"odd name\":\n    allow: [create, update, delete]\n    id: [a, \"b c\"]",
+		"\n  notes:\n    table: \"app.notes\"\n    allow: [create]\n",
 	} {
 		require.Contains(t, string(content), wanted)
 	}
