@@ -81,7 +81,7 @@ func (c *compiler) expressions(t *Table, r tableRule, table *catalog.Table, at p
 	if len(r.Set)+len(r.Defaults) == 0 {
 		return
 	}
-	s, err := newScope(table)
+	s, err := newScope(table, c.names)
 	if err != nil {
 		c.add(at.problem("%v", err))
 		return

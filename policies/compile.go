@@ -16,6 +16,8 @@ import (
 type compiler struct {
 	snapshot *catalog.Snapshot
 	problems []error
+	base     scope // what every expression can use
+	names    *names
 }
 
 func (c *compiler) add(err error) { c.problems = append(c.problems, err) }
@@ -25,6 +27,9 @@ func (c *compiler) add(err error) { c.problems = append(c.problems, err) }
 func (s *Source) Compile(snapshot *catalog.Snapshot) (*Set, error) {
 	c := &compiler{snapshot: snapshot}
 	set := &Set{SHA256: s.SHA256, tables: map[string]*Table{}, code: s.code}
+	if err := c.defineNames(s.files); err != nil {
+		return nil, err
+	}
 	for i := range s.files {
 		f := &s.files[i]
 		for _, name := range sortedKeys(f.content.Tables) {
@@ -43,6 +48,7 @@ func (s *Source) Compile(snapshot *catalog.Snapshot) (*Set, error) {
 			set.rate = c.rate(f.content.Rate, f.place("rate"))
 		}
 	}
+	set.unused = c.names.unused()
 	c.shareSoftDelete(set)
 	set.rest, set.closed = set.tables["*"], set.closedTables()
 	set.openTables(snapshot)

@@ -49,10 +49,9 @@ type expression struct {
 
 // compile compiles an expression. Its result must have the type want; nil allows any.
 func (s scope) compile(text string, want *types.Type, at place) (*expression, error) {
-	ast, issues := s.env.Compile(text)
-	if issues.Err() != nil {
-		first := issues.Errors()[0]
-		return nil, at.expressionProblem(text, first.Location.Line(), first.Location.Column()+1, s.explain(first.Message))
+	ast, err := s.check(text, at)
+	if err != nil {
+		return nil, err
 	}
 	output := ast.OutputType()
 	if want != nil && !want.IsAssignableType(output) && output.Kind() != types.DynKind {
@@ -79,6 +78,34 @@ func (s scope) compile(text string, want *types.Type, at place) (*expression, er
 	}
 	e.needs.find(ast.NativeRep().Expr())
 	return e, nil
+}
+
+// check finds the types of an expression, and writes out the functions of the policy
+// files. CEL checks their calls first, so that a problem is in the author's words.
+func (s scope) check(text string, at place) (*cel.Ast, error) {
+	ast, issues := s.env.Compile(text)
+	if issues.Err() != nil {
+		return nil, s.parseProblem(issues, text, at)
+	}
+	s.names.use(ast.NativeRep().Expr())
+	if len(s.names.calls(ast.NativeRep().Expr())) == 0 {
+		return ast, nil
+	}
+	if ast, issues = s.env.Parse(text); issues.Err() != nil {
+		return nil, s.parseProblem(issues, text, at)
+	}
+	if err := s.names.writeOut(ast.NativeRep()); err != nil {
+		return nil, at.expressionProblem(text, 1, 1, err.Error())
+	}
+	if ast, issues = s.env.Check(ast); issues.Err() != nil {
+		return nil, s.parseProblem(issues, text, at)
+	}
+	return ast, nil
+}
+
+func (s scope) parseProblem(issues *cel.Issues, text string, at place) error {
+	first := issues.Errors()[0]
+	return at.expressionProblem(text, first.Location.Line(), first.Location.Column()+1, s.explain(first.Message))
 }
 
 func loops(ast *celast.AST) bool {
@@ -160,6 +187,9 @@ func (s scope) explain(message string) string {
 		return message + didYouMean(name, append(columnNames(s.table), sortedKeys(authFields)...))
 	}
 	if match := undeclared.FindStringSubmatch(message); match != nil && s.table == nil && slices.Contains(rowVariables, match[1]) {
+		if s.function {
+			return match[1] + " belongs to one operation: give the function a parameter for what it needs"
+		}
 		return match[1] + " belongs to one operation: a rule over whole transactions can use tx, auth and now"
 	}
 	if match := noOverload.FindStringSubmatch(message); match != nil {
@@ -168,6 +198,9 @@ func (s scope) explain(message string) string {
 			name = operator
 		}
 		message = name + " cannot be applied to " + match[2]
+		if d := s.names.functions[name]; d != nil {
+			return message + ": it is " + d.parameters()
+		}
 		if strings.Contains(match[2], "timestamp") && strings.Contains(match[2], "string") {
 			message += ": write a time as timestamp('2026-11-24T00:00:00Z')"
 		}

@@ -50,7 +50,7 @@ func same(t *testing.T, path, want string) {
 // TestVariables checks that every variable of expressions is described.
 func TestVariables(t *testing.T) {
 	t.Parallel()
-	s, err := newScope(nil)
+	s, err := newScope(nil, &names{})
 	require.NoError(t, err)
 	described := map[string]bool{}
 	for _, v := range variables {
@@ -98,7 +98,9 @@ var (
 	text = map[string]any{"type": "string"}
 	code = map[string]any{"type": "string", "pattern": codeForm.String()}
 	// What the Go types do not express.
+	scalar  = map[string]any{"type": []string{"string", "number", "boolean"}}
 	special = map[string]map[string]any{
+		"file.Params":              {"type": "object", "additionalProperties": map[string]any{"oneOf": []any{scalar, map[string]any{"type": "array", "items": scalar}}}},
 		"tableRule.Allow":          {"oneOf": []any{map[string]any{"const": "all"}, some(operations)}},
 		"messageRule.Code":         code,
 		"tableRule.UnknownColumns": {"enum": []string{"reject", "ignore"}},

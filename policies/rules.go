@@ -225,7 +225,7 @@ func (c *compiler) rules(list []ruleRule, table *catalog.Table, at place) (rules
 	if len(list) == 0 {
 		return nil
 	}
-	s, err := newScope(table)
+	s, err := newScope(table, c.names)
 	if err != nil {
 		c.add(at.problem("%v", err))
 		return nil

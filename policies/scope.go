@@ -17,13 +17,15 @@ const (
 
 // scope is the variables and types that an expression can use.
 type scope struct {
-	env   *cel.Env
-	table *catalog.Table // nil for rules over a whole transaction
+	env      *cel.Env
+	table    *catalog.Table // nil for rules over a whole transaction
+	names    *names
+	function bool // it is for the expression of a function
 }
 
 // newScope declares the variables of an expression. Rows are typed by their
 // table, so that a misspelt column is an error when the policies are loaded.
-func newScope(table *catalog.Table) (scope, error) {
+func newScope(table *catalog.Table, names *names) (scope, error) {
 	registry, err := types.NewRegistry()
 	if err != nil {
 		return scope{}, err
@@ -43,8 +45,8 @@ func newScope(table *catalog.Table) (scope, error) {
 			cel.Variable("new", row), cel.Variable("old", row), cel.Variable("data", cel.ObjectType(table.String()+sentSuffix)),
 			cel.Variable("lookup", cel.MapType(cel.StringType, cel.DynType)))
 	}
-	env, err := cel.NewCustomEnv(options...)
-	return scope{env, table}, err
+	env, err := cel.NewCustomEnv(append(options, names.options...)...)
+	return scope{env: env, table: table, names: names}, err
 }
 
 // provider adds the types of rows, of the user and of operations to CEL's own.

@@ -24,6 +24,7 @@ type Set struct {
 	code        []CodeRule
 	rate        *Rate // of all tables together; nil if there is none
 	rated       bool  // there is some rate
+	unused      []error
 }
 
 // Decide returns the policy of an operation's table, or the rejection if there is
@@ -99,6 +100,10 @@ func (s *Set) openTables(snapshot *catalog.Snapshot) {
 		}
 	}
 }
+
+// Unused lists what the policies define and no expression uses, with file, line and
+// column.
+func (s *Set) Unused() []error { return inOrder(slices.Clone(s.unused)) }
 
 // Transaction checks the rules over a whole transaction. An error means that a rule
 // failed to evaluate, or that ctx has ended.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -51,8 +52,8 @@ func check(cmd *cobra.Command, dir string, f databaseFlags) error {
 	if err != nil {
 		return err
 	}
-	for _, bypass := range set.Bypasses(db.Snapshot()) {
-		fmt.Fprintf(out, "warning: %v\n", bypass)
+	for _, warning := range slices.Concat(set.Bypasses(db.Snapshot()), set.Unused()) {
+		fmt.Fprintf(out, "warning: %v\n", warning)
 	}
 	for _, role := range userRoles {
 		for _, grant := range set.MissingGrants(db.Snapshot(), role) {
