@@ -112,7 +112,7 @@ func TestDefaultOperations(t *testing.T) {
 		"has(data.qty) && data.qty > 0":      written,
 		"old != null || has(data.qty)":       all,
 		"new == null":                        written,
-		"tx.of('lists').size() > 0":          all,
+		"tx.of('todos').size() > 0":          all,
 		"lookup.l == null || lookup.l.x > 1": all,
 	} {
 		table := tableOf(t, fmt.Sprintf("rules: [{name: r, check: %q, code: R, message: m, lookup: {l: select 1 as x}}]", check))

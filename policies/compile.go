@@ -53,6 +53,8 @@ func (s *Source) Compile(snapshot *catalog.Snapshot) (*Set, error) {
 	set.rest, set.closed = set.tables["*"], set.closedTables()
 	set.openTables(snapshot)
 	c.checkCode(set)
+	c.checkNames(s, set)
+	c.checkDeletes(set)
 	set.rated = set.rate != nil
 	for _, t := range set.tables {
 		set.rated = set.rated || t.Rate != nil

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,8 @@ type expression struct {
 	text    string
 	needs   needs
 	output  *types.Type
+	ast     *celast.AST
+	at      place
 }
 
 // compile compiles an expression. Its result must have the type want; nil allows any.
@@ -57,7 +60,7 @@ func (s scope) compile(text string, want *types.Type, at place) (*expression, er
 	if want != nil && !want.IsAssignableType(output) && output.Kind() != types.DynKind {
 		return nil, at.expressionProblem(text, 1, 1, fmt.Sprintf("the result is %s, but must be %s", output, want))
 	}
-	if problem := s.problem(ast.NativeRep(), text, at); problem != nil {
+	if problem := cmp.Or(s.problem(ast.NativeRep(), text, at), s.mistake(ast.NativeRep(), text, at)); problem != nil {
 		return nil, problem
 	}
 	estimate, err := s.env.EstimateCost(ast, costs{})
@@ -67,7 +70,7 @@ func (s scope) compile(text string, want *types.Type, at place) (*expression, er
 	if estimate.Max > maxCost {
 		return nil, at.expressionProblem(text, 1, 1, fmt.Sprintf("this may take %s steps, more than %d: remove a loop, or split the rule", steps(estimate.Max), maxCost))
 	}
-	e := &expression{loops: loops(ast.NativeRep()), text: text, output: output}
+	e := &expression{loops: loops(ast.NativeRep()), text: text, output: output, ast: ast.NativeRep(), at: at}
 	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
 	if e.loops {
 		options = append(options, cel.InterruptCheckFrequency(interruptEvery), cel.CostLimit(maxSteps))
@@ -83,7 +86,11 @@ func (s scope) compile(text string, want *types.Type, at place) (*expression, er
 // check finds the types of an expression, and writes out the functions of the policy
 // files. CEL checks their calls first, so that a problem is in the author's words.
 func (s scope) check(text string, at place) (*cel.Ast, error) {
-	ast, issues := s.env.Compile(text)
+	parsed, err := s.parse(text, at)
+	if err != nil {
+		return nil, err
+	}
+	ast, issues := s.env.Check(parsed)
 	if issues.Err() != nil {
 		return nil, s.parseProblem(issues, text, at)
 	}
@@ -91,21 +98,30 @@ func (s scope) check(text string, at place) (*cel.Ast, error) {
 	if len(s.names.calls(ast.NativeRep().Expr())) == 0 {
 		return ast, nil
 	}
-	if ast, issues = s.env.Parse(text); issues.Err() != nil {
-		return nil, s.parseProblem(issues, text, at)
+	if parsed, err = s.parse(text, at); err != nil {
+		return nil, err
 	}
-	if err := s.names.writeOut(ast.NativeRep()); err != nil {
+	if err := s.names.writeOut(parsed.NativeRep()); err != nil {
 		return nil, at.expressionProblem(text, 1, 1, err.Error())
 	}
-	if ast, issues = s.env.Check(ast); issues.Err() != nil {
+	if ast, issues = s.env.Check(parsed); issues.Err() != nil {
 		return nil, s.parseProblem(issues, text, at)
 	}
 	return ast, nil
 }
 
+func (s scope) parse(text string, at place) (*cel.Ast, error) {
+	parsed, issues := s.env.Parse(text)
+	if issues.Err() != nil {
+		return nil, s.parseProblem(issues, text, at)
+	}
+	readDays(parsed.NativeRep().Expr())
+	return parsed, nil
+}
+
 func (s scope) parseProblem(issues *cel.Issues, text string, at place) error {
 	first := issues.Errors()[0]
-	return at.expressionProblem(text, first.Location.Line(), first.Location.Column()+1, s.explain(first.Message))
+	return at.expressionProblem(text, first.Location.Line(), first.Location.Column()+1, s.explain(first.Message, text))
 }
 
 func loops(ast *celast.AST) bool {
@@ -180,11 +196,10 @@ var (
 )
 
 // explain rewords a message of CEL for authors who do not know how CEL works.
-func (s scope) explain(message string) string {
+func (s scope) explain(message, text string) string {
 	const undefined = "undefined field '"
-	if name, ok := strings.CutPrefix(message, undefined); ok && s.table != nil {
-		name = strings.TrimSuffix(name, "'")
-		return message + didYouMean(name, append(columnNames(s.table), sortedKeys(authFields)...))
+	if name, ok := strings.CutPrefix(message, undefined); ok {
+		return message + s.suggestField(strings.TrimSuffix(name, "'"), text)
 	}
 	if match := undeclared.FindStringSubmatch(message); match != nil && s.table == nil && slices.Contains(rowVariables, match[1]) {
 		if s.function {

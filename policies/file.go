@@ -143,7 +143,7 @@ type rateRule struct {
 	Most count `yaml:"most"`
 	// The number of bytes of their names, ids, values and metadata, which come in the same duration. Default: any number.
 	Bytes *count `yaml:"bytes"`
-	// The duration in which they come, like 30s, 1m or 1h.
+	// The duration in which they come, like 30s, 1m, 1h or 3d.
 	Per string `yaml:"per"`
 }
 

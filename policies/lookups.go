@@ -29,12 +29,21 @@ type Parameter struct {
 // SQL returns the query for the lookup's first row, as one JSON object. render
 // returns the SQL of each parameter.
 func (l *Lookup) SQL(render func(Parameter) string) string {
+	return l.query("select to_jsonb(q.*) from (", render, " limit 1")
+}
+
+// ColumnsSQL returns a query that has the lookup's columns and no row.
+func (l *Lookup) ColumnsSQL(render func(Parameter) string) string {
+	return l.query("select q.* from (", render, " limit 0")
+}
+
+func (l *Lookup) query(before string, render func(Parameter) string, after string) string {
 	var sql strings.Builder
-	sql.WriteString("select to_jsonb(q.*) from (" + l.texts[0])
+	sql.WriteString(before + l.texts[0])
 	for i, p := range l.parameters {
 		sql.WriteString(render(p) + l.texts[i+1])
 	}
-	sql.WriteString("\n) as q limit 1") // the query may end in a comment
+	sql.WriteString("\n) as q" + after) // the query may end in a comment
 	return sql.String()
 }
 

@@ -16,9 +16,9 @@ type Rate struct {
 }
 
 func (c *compiler) rate(r *rateRule, at place) *Rate {
-	per, err := time.ParseDuration(r.Per)
+	per, err := parseDuration(r.Per)
 	if err != nil || per <= 0 {
-		c.add(at.in("per").problem("%q is not a duration: write one like 30s, 1m or 1h", r.Per))
+		c.add(at.in("per").problem("%q is not a duration: write one like 30s, 1m, 1h or 3d", r.Per))
 	}
 	if r.Most < 1 {
 		c.add(at.in("most").problem("write a whole number of operations, from 1 to %d", math.MaxInt32))

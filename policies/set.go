@@ -2,7 +2,6 @@ package policies
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -152,22 +151,6 @@ func (s *Set) Everything() *Set {
 		bare.rest = &Table{Schema: "public", Bare: true, Separator: ":", allow: allActions}
 	}
 	return bare
-}
-
-// CheckLookups prepares every lookup and lists those that cannot be prepared, with
-// file, line and column.
-func (s *Set) CheckLookups(prepare func(*Lookup) error) error {
-	var problems []error
-	for _, name := range sortedKeys(s.tables) {
-		for _, rule := range s.tables[name].Rules {
-			for _, l := range rule.Lookups {
-				if err := prepare(l); err != nil {
-					problems = append(problems, rule.place.in("lookup", l.Name).problem("%v", err))
-				}
-			}
-		}
-	}
-	return errors.Join(inOrder(problems)...)
 }
 
 // String counts the set's tables and rules: "2 tables, 5 rules".

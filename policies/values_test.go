@@ -19,7 +19,7 @@ import (
 // passes reports whether a rule over a whole transaction passes.
 func passes(t testing.TB, check string, operations ...upload.Operation) (bool, error) {
 	t.Helper()
-	set := compile(t, "tables: {todos: {allow: all}}\ntransaction:\n  rules:\n    - {name: r, check: \""+check+"\", code: NO, message: No}\n")
+	set := compile(t, "tables: {todos: {allow: all}, lists: {allow: all, unknown_columns: ignore}, nothing: {allow: all, table: lists}}\ntransaction:\n  rules:\n    - {name: r, check: \""+check+"\", code: NO, message: No}\n")
 	who := identity.Identity{Subject: "u", Claims: []byte(`{"large": 1e400}`)}
 	rejection, err := set.Transaction(t.Context(), &policies.TransactionInput{Who: who, Now: time.Now(), Tx: operations})
 	return rejection == nil, err

@@ -21,4 +21,6 @@ create table todos (
 );
 create table members (list_id uuid, user_id uuid, role text, primary key (list_id, user_id));
 create table changes (row_id text, field text, previous jsonb, value jsonb, metadata text);
-grant select, insert, update, delete on lists, todos, members, changes to authenticated;
+create type stage as enum ('new', 'started', 'done');
+create table orders (id uuid primary key, stage stage not null, stage_before stage, note text);
+grant select, insert, update, delete on lists, todos, members, changes, orders to authenticated;

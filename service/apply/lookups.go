@@ -15,7 +15,8 @@ import (
 )
 
 // PrepareLookups has Postgres parse each lookup of the policies, as a role with the
-// settings it carries, so that a mistake is found before a write needs the lookup.
+// settings it carries, so that a mistake is found before a write needs the lookup: in its
+// query, in a column that a rule asks of it, or a table that the role may not read.
 // problems lists the mistakes, with file, line and column. err says why Postgres could
 // not be asked.
 func PrepareLookups(ctx context.Context, db *pgxpool.Pool, role string, settings []catalog.Setting, set *policies.Set) (problems, err error) {
@@ -24,52 +25,79 @@ func PrepareLookups(ctx context.Context, db *pgxpool.Pool, role string, settings
 		return nil, fmt.Errorf("preparing the lookups: %w", err)
 	}
 	defer conn.Release()
-	problems = set.CheckLookups(func(l *policies.Lookup) error {
+	problems = set.CheckLookups(func(l *policies.Lookup) ([]string, error) {
 		if err != nil {
-			return nil
+			return nil, nil
 		}
-		failed := prepareLookup(ctx, conn, role, settings, l)
+		columns, failed := prepareLookup(ctx, conn.Conn().PgConn(), role, settings, l)
 		var refused *pgconn.PgError
 		if errors.As(failed, &refused) {
-			return errors.New(refused.Message)
+			return nil, errors.New(refused.Message)
 		}
 		if failed != nil {
 			err = fmt.Errorf("preparing the lookups: %w", failed)
 		}
-		return nil
+		return columns, nil
 	})
 	return problems, err
 }
 
-// prepareLookup has Postgres parse a lookup's query.
-func prepareLookup(ctx context.Context, conn *pgxpool.Conn, role string, settings []catalog.Setting, l *policies.Lookup) error {
+// prepareLookup has Postgres parse a lookup's query as the role that will run it, in a
+// database transaction of its own, and returns the query's columns. A second query, which
+// reads no row, finds these, and whether the role may read the tables. Of its errors only
+// that counts: with parameters that are null a function of the app may fail.
+func prepareLookup(ctx context.Context, conn *pgconn.PgConn, role string, settings []catalog.Setting, l *policies.Lookup) (columns []string, err error) {
 	n := 0
-	return prepareAs(ctx, conn.Conn().PgConn(), role, settings, l.SQL(func(p policies.Parameter) string {
+	render := func(p policies.Parameter) string {
 		n++
 		return p.Typed("$" + strconv.Itoa(n))
-	}))
-}
-
-// prepareAs parses a statement within a database transaction of its own, as the
-// role that will run it.
-func prepareAs(ctx context.Context, conn *pgconn.PgConn, role string, settings []catalog.Setting, sql string) error {
+	}
 	pipeline := conn.StartPipeline(ctx)
 	settings = append(slices.Clone(settings), catalog.Setting{Name: "role", Value: role})
 	for _, s := range settings {
 		pipeline.SendQueryParams(`select set_config($1, $2, true)`, [][]byte{[]byte(s.Name), []byte(s.Value)}, nil, nil, nil)
 	}
-	pipeline.SendPrepare("", sql, nil)
+	pipeline.SendPrepare("", l.SQL(render), nil)
+	parameters := n
+	n = 0
+	pipeline.SendQueryParams(l.ColumnsSQL(render), make([][]byte, parameters), nil, nil, nil)
 	if err := pipeline.Sync(); err != nil {
-		return errors.Join(err, pipeline.Close())
+		return nil, errors.Join(err, pipeline.Close())
 	}
-	var err error
 	for range settings {
-		if err = finish(pipeline, nil); err != nil {
-			break
+		if err == nil {
+			err = finish(pipeline, nil)
 		}
 	}
 	if err == nil {
 		_, err = pipeline.GetResults()
 	}
-	return errors.Join(err, pipeline.Close())
+	if err == nil {
+		if columns, err = columnsOf(pipeline); err != nil && !isForbidden(err) {
+			columns, err = nil, nil
+		}
+	}
+	return columns, errors.Join(err, pipeline.Close())
+}
+
+// columnsOf reads the columns of a query without rows.
+func columnsOf(pipeline *pgconn.Pipeline) (columns []string, err error) {
+	result, err := pipeline.GetResults()
+	if err != nil {
+		return nil, err
+	}
+	reader, ok := result.(*pgconn.ResultReader)
+	if !ok {
+		return nil, errors.New("the database sent an answer that belongs to no query")
+	}
+	for _, field := range reader.FieldDescriptions() {
+		columns = append(columns, field.Name)
+	}
+	_, err = reader.Close()
+	return columns, err
+}
+
+func isForbidden(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "42501"
 }

@@ -15,6 +15,7 @@ import (
 
 func policyCheckCommand() *cobra.Command {
 	var f databaseFlags
+	var strict bool
 	cmd := &cobra.Command{
 		Use:   "check [DIR]",
 		Short: "List everything that is wrong with policies, with file, line and column",
@@ -24,16 +25,18 @@ They are compiled for the tables of DATABASE_URL, and lookups are prepared there
 it is not set, a throwaway Postgres with your schema takes its place.
 
 A warning is no mistake: it says which rule, permission or assignment of one operation
-a client can get around with another one, and which grants are missing.`,
+a client can get around with another one, which rule is never evaluated, which value
+may be null without a guard, and which grants are missing. With --strict it is one.`,
 		RunE: withDir(func(cmd *cobra.Command, dir string) error {
-			return check(cmd, dir, f.orConfigured())
+			return check(cmd, dir, f.orConfigured(), strict)
 		}),
 	}
 	f.add(cmd)
+	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 1 if there are warnings, for CI")
 	return cmd
 }
 
-func check(cmd *cobra.Command, dir string, f databaseFlags) error {
+func check(cmd *cobra.Command, dir string, f databaseFlags, strict bool) error {
 	ctx, out := cmd.Context(), cmd.OutOrStdout()
 	db, err := f.open(ctx, dir)
 	if err != nil {
@@ -52,13 +55,17 @@ func check(cmd *cobra.Command, dir string, f databaseFlags) error {
 	if err != nil {
 		return err
 	}
-	for _, warning := range slices.Concat(set.Bypasses(db.Snapshot()), set.Unused()) {
-		fmt.Fprintf(out, "warning: %v\n", warning)
-	}
+	warnings := slices.Concat(set.Warnings(db.Snapshot()), set.Unused())
 	for _, role := range userRoles {
 		for _, grant := range set.MissingGrants(db.Snapshot(), role) {
-			fmt.Fprintf(out, "warning: the policies open a table that the database does not: %s\n", grant)
+			warnings = append(warnings, fmt.Errorf("the policies open a table that the database does not: %s", grant))
 		}
+	}
+	for _, warning := range warnings {
+		fmt.Fprintf(out, "warning: %v\n", warning)
+	}
+	if strict && len(warnings) > 0 {
+		return &exit{1, fmt.Errorf("--strict: the policies have warnings (%d)", len(warnings))}
 	}
 	_, err = fmt.Fprintf(out, "ok: %s, for the tables of %s\n", set, db.Name)
 	return err

@@ -151,6 +151,19 @@ tables:
 	require.Zero(t, code)
 	require.Contains(t, output, "warning: "+filepath.Join(dir, "app.yaml")+":1:18: tables.lists.allow: patch is not allowed, but a PUT")
 	require.Contains(t, output, "ok: 1 table, 0 rules")
+	output, code = policy(t, "", "check", dir, "--strict")
+	require.Equal(t, 1, code, output)
+	require.Contains(t, output, "--strict: the policies have warnings (2)")
+
+	write(t, filepath.Join(dir, "other.yaml"), "table: {}\n")
+	write(t, filepath.Join(dir, "app.yaml"), "tables: {lists: {allow: [putt], owner: owner}}\n")
+	output, code = policy(t, "", "check", dir)
+	require.Equal(t, 1, code)
+	for _, wanted := range []string{`other.yaml:1:1: unknown field "table"`, `"putt" is not an operation`, `has no column "owner"`} {
+		require.Contains(t, output, wanted, "the mistakes of all files at once")
+	}
+	require.NoError(t, os.Remove(filepath.Join(dir, "other.yaml")))
+	write(t, filepath.Join(dir, "app.yaml"), "tables: {lists: {allow: [put]}}\n")
 	for _, args := range [][]string{{"check", filepath.Join(dir, "nowhere")}, {"check", "--colour"}, {"check", dir, dir}} {
 		output, code = policy(t, "", args...)
 		require.Equal(t, 2, code, output)

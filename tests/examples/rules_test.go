@@ -193,6 +193,32 @@ func TestLookups(t *testing.T) {
 	}
 }
 
+// TestLookupMistakes has what a rule asks of a lookup that is not there for it.
+func TestLookupMistakes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testdata, rig.Policies(t, "tables: {}"))
+	w.Exec(t, `create table secrets (id int primary key, word text); revoke all on secrets from authenticated;
+		create function strict(id uuid) returns text language plpgsql immutable as $$ begin if id is null then raise 'null'; end if; return 'x'; end $$`)
+	const query = "select archived, name from lists where id = $new.list_id"
+	for _, test := range []struct{ name, sql, check, want string }{
+		{"Right", query, "lookup.l == null || lookup.l.archived", ""},
+		{"MisspeltColumn", query, "lookup.l == null || lookup.l.archivd", "lookup l has no column \"archivd\": did you mean \"archived\"?\n    lookup.l == null || lookup.l.archivd\n                                ^"},
+		{"MisspeltColumnByIndex", query, "lookup['l'].nam == 'x'", "lookup l has no column \"nam\": did you mean \"name\"?"},
+		{"MisspeltColumnInHas", query, "has(lookup.l.nam)", "lookup l has no column \"nam\""},
+		{"EveryColumn", "select * from lists", "lookup.l.owner_id == 'x'", ""},
+		{"MisspeltColumnOfAll", "select * from lists", "lookup.l.owner == 'x'", "did you mean \"owner_id\"?"},
+		{"ForbiddenTable", "select word from secrets where id = $new.qty", "lookup.l.word == 'x'", "permission denied for table secrets"},
+		{"FunctionThatTakesNoNull", "select strict($new.list_id) as x", "lookup.l.y == 'x'", ""}, // its columns are not known
+	} {
+		err := w.prepare(t, rig.Policies(t, lookup(test.sql, test.check)))
+		if test.want == "" {
+			require.NoError(t, err, test.name)
+		} else {
+			require.ErrorContains(t, err, test.want, test.name)
+		}
+	}
+}
+
 // TestLookupOfAColumnThatIsGone has a migration take a column away that a lookup
 // asks for, while the policies stay in force.
 func TestLookupOfAColumnThatIsGone(t *testing.T) {
