@@ -14,20 +14,21 @@ import (
 // nulls finds where an expression uses a value that may be null and fails on a null. A
 // value is named by its path: new.note, old.note, data.note, and old and new themselves.
 type nulls struct {
-	rule  *Rule
+	on    actions // that the rule applies to
 	table *catalog.Table
 	found func(e celast.Expr, path string)
 }
 
-// unguarded calls found for each value that the rule's expressions use without a guard.
-func (r *Rule) unguarded(table *catalog.Table, found func(of *expression, e celast.Expr, path string)) {
+// unguarded calls found for each value that the rule's expressions use without a guard,
+// if the table allows some actions.
+func (r *Rule) unguarded(table *catalog.Table, allow actions, found func(of *expression, e celast.Expr, path string)) {
 	var known nameSet
 	for _, of := range []*expression{r.when, r.check} {
 		if of == nil {
 			continue
 		}
 		seen := map[string]bool{}
-		n := &nulls{r, table, func(e celast.Expr, path string) {
+		n := &nulls{r.on & allow, table, func(e celast.Expr, path string) {
 			if !seen[path] {
 				found(of, e, path)
 			}
@@ -196,9 +197,9 @@ func pathOf(e celast.Expr) string {
 func (n *nulls) nullable(path string) bool {
 	switch path {
 	case "old":
-		return n.rule.AppliesTo(upload.Put)
+		return n.on.appliesToRow(upload.Put, false)
 	case "new":
-		return n.rule.AppliesTo(upload.Delete)
+		return n.on.appliesTo(upload.Delete)
 	}
 	_, column, _ := strings.Cut(path, ".")
 	c := n.table.Column(column)

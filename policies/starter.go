@@ -30,7 +30,7 @@ type RowPolicy struct {
 // Starter returns a policy file for the tables of a database. It opens the tables that
 // a role may write to and that row-level security protects. The other tables are
 // comments that say why they are closed. opened counts the open tables.
-func Starter(tables []*catalog.Table, security []RowPolicy, role string) (yaml string, opened int) {
+func Starter(tables []*catalog.Table, security []RowPolicy, defaults []ColumnDefault, role string) (yaml string, opened int) {
 	var out strings.Builder
 	out.WriteString("# yaml-language-server: $schema=" + SchemaFile + `
 #
@@ -45,6 +45,7 @@ func Starter(tables []*catalog.Table, security []RowPolicy, role string) (yaml s
 	}
 	for i, t := range tables {
 		starters[i] = newStarter(t, security, role)
+		starters[i].defaults = defaults
 		if names[t.Name] > 1 || t.Name == "*" {
 			starters[i].client = t.Schema + "_" + t.Name
 		}
@@ -72,6 +73,7 @@ type starter struct {
 	closed   string // why the table is closed; empty if it is open
 	remedy   string // the SQL that opens it
 	security []RowPolicy
+	defaults []ColumnDefault // of all tables
 }
 
 func newStarter(t *catalog.Table, security []RowPolicy, role string) starter {
@@ -166,27 +168,6 @@ func (s *starter) yaml() string {
 		out.WriteString(line + "\n")
 	}
 	return out.String()
-}
-
-// suggestions are comments with keys that fit the columns' names.
-func (s *starter) suggestions() (lines []string) {
-	for _, name := range []string{"owner_id", "user_id", "created_by"} {
-		if c := s.table.Column(name); c != nil && !slices.Contains(s.table.PrimaryKey, name) {
-			lines = append(lines, "    # owner: "+name+" # set from the token; only this user may change or delete the row")
-			break
-		}
-	}
-	if c := s.table.Column("created_at"); c != nil && holdsTime(c) {
-		lines = append(lines, "    # set: {created_at: now} # later for each row than for the one before, which the default now() is not",
-			"    # immutable: [created_at] # so it is set in new rows only")
-	}
-	if c := s.table.Column("updated_at"); c != nil && holdsTime(c) {
-		lines = append(lines, "    # conflict: {newest: updated_at} # the later of two edits wins; the device sends updated_at")
-	}
-	if c := s.table.Column("deleted_at"); c != nil && holdsTime(c) {
-		lines = append(lines, "    # soft_delete: deleted_at")
-	}
-	return lines
 }
 
 // String returns the policy in one line.

@@ -25,7 +25,7 @@ func (s *Set) Warnings(snapshot *catalog.Snapshot) []error {
 			if err := r.notAllowed(policy.allow); err != nil {
 				warnings = append(warnings, err)
 			}
-			r.unguarded(table, func(of *expression, e celast.Expr, path string) {
+			r.unguarded(table, policy.allow, func(of *expression, e celast.Expr, path string) {
 				for e.Kind() == celast.SelectKind {
 					e = e.AsSelect().Operand() // the path begins there
 				}
@@ -40,7 +40,7 @@ func (s *Set) Warnings(snapshot *catalog.Snapshot) []error {
 func guard(path string) string {
 	switch path {
 	case "old":
-		return "old is null on a PUT that inserts, and then the rule fails: begin with old == null ||, or write op == 'patch' in when"
+		return "old is null in a new row, and then the rule fails: begin with old == null ||, or write on: [update]"
 	case "new":
 		return "new is null on a DELETE, and then the rule fails: begin with new == null ||, or remove delete from on"
 	}
@@ -71,7 +71,7 @@ func (c *compiler) checkDeletes(set *Set) {
 			if table == nil || r.on != deleteStored {
 				continue
 			}
-			r.unguarded(table, func(of *expression, e celast.Expr, path string) {
+			r.unguarded(table, allActions, func(of *expression, e celast.Expr, path string) {
 				if path == "new" {
 					c.add(of.problem(e, "new is null on a DELETE, and the rule is for nothing else: look at old"))
 				}

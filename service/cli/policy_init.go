@@ -56,7 +56,11 @@ func initPolicies(ctx context.Context, out io.Writer, dir string) error {
 		return fmt.Errorf("reading the database's policies: %w", err)
 	}
 	shown := appTables(db)
-	content, opened := policies.Starter(shown, security, userRoles[0])
+	defaults, err := readDefaults(ctx, db)
+	if err != nil {
+		return fmt.Errorf("reading the columns' defaults: %w", err)
+	}
+	content, opened := policies.Starter(shown, security, defaults, userRoles[0])
 	files, err := schemas(db, nil)
 	if err != nil {
 		return err
@@ -111,4 +115,19 @@ select schemaname::text, tablename::text, policyname::text, cmd, roles::text[], 
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[policies.RowPolicy])
+}
+
+func readDefaults(ctx context.Context, db *policytest.Database) ([]policies.ColumnDefault, error) {
+	rows, err := db.Pool.Query(ctx, `
+select n.nspname::text, c.relname::text, a.attname::text, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+  from pg_catalog.pg_attrdef d
+  join pg_catalog.pg_class c on c.oid = d.adrelid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  join pg_catalog.pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
+ where a.attgenerated = ''
+ order by 1, 2, 3`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[policies.ColumnDefault])
 }

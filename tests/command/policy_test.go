@@ -35,6 +35,7 @@ func write(t *testing.T, path, content string) string {
 
 const startersTables = `
 create table open_notes (id uuid primary key, owner_id uuid, text text, created_at timestamptz default now(), updated_at timestamptz);
+create table shared_notes (id uuid primary key, owner_id uuid, added timestamptz default current_timestamp, rev int not null default 1, is_deleted boolean not null default false);
 create table unguarded (id int primary key);
 create table ungranted (id int primary key);
 create table unpolicied (id int primary key);
@@ -44,11 +45,13 @@ create table "odd name" (a int, "b c" int, primary key (a, "b c"));
 create schema app;
 create table app.notes (id uuid primary key);
 grant usage on schema app to authenticated;
-grant select, insert, update, delete on open_notes, unguarded, unpolicied, keyless, "odd name", app.notes to authenticated;
+grant select, insert, update, delete on open_notes, unguarded, unpolicied, keyless, "odd name", app.notes, shared_notes to authenticated;
 revoke all on ungranted from authenticated;
 revoke all on log from authenticated;
 grant insert on log to authenticated;
 alter table open_notes enable row level security;
+alter table shared_notes enable row level security;
+create policy everybody on shared_notes to authenticated using (owner_id = auth.uid() or is_deleted = false);
 alter table unpolicied enable row level security;
 alter table log enable row level security;
 alter table keyless enable row level security;
@@ -77,10 +80,13 @@ func TestPolicyInitAndCheck(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(dir, "app.yaml"))
 	require.NoError(t, err)
 	for _, wanted := range []string{
-		"  # row-level security \"own\", all: using (owner_id = auth.uid())\n  open_notes:\n    allow: [create, update, delete]\n    # owner: owner_id # set",
+		"  # row-level security \"own\", all: using (owner_id = auth.uid())\n  open_notes:\n    allow: [create, update, delete]\n    owner: owner_id # set",
 		"    # set: {created_at: now} # later for each row",
 		"    # immutable: [created_at] # so it is set in new rows only\n",
 		"    # conflict: {newest: updated_at}",
+		"  shared_notes:\n    allow: [create, update, delete]\n    # set: {added: now} #",
+		"    # conflict: {version: rev} # an edit of an older version is rejected",
+		"    # soft_delete: is_deleted # a DELETE sets it",
 		"  # public.unguarded is closed: row-level security is off",
 		"\n  # unguarded:\n  #   allow: [create, update, delete]\n",
 		"  # public.ungranted is closed: authenticated has no grants to write to it.\n  #     grant select, insert, update, delete on \"public\".\"ungranted\" to authenticated;\n",
