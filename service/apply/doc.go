@@ -138,6 +138,10 @@
 // caused by the write itself. An unknown error is retryable. The client receives a
 // rejection only after the commit that stores the rejected write.
 //
+// A client of an older wire format (upload.Batch.StatusOnly) can neither keep a
+// transaction for its app nor send the rest of a request. So nothing is left to its app,
+// and a rejection never ends its request.
+//
 // # Trust
 //
 // The login role has no rights of its own on the application's tables. The operations

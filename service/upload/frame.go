@@ -127,12 +127,11 @@ func isEscape(rest []byte) bool {
 func (f *framed) isList() bool { return f.form == "crud" || f.form == "batch" }
 
 // countOperations counts up to one operation more than most.
-func (f *framed) countOperations(body []byte, most int) (n int) {
+func (f *framed) countOperations(body []byte, most int) int {
 	if f.isList() {
-		n, _ = scan(f.list, 2, most)
-	} else {
-		n, _ = scan(body, operationDepth, most)
+		return form{list: f.list}.countOperations(most)
 	}
+	n, _ := scan(body, operationDepth, most)
 	return n
 }
 

@@ -13,7 +13,7 @@ import (
 // transaction ids is applied as a whole or not at all.
 func decodeList(body []byte, list jsontext.Value) ([]Transaction, error) {
 	names := map[string]string{}
-	whole, ids, err := decodeTransaction(body, names, form{listed: true})
+	whole, ids, err := decodeTransaction(body, names, form{list: list})
 	if err != nil {
 		return nil, malformed(err)
 	}

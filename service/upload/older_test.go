@@ -96,6 +96,16 @@ func TestLists(t *testing.T) {
 	})
 }
 
+// TestObjectsBesideAList has a body of a megabyte that is an empty list. What stands beside
+// it takes no memory.
+func TestObjectsBesideAList(t *testing.T) {
+	t.Parallel()
+	body := []byte(`{"batch":[],"x":[` + strings.Repeat("{},", 350_000) + `{}]}`)
+	batch, err := upload.DecodeBatchWithin(body, 1)
+	require.NoError(t, err)
+	require.Zero(t, cap(batch.Transactions[0].Operations))
+}
+
 // TestOlderRefuses lists older bodies that are refused.
 func TestOlderRefuses(t *testing.T) {
 	t.Parallel()

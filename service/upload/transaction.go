@@ -27,14 +27,23 @@ func (f fault) Unwrap() error { return f.Malformed }
 
 // form is how a transaction is sent. The zero form is the write API's.
 type form struct {
-	listed bool // as a body of its own: {"batch": […]} or {"crud": […]}
-	verb   Op   // as a body that is its only operation, with this HTTP method; else empty
+	list jsontext.Value // of operations, if it is a body of its own: {"batch": […]} or {"crud": […]}; else nil
+	verb Op             // if it is a body that is its only operation, the HTTP method; else empty
+}
+
+// countOperations counts up to one operation of the list more than most.
+func (f form) countOperations(most int) int {
+	n, _ := scan(f.list, 2, most)
+	return n
 }
 
 // decodeTransaction decodes a transaction. It is Unreadable if it is at fault by itself.
 // If it is a list, it also returns the transaction id of each operation.
 func decodeTransaction(sent []byte, names map[string]string, form form) (t Transaction, ids []string, err error) {
 	operations, deepest := scan(sent, operationDepth-transactionDepth+1, math.MaxInt)
+	if form.list != nil {
+		operations = form.countOperations(math.MaxInt)
+	}
 	d := newDecoder(sent, sent, false)
 	d.form, d.most, d.names = form, operations, names
 	t, err = d.transaction()
@@ -94,10 +103,10 @@ func (d *decoder) transaction() (t Transaction, err error) {
 			if err = d.once(&id, name); err == nil {
 				t.ID, err = d.integer()
 			}
-		case name == "crud" || name == "batch" && d.form.listed:
+		case name == "crud" || name == "batch" && d.form.list != nil:
 			list = name
 			t.Operations, err = d.crud()
-		case d.form.listed: // frame has checked it
+		case d.form.list != nil: // frame has checked it
 			err = d.SkipValue()
 		default:
 			err = d.skip(name, "transaction_id", "crud")
@@ -116,7 +125,7 @@ func (d *decoder) crud() (operations []Operation, err error) {
 	present, err := d.array(func() error {
 		operation, id, err := d.operation()
 		list = append(list, operation)
-		if d.form.listed {
+		if d.form.list != nil {
 			d.ids = append(d.ids, id)
 		}
 		return err
