@@ -45,13 +45,16 @@ func (s *Service) credentials(c *fiber.Ctx) error {
 	return c.JSON(answer)
 }
 
-// olderCredentials is credentials in the form of PowerSync's older demos.
+// olderCredentials is credentials in the form of PowerSync's older demos: powersync_url is
+// what those for Node.js read, and the last two what that for Flutter reads. All values are
+// strings, because that for .NET reads nothing else.
 func (s *Service) olderCredentials(c *fiber.Ctx) error {
 	f, err := s.tokenForPowerSync(c)
 	if err != nil {
 		return err
 	}
-	return c.JSON(fiber.Map{"token": f.token, "powersync_url": s.cfg.powerSyncURL()})
+	url := s.cfg.powerSyncURL()
+	return c.JSON(fiber.Map{"token": f.token, "powersync_url": url, "powerSyncUrl": url, "userId": f.who.Subject})
 }
 
 func (s *Service) tokenForPowerSync(c *fiber.Ctx) (f forPowerSync, err error) {

@@ -151,7 +151,7 @@ func TestPowerSyncCredentials(t *testing.T) {
 		"expires_at":"`+now.Add(24*time.Hour).UTC().Format(time.RFC3339)+`"}`, answer.Body)
 	answer, _ = call(t, s, older, token)
 	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
-	require.JSONEq(t, `{"powersync_url":"https://powersync.example.com","token":"`+token+`"}`, answer.Body)
+	require.JSONEq(t, `{"powersync_url":"https://powersync.example.com","powerSyncUrl":"https://powersync.example.com","userId":"`+local.UserID("alice")+`","token":"`+token+`"}`, answer.Body)
 	requireSilent(t, s, token)
 
 	for _, test := range []struct {
