@@ -5,7 +5,7 @@
 //
 // The wire format is PowerSync's published write API:
 // https://docs.powersync.com/handling-writes/write-path/build-your-own-write-endpoint.
-// README.md has the older forms that are understood, too.
+// README.md has the older forms that are accepted, too.
 package upload
 
 import (
