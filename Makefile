@@ -34,6 +34,7 @@ fuzz: ## Fuzz the parsers of client bytes and policies for a minute each
 	go test ./service/identity -run '^$$' -fuzz FuzzHeaderToIdentity -fuzztime 1m
 	go test ./service/identity -run '^$$' -fuzz FuzzKeySet -fuzztime 1m
 	go test ./policies -run '^$$' -fuzz FuzzRead -fuzztime 1m
+	go test ./service/policytest -run '^$$' -fuzz FuzzReadSuite -fuzztime 1m -fuzzminimizetime 1x
 
 bench: ## Postern beside a floor and a limit, as ratios; some ten minutes
 	go run ./tests/bench

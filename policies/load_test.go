@@ -61,15 +61,19 @@ func FuzzRead(f *testing.F) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			source, err := policies.ReadFS(fstest.MapFS{"app.yaml": {Data: content}}, "policies")
+			files := fstest.MapFS{"app.yaml": {Data: content}}
+			source, err := policies.ReadFS(files, "policies")
 			if err == nil {
 				var set *policies.Set
 				if set, err = source.Compile(snapshot); err == nil {
-					_ = set.String()
+					_, _ = set.String(), set.Warnings(snapshot)
 				}
 			}
 			if err != nil && err.Error() == "" {
 				t.Error("an error without a message")
+			}
+			if problems := policies.Problems(files, "policies", snapshot); (problems == nil) != (err == nil) {
+				t.Errorf("Problems finds %v, and compiling %v", problems, err)
 			}
 		}()
 		select {

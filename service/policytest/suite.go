@@ -111,23 +111,31 @@ func readSuite(path string, names *names) (s *suite, problems []error, err error
 	if err != nil {
 		return nil, nil, err
 	}
+	s, problems = parseSuite(path, content, names)
+	return s, problems, nil
+}
+
+func parseSuite(path string, content []byte, names *names) (s *suite, problems []error) {
 	s = &suite{}
 	document, err := policies.Parse(path, content)
 	if err != nil {
-		return nil, []error{err}, nil
+		return nil, []error{err}
 	}
 	problems, lines := expandCases(document)
 	found, readable := document.Decode(s)
 	if problems = append(problems, found...); !readable {
-		return nil, problems, nil
+		return nil, problems
 	}
-	s.path = path
+	s.path = path // decoding has cleared it
 	for i := range s.Tests {
-		s.Tests[i].line = lines[min(i, len(lines)-1)]
+		s.Tests[i].line = 1 // of tests that are an alias
+		if i < len(lines) {
+			s.Tests[i].line = lines[i]
+		}
 	}
 	v := &validation{suite: s, document: document, names: names, problems: problems}
 	v.validate()
-	return s, v.problems, nil
+	return s, v.problems
 }
 
 func (u user) identity() (identity.Identity, error) {
