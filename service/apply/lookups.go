@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postern/policies"
@@ -25,7 +26,7 @@ func PrepareLookups(ctx context.Context, db *pgxpool.Pool, role string, settings
 		return nil, fmt.Errorf("preparing the lookups: %w", err)
 	}
 	defer conn.Release()
-	problems = set.CheckLookups(func(l *policies.Lookup) ([]string, error) {
+	problems = set.CheckLookups(func(l *policies.Lookup) ([]policies.LookupColumn, error) {
 		if err != nil {
 			return nil, nil
 		}
@@ -46,7 +47,7 @@ func PrepareLookups(ctx context.Context, db *pgxpool.Pool, role string, settings
 // database transaction of its own, and returns the query's columns. A second query, which
 // reads no row, finds these, and whether the role may read the tables. Of its errors only
 // that counts: with parameters that are null a function of the app may fail.
-func prepareLookup(ctx context.Context, conn *pgconn.PgConn, role string, settings []catalog.Setting, l *policies.Lookup) (columns []string, err error) {
+func prepareLookup(ctx context.Context, conn *pgconn.PgConn, role string, settings []catalog.Setting, l *policies.Lookup) (columns []policies.LookupColumn, err error) {
 	n := 0
 	render := func(p policies.Parameter) string {
 		n++
@@ -80,8 +81,18 @@ func prepareLookup(ctx context.Context, conn *pgconn.PgConn, role string, settin
 	return columns, errors.Join(err, pipeline.Close())
 }
 
+// lookupKinds are what values of Postgres' types are in expressions, by OID. A domain has
+// the OID of the type that it is over.
+var lookupKinds = map[uint32]policies.LookupKind{
+	pgtype.BoolOID: policies.Boolean,
+	pgtype.Int2OID: policies.Number, pgtype.Int4OID: policies.Number, pgtype.Int8OID: policies.Number,
+	pgtype.Float4OID: policies.Number, pgtype.Float8OID: policies.Number, pgtype.NumericOID: policies.Number,
+	pgtype.TextOID: policies.Text, pgtype.VarcharOID: policies.Text, pgtype.BPCharOID: policies.Text, pgtype.UUIDOID: policies.Text,
+	pgtype.TimestamptzOID: policies.Time, pgtype.TimestampOID: policies.LocalTime, pgtype.DateOID: policies.Date,
+}
+
 // columnsOf reads the columns of a query without rows.
-func columnsOf(pipeline *pgconn.Pipeline) (columns []string, err error) {
+func columnsOf(pipeline *pgconn.Pipeline) (columns []policies.LookupColumn, err error) {
 	result, err := pipeline.GetResults()
 	if err != nil {
 		return nil, err
@@ -91,7 +102,7 @@ func columnsOf(pipeline *pgconn.Pipeline) (columns []string, err error) {
 		return nil, errors.New("the database sent an answer that belongs to no query")
 	}
 	for _, field := range reader.FieldDescriptions() {
-		columns = append(columns, field.Name)
+		columns = append(columns, policies.LookupColumn{Name: field.Name, Kind: lookupKinds[field.DataTypeOID]})
 	}
 	_, err = reader.Close()
 	return columns, err

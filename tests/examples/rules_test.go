@@ -162,6 +162,7 @@ func TestLookups(t *testing.T) {
 		{"a null", "select $new.price is null as v", "lookup.l.v == true", "todos", `"price":null`, "success"},
 		{"the stored row", "select $old.qty + $new.qty as v", "lookup.l.v == null", "todos", ``, "success"},
 		{"times", "select $new.due < $new.updated_at as v", "lookup.l.v == true", "todos", `"due":"2026-02-10","updated_at":"2026-11-01T00:00:00Z"`, "success"},
+		{"times that come as texts", "select now() as at, localtimestamp as l, current_date as day", "timestamp(lookup.l.at) < now + duration('1d') && timestamp(lookup.l.l + 'Z') < now + duration('1d') && timestamp(lookup.l.day + 'T00:00:00Z') < now + duration('1d12h')", "todos", ``, "success"},
 		{"the user and the id", "select $auth.sub as sub, $auth.role as role, $id as id from lists where $id <> owner_id", "lookup.l.sub == auth.sub && lookup.l.role == 'authenticated' && lookup.l.id == id", "todos", ``, "success"},
 		{"a comment at the end", "select name from lists where id = $new.list_id -- the task's, of $new.nothing", "lookup.l.name == 'ok'", "todos", `"list_id":"` + first + `"`, "success"},
 		{"a comment within", "select /* of /* $new.nothing; */ ' */ name from lists", "lookup.l.name == 'ok'", "todos", ``, "success"},
@@ -207,6 +208,14 @@ func TestLookupMistakes(t *testing.T) {
 		{"MisspeltColumnInHas", query, "has(lookup.l.nam)", "lookup l has no column \"nam\""},
 		{"EveryColumn", "select * from lists", "lookup.l.owner_id == 'x'", ""},
 		{"MisspeltColumnOfAll", "select * from lists", "lookup.l.owner == 'x'", "did you mean \"owner_id\"?"},
+		{"Types", "select true as b, 1 as n, 1.5 as d, 'x' as t, now() as at, current_date as day, localtimestamp as l, '{}'::jsonb as j, array[1] as a", "lookup.l.b == true && !lookup.l.b && lookup.l.n == 1 && lookup.l.n < 1.5 && lookup.l.d > 1 && lookup.l.t in ['x', new.title] && timestamp(lookup.l.at) < now && timestamp(lookup.l.day + 'T00:00:00Z') < now && timestamp(lookup.l.l + 'Z') < now && lookup.l.j == 1 && lookup.l.a != ['x'] && lookup.l.t == null", ""},
+		{"BooleanAsAText", query, "lookup.l.archived == 'yes'", "lookup.l.archived is a boolean, and is compared with a text"},
+		{"TextAsANumber", query, "1 < lookup.l.name", "lookup.l.name is a text, and is compared with a number"},
+		{"TextAsAColumn", query, "lookup.l.name == new.qty", "lookup.l.name is a text, and is compared with a number"},
+		{"TextAsANumberInAList", query, "lookup.l.name in ['x', 1]", "lookup.l.name is a text, and is compared with a number"},
+		{"TextAsACondition", query, "lookup.l == null || lookup.l.name", "lookup.l.name is a text, and no condition"},
+		{"TextAsATime", "select now() as at", "lookup.l.at < now", "lookup.l.at is a text with a time: write timestamp(lookup.l.at)"},
+		{"TextAsADate", "select current_date as day", "now > lookup.l.day", "write timestamp(lookup.l.day + 'T00:00:00Z')"},
 		{"ForbiddenTable", "select word from secrets where id = $new.qty", "lookup.l.word == 'x'", "permission denied for table secrets"},
 		{"FunctionThatTakesNoNull", "select strict($new.list_id) as x", "lookup.l.y == 'x'", ""}, // its columns are not known
 	} {
