@@ -23,6 +23,11 @@ func tables(t testing.TB) *catalog.Snapshot {
 	return catalogtest.Load(t, "testdata/catalog.json")
 }
 
+// columnsOf stands for Postgres, which says what columns a lookup has.
+func columnsOf(*policies.Lookup) ([]policies.LookupColumn, error) {
+	return []policies.LookupColumn{{Name: "archived", Kind: policies.Boolean}, {Name: "name", Kind: policies.Text}, {Name: "made_at", Kind: policies.Time}, {Name: "day", Kind: policies.Date}}, nil
+}
+
 // TestBusted has one file for each mistake, with the message that its author reads.
 // A file name.also.yaml is loaded together with name.yaml.
 func TestBusted(t *testing.T) {
@@ -43,7 +48,9 @@ func TestBusted(t *testing.T) {
 			if also, err := os.ReadFile(strings.TrimSuffix(path, ".yaml") + ".also.yaml"); err == nil {
 				files["another.yaml"] = &fstest.MapFile{Data: also}
 			}
-			err = policies.Problems(files, "policies", snapshot)
+			if err = policies.Problems(files, "policies", snapshot); err == nil {
+				err = compile(t, string(content)).CheckLookups(columnsOf)
+			}
 			require.Error(t, err)
 			golden := strings.TrimSuffix(path, ".yaml") + ".golden"
 			if *update {

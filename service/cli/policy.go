@@ -126,12 +126,22 @@ func (f databaseFlags) orConfigured() databaseFlags {
 	return f
 }
 
+// load reads a folder's policies. If their form has mistakes, the error also lists what
+// is wrong with the rest, for the tables of a database.
+func (p program) load(dir string, snapshot *catalog.Snapshot) (*policies.Live, error) {
+	live, err := p.policies(dir)
+	if err != nil {
+		return nil, problems(cmp.Or(policies.Problems(os.DirFS(dir), dir, snapshot, p.code()...), err))
+	}
+	return live, nil
+}
+
 // compile reads a folder's policies and compiles them for the tables of a database. The
 // error lists all mistakes.
 func (p program) compile(dir string, snapshot *catalog.Snapshot) (*policies.Live, *policies.Set, error) {
-	live, err := p.policies(dir)
+	live, err := p.load(dir, snapshot)
 	if err != nil {
-		return nil, nil, problems(cmp.Or(policies.Problems(os.DirFS(dir), dir, snapshot, p.code()...), err))
+		return nil, nil, err
 	}
 	set, err := live.For(snapshot)
 	if err != nil {

@@ -51,9 +51,9 @@ func testPolicies(cmd *cobra.Command, dir string, f testFlags) error {
 		return err
 	}
 	defer db.Close()
-	live, err := program{cmd}.policies(dir)
+	live, err := program{cmd}.load(dir, db.Snapshot())
 	if err != nil {
-		return problems(err)
+		return err
 	}
 	var coverage *policies.Coverage
 	if f.coverage || f.coverageHTML != "" || f.coverageMin > 0 {
