@@ -60,7 +60,7 @@ func (s scope) compile(text string, want *types.Type, at place) (*expression, er
 	if want != nil && !want.IsAssignableType(output) && output.Kind() != types.DynKind {
 		return nil, at.expressionProblem(text, 1, 1, fmt.Sprintf("the result is %s, but must be %s", output, want))
 	}
-	if problem := cmp.Or(s.problem(ast.NativeRep(), text, at), s.mistake(ast.NativeRep(), text, at)); problem != nil {
+	if problem := cmp.Or(s.problem(ast.NativeRep(), text, at), s.mistakes(ast.NativeRep(), text, at)); problem != nil {
 		return nil, problem
 	}
 	estimate, err := s.env.EstimateCost(ast, costs{})
@@ -92,7 +92,7 @@ func (s scope) check(text string, at place) (*cel.Ast, error) {
 	}
 	ast, issues := s.env.Check(parsed)
 	if issues.Err() != nil {
-		return nil, s.parseProblem(issues, text, at)
+		return nil, s.explainAll(issues, text, at)
 	}
 	s.names.use(ast.NativeRep().Expr())
 	if len(s.names.calls(ast.NativeRep().Expr())) == 0 {
@@ -105,7 +105,7 @@ func (s scope) check(text string, at place) (*cel.Ast, error) {
 		return nil, at.expressionProblem(text, 1, 1, err.Error())
 	}
 	if ast, issues = s.env.Check(parsed); issues.Err() != nil {
-		return nil, s.parseProblem(issues, text, at)
+		return nil, s.explainAll(issues, text, at)
 	}
 	return ast, nil
 }
@@ -113,15 +113,10 @@ func (s scope) check(text string, at place) (*cel.Ast, error) {
 func (s scope) parse(text string, at place) (*cel.Ast, error) {
 	parsed, issues := s.env.Parse(text)
 	if issues.Err() != nil {
-		return nil, s.parseProblem(issues, text, at)
+		return nil, s.explainAll(issues, text, at)
 	}
 	readDays(parsed.NativeRep().Expr())
 	return parsed, nil
-}
-
-func (s scope) parseProblem(issues *cel.Issues, text string, at place) error {
-	first := issues.Errors()[0]
-	return at.expressionProblem(text, first.Location.Line(), first.Location.Column()+1, s.explain(first.Message, text))
 }
 
 func loops(ast *celast.AST) bool {

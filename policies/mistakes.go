@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"cel.dev/cel-go/cel"
 	celast "cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
@@ -27,6 +29,19 @@ func readDays(root celast.Expr) {
 			}
 		}
 	}))
+}
+
+// explainAll words the mistakes that CEL finds. After one of syntax, the others may follow
+// from it.
+func (s scope) explainAll(issues *cel.Issues, text string, at place) error {
+	var problems []error
+	for _, found := range issues.Errors() {
+		problems = append(problems, at.expressionProblem(text, found.Location.Line(), found.Location.Column()+1, s.explain(found.Message, text)))
+		if strings.HasPrefix(found.Message, "Syntax error") {
+			break
+		}
+	}
+	return errors.Join(problems...)
 }
 
 var days = regexp.MustCompile(`^([+-]?)(\d+(?:\.\d+)?)d(.*)$`)
@@ -74,14 +89,13 @@ var clockFunctions = []string{"getFullYear", "getMonth", "getDate", "getDayOfMon
 
 var zoneOffset = regexp.MustCompile(`^[+-]?([01]?\d|2[0-3]):[0-5]\d$`)
 
-// mistake finds values in an expression that would make it fail, or that its column does
+// mistakes finds values in an expression that would make it fail, or that its column does
 // not have: durations, time zones, and an enum's labels.
-func (s scope) mistake(checked *celast.AST, text string, at place) (problem error) {
+func (s scope) mistakes(checked *celast.AST, text string, at place) error {
+	var problems []error
 	add := func(e celast.Expr, format string, args ...any) {
-		if problem == nil {
-			start := checked.SourceInfo().GetStartLocation(e.ID())
-			problem = at.expressionProblem(text, start.Line(), start.Column()+1, fmt.Sprintf(format, args...))
-		}
+		start := checked.SourceInfo().GetStartLocation(e.ID())
+		problems = append(problems, at.expressionProblem(text, start.Line(), start.Column()+1, fmt.Sprintf(format, args...)))
 	}
 	celast.PreOrderVisit(checked.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
 		if e.Kind() != celast.CallKind {
@@ -103,7 +117,7 @@ func (s scope) mistake(checked *celast.AST, text string, at place) (problem erro
 			s.labels(call.Args()[1], call.Args()[0], false, add)
 		}
 	}))
-	return problem
+	return errors.Join(problems...)
 }
 
 func isZone(name string) bool {

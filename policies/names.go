@@ -183,7 +183,7 @@ func (c *compiler) function(d *definition, callers []string) {
 func (c *compiler) order(d *definition, callers []string) error {
 	parsed, issues := c.base.env.Parse(d.text)
 	if issues.Err() != nil {
-		return c.base.parseProblem(issues, d.text, d.place)
+		return c.base.explainAll(issues, d.text, d.place)
 	}
 	for _, call := range c.names.calls(parsed.NativeRep().Expr()) {
 		name := call.AsCall().FunctionName()
