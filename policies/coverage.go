@@ -215,8 +215,10 @@ func (p place) owner() (of, key string) {
 			return fmt.Sprintf("%v, rule %s", p.path[at-1], name.Value), key.String()
 		}
 	}
-	split := min(2, len(p.path)-1)
-	return place{p.file, p.path[:split]}.String(), place{p.file, p.path[split:]}.String()
+	if p.path[0] == "tables" && len(p.path) > 2 {
+		return fmt.Sprint(p.path[1]), place{p.file, p.path[2:]}.String()
+	}
+	return fmt.Sprint(p.path[0]), place{p.file, p.path[1:]}.String()
 }
 
 // compare orders places of different files by the file's name, and others by line.

@@ -63,3 +63,23 @@ func TestCoverage(t *testing.T) {
 		})
 	}
 }
+
+// TestCoverageOfAssignments has conditions of what a policy sets.
+func TestCoverageOfAssignments(t *testing.T) {
+	t.Parallel()
+	live, err := policies.LoadFS(fstest.MapFS{"app.yaml": {Data: []byte(`tables: {todos: {allow: all, set: {note: "has(data.note) ? data.note : metadata", mood: auth.sub}}}`)}}, "policies")
+	require.NoError(t, err)
+	coverage := live.WithCoverage()
+	_, err = live.For(tables(t))
+	require.NoError(t, err)
+	require.Len(t, coverage.Expressions(), 1, "a value without conditions is left out")
+	e := coverage.Expressions()[0]
+	require.Equal(t, []string{"todos", "set.note"}, []string{e.Of, e.Key})
+	var texts []string
+	for _, c := range e.Conditions {
+		texts = append(texts, c.Text)
+	}
+	require.Equal(t, []string{"has(data.note)", "data.note", "metadata"}, texts)
+	seen, all := coverage.Covered()
+	require.Equal(t, []int{0, 4}, []int{seen, all}, "a condition has two results, a value one")
+}
