@@ -124,7 +124,7 @@ func (c *compiler) table(name string, r tableRule, at place) *Table {
 	c.expressions(t, r, table, at)
 	c.messages(t, r.Messages, table, at.in("messages"))
 	t.findNeeds()
-	t.Conflict = c.conflict(r.Conflict, table, at.in("conflict"))
+	t.Conflict = c.conflict(t, r.Conflict, table, at.in("conflict"))
 	t.History = c.history(r.History, at.in("history"))
 	t.required = requiredColumns(t)
 	return t

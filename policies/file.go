@@ -88,7 +88,7 @@ type tableRule struct {
 	Immutable []string `yaml:"immutable"`
 	// The only columns that clients may send, besides the id. Default: all.
 	Writable []string `yaml:"writable"`
-	// What happens to a write if the row has changed since the client saw it: one of the conflict strategies.
+	// What happens to a write if the row has changed since the client saw it: one of the conflict strategies, or one for each column.
 	Conflict conflictRule `yaml:"conflict"`
 	// A table that gets a row for each column that a client's PUT, PATCH or DELETE changes: row_id, field, previous and value as they were stored before and after, and metadata if the table has that column. A column whose value stays the same adds no row, nor does one that the policy sets.
 	History string `yaml:"history"`

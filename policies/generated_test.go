@@ -95,8 +95,9 @@ var (
 		map[string]any{"items": map[string]any{"enum": []string{"create", "update", "delete"}}},
 		map[string]any{"items": map[string]any{"enum": []string{"put", "patch", "delete"}}},
 	}}
-	text = map[string]any{"type": "string"}
-	code = map[string]any{"type": "string", "pattern": codeForm.String()}
+	text       = map[string]any{"type": "string"}
+	code       = map[string]any{"type": "string", "pattern": codeForm.String()}
+	newestForm = closedObject(map[string]any{"newest": map[string]any{"oneOf": []any{text, needing(closedObject(map[string]any{"column": text, "ahead": text}), "column")}}})
 	// What the Go types do not express.
 	scalar  = map[string]any{"type": []string{"string", "number", "boolean"}}
 	special = map[string]map[string]any{
@@ -113,8 +114,11 @@ var (
 		"assignment.On":            operations,
 		"tableRule.Conflict": {"oneOf": []any{
 			map[string]any{"enum": []string{"fields", "server", "reject"}},
-			closedObject(map[string]any{"newest": text}), closedObject(map[string]any{"version": text}),
+			newestForm, closedObject(map[string]any{"version": text}),
 			closedObject(map[string]any{"increment": some(map[string]any{"type": "array", "items": text})}),
+			closedObject(map[string]any{"columns": map[string]any{"type": "object", "minProperties": 1, "additionalProperties": map[string]any{"oneOf": []any{
+				map[string]any{"enum": []string{"fields", "increment", "reject"}}, newestForm,
+			}}}}),
 		}},
 	}
 	required = map[string][]string{"ruleRule": {"name", "check", "code", "message"}, "rateRule": {"most", "per"}, "messageRule": {"message"}, "assignment": {"value"}, "tableRule": {"allow"}}
@@ -125,6 +129,11 @@ func some(list map[string]any) map[string]any {
 	list = maps.Clone(list)
 	list["minItems"] = 1
 	return list
+}
+
+func needing(object map[string]any, keys ...string) map[string]any {
+	object["required"] = keys
+	return object
 }
 
 func closedObject(properties map[string]any) map[string]any {
@@ -205,6 +214,7 @@ func reference(docs map[string]string) string {
 	}{
 		{Newest, "{newest: column}", "Newest"}, {Version, "{version: column}", "Version"}, {Fields, "fields", "Fields"},
 		{Increment, "{increment: [columns]}", "Increment"}, {Server, "server", "Server"}, {Reject, "reject", "Reject"},
+		{ByColumn, "{columns: {column: strategy}}", "ByColumn"},
 	} {
 		rows = append(rows, [2]string{s.form, docs[s.name]})
 	}

@@ -51,6 +51,7 @@ func columnsSchema(t *catalog.Table) object {
 	return object{"properties": object{
 		"owner": one, "soft_delete": one, "id": list, "immutable": list, "writable": list,
 		"set": keys, "defaults": keys, "epoch": keys, "columns": object{"additionalProperties": one},
+		"conflict": object{"properties": object{"columns": object{"propertyNames": object{"enum": append(names, "*")}}}},
 	}}
 }
 

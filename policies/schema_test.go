@@ -62,6 +62,9 @@ func TestSchemaFor(t *testing.T) {
 		{"NoSuchColumnOfAnotherName", "things: {allow: all, table: lists, immutable: [title]}", false},
 		{"Columns", "todos: {allow: all, columns: {heading: title}}", true},
 		{"NoSuchColumns", "todos: {allow: all, columns: {heading: titel}}", false},
+		{"Conflict", "todos: {allow: all, conflict: {columns: {title: {newest: {column: updated_at, ahead: 5m}}, qty: increment, '*': fields}}}", true},
+		{"NoSuchColumnOfAConflict", "todos: {allow: all, conflict: {columns: {titel: fields}}}", false},
+		{"NoSuchStrategyOfAColumn", "todos: {allow: all, conflict: {columns: {title: server}}}", false},
 		{"UnknownTable", "nowhere: {allow: all, owner: anything}", true}, // check says that it does not exist
 	} {
 		t.Run(test.name, func(t *testing.T) {

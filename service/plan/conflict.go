@@ -3,15 +3,17 @@ package plan
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"postern/policies"
 	"postern/service/catalog"
 	"postern/service/upload"
+	"postern/service/value"
 )
 
-// A conflict strategy has up to three parts: what the client must send
-// (checkConflict), a guard on the stored row (addConflictGuards), and the value that
-// a column gets (newValue).
+// A conflict strategy has up to four parts: what the client must send (checkConflict),
+// a guard on the stored row (addConflictGuards), the value that a column gets (newValue),
+// and what it did with the write (resolution.go).
 
 // checkConflict rejects a write that lacks what the table's strategy needs.
 func (d *drafter) checkConflict() *upload.Rejection {
@@ -21,6 +23,8 @@ func (d *drafter) checkConflict() *upload.Rejection {
 		return nil
 	case c.Strategy == policies.Newest:
 		return d.checkNewest(d.table.Column(c.Columns[0]))
+	case c.Strategy == policies.ByColumn:
+		return d.checkByColumn()
 	case d.sent.Op == upload.Put:
 		return nil
 	case c.Strategy == policies.Version:
@@ -38,6 +42,52 @@ func (d *drafter) checkConflict() *upload.Rejection {
 		if _, ok := d.previous[column]; !ok && d.sentByClient(column) {
 			return d.needsPrevious(column)
 		}
+	}
+	return nil
+}
+
+// checkByColumn checks what the strategy of each column that was sent needs. A PUT needs
+// no previous values.
+func (d *drafter) checkByColumn() *upload.Rejection {
+	for _, column := range d.columns[d.keys:] {
+		s := d.policy.Conflict.Of(column.Name)
+		_, tracked := d.previous[column]
+		switch s.Strategy {
+		case policies.Newest:
+			if slices.Contains(d.initial, column) {
+				continue
+			}
+			if rejection := d.checkNewest(d.table.Column(s.Columns[0])); rejection != nil {
+				return rejection
+			}
+		case policies.Fields, policies.Increment, policies.Reject:
+			if !tracked && d.sent.Op == upload.Patch {
+				return d.needsPrevious(column)
+			}
+		}
+	}
+	return nil
+}
+
+// boundTimes makes now of a time that is further ahead than the policy lets a device's
+// clock be.
+func (d *drafter) boundTimes() *upload.Rejection {
+	if s := d.policy.Conflict.Strategy; s != policies.Newest && s != policies.ByColumn {
+		return nil
+	}
+	for i, column := range d.columns {
+		ahead := d.policy.Conflict.Ahead(column.Name)
+		if ahead == 0 || d.values[i] == nil {
+			continue
+		}
+		if at, err := policies.ParseMoment(string(d.values[i])); err == nil && !at.After(d.Now.Add(ahead)) {
+			continue
+		}
+		now, err := value.Convert(d.table, column, quoted(d.Now.UTC().Format(time.RFC3339Nano)))
+		if err != nil {
+			return d.unfit(err)
+		}
+		d.values[i] = now
 	}
 	return nil
 }
@@ -82,15 +132,43 @@ func addConflictGuards(b *builder) {
 	switch c := b.w.policy.Conflict; c.Strategy {
 	case policies.Newest:
 		if at := b.w.indexOf(b.w.table.Column(c.Columns[0])); at >= 0 {
-			column := "t." + b.w.columns[at].SQL()
-			b.addGuard(Dropped, "("+column+" is null or "+column+" <= "+b.param(b.w.values[at])+rounded(b.w.columns[at])+")")
+			b.addGuard(Dropped, "("+isNewer(b, at)+")")
 		}
+	case policies.ByColumn:
+		guardColumns(b)
 	case policies.Version:
 		guardVersion(b, b.w.table.Column(c.Columns[0]))
 	case policies.Server:
 		guardUnchanged(b, Dropped)
 	case policies.Reject:
 		guardUnchanged(b, upload.Conflict)
+	}
+}
+
+// isNewer is the condition that the stored time is not later than the one that is
+// written, the value at an index.
+func isNewer(b *builder, at int) string {
+	column := "t." + b.w.columns[at].SQL()
+	return column + " is null or " + column + " <= " + b.param(b.w.values[at]) + rounded(b.w.columns[at])
+}
+
+// guardColumns expects the previous values of the columns that reject a conflict, if they
+// are written, and of a DELETE all that it has. A PUT without one may repeat what is
+// stored.
+func guardColumns(b *builder) {
+	for i := range b.w.table.Columns {
+		column := &b.w.table.Columns[i]
+		at := b.w.indexOf(column)
+		expected, tracked := b.w.previous[column]
+		switch {
+		case b.w.policy.Conflict.Of(column.Name).Strategy != policies.Reject, slices.Contains(b.w.initial, column):
+			continue
+		case at < 0 && (b.w.sent.Op != upload.Delete || !tracked):
+			continue
+		case !tracked:
+			expected = b.w.values[at]
+		}
+		b.addGuard(upload.Conflict, equals(b, column, expected))
 	}
 }
 
@@ -152,16 +230,24 @@ func rounded(column *catalog.Column) string {
 // newValue is the SQL of what an existing row's column is set to, given the SQL of
 // the value that was sent.
 func newValue(b *builder, column *catalog.Column, sent string) string {
-	c := b.w.policy.Conflict
+	s := b.w.policy.Conflict.Of(column.Name)
 	previous, tracked := b.w.previous[column]
 	stored := "t." + column.SQL()
-	switch {
-	case c.Strategy == policies.Version && column.Name == c.Columns[0]:
+	switch s.Strategy {
+	case policies.Version:
 		return stored + " + 1"
-	case c.Strategy == policies.Increment && slices.Contains(c.Columns, column.Name):
+	case policies.Increment:
 		return incremented(b, column, sent)
-	case c.Strategy == policies.Fields && tracked:
-		return "case when " + equals(b, column, previous) + " then " + sent + " else " + stored + " end"
+	case policies.Latest:
+		return "greatest(" + stored + ", " + sent + ")"
+	case policies.Fields:
+		if tracked {
+			return "case when " + equals(b, column, previous) + " then " + sent + " else " + stored + " end"
+		}
+	case policies.Newest:
+		if at := b.w.indexOf(b.w.table.Column(s.Columns[0])); at >= 0 {
+			return "case when " + isNewer(b, at) + " then " + sent + " else " + stored + " end"
+		}
 	}
 	return sent
 }

@@ -41,7 +41,7 @@ func (d *drafter) run(ctx context.Context) (*upload.Rejection, error) {
 	if rejection, err := d.locate(); rejection != nil || err != nil {
 		return rejection, err
 	}
-	for _, step := range []func() *upload.Rejection{d.readData, d.readPrevious, d.setOwner, d.checkImmutable} {
+	for _, step := range []func() *upload.Rejection{d.readData, d.boundTimes, d.readPrevious, d.setOwner, d.checkImmutable} {
 		if rejection := step(); rejection != nil {
 			return rejection, nil
 		}

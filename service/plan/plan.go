@@ -38,11 +38,12 @@ type Operation struct {
 	Statement
 
 	who       *identity.Identity
-	privilege string // what the operation needs on its table
-	named     bool   // see Named
-	touches   bool   // it may change a row that is stored
-	keys      int    // how many of Columns are the row's key
-	rests     bool   // see RestsOnCatalogue
+	privilege string       // what the operation needs on its table
+	named     bool         // see Named
+	touches   bool         // it may change a row that is stored
+	keys      int          // how many of Columns are the row's key
+	rests     bool         // see RestsOnCatalogue
+	resolves  []Resolution // what the conflict strategy may do
 }
 
 // Transaction plans a transaction. There is at least one order; a second one is

@@ -19,6 +19,8 @@ type builder struct {
 	guards  []guard
 	history *history // nil if the write adds no rows to one
 	tables  *catalog.Snapshot
+
+	resolves []Resolution
 }
 
 // operation renders the statement of a write, and the queries that its rules need.
@@ -34,6 +36,8 @@ func (p *Planner) operation(w *write, texts texts) *Operation {
 		o.SQL, o.Args = texts.once(o.SQL), exact(b.args)
 		return o
 	}
+	o.resolves = w.resolutions()
+	b.resolves = o.resolves
 	b.history = newHistory(b)
 	addGuards(b)
 	o.SQL = texts.once(b.withExplanation(b.change()))
@@ -261,18 +265,22 @@ func (b *builder) guarded(word string) (sql string) {
 func (b *builder) withExplanation(sql string) string {
 	explains := len(b.guards) > 0 || b.w.rejectsMissing() || b.w.sent.Op != upload.Put && b.w.table.RowSecurity
 	h := b.history
+	resolved, selected := b.resolved()
 	switch {
 	case h != nil:
-		sql = "with " + h.before + "touched as (" + sql + " returning 1" + h.returning + ")" + h.insert + " select"
-	case explains:
-		sql = "with touched as (" + sql + " returning 1) select"
+		sql = "with " + h.before + "touched as (" + sql + " returning 1" + h.returning + resolved + ")" + h.insert + " select"
+	case explains, resolved != "":
+		sql = "with touched as (" + sql + " returning 1" + resolved + ") select"
 	default:
 		return sql
 	}
 	if explains {
 		sql += " " + b.explainNoRow() + " where not exists (select from touched)"
 	}
-	return sql
+	if explains && selected != "" {
+		sql += " union all select"
+	}
+	return sql + selected
 }
 
 // explainNoRow asks, in the statement itself, why it touched no row. A guard fails

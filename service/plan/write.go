@@ -142,10 +142,9 @@ func (w *write) dependsOnStored(column string) bool {
 	if slices.Contains(w.initial, w.table.Column(column)) || w.setsInStored(w.table.Column(column)) {
 		return true
 	}
-	c := w.policy.Conflict
-	switch c.Strategy {
-	case policies.Version, policies.Increment:
-		return slices.Contains(c.Columns, column)
+	switch w.policy.Conflict.Of(column).Strategy {
+	case policies.Version, policies.Increment, policies.Newest, policies.Latest:
+		return true
 	case policies.Fields:
 		_, tracked := w.previous[w.table.Column(column)]
 		return tracked
