@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help dev test pooler check fuzz bench release
+.PHONY: help dev test pooler postgres check fuzz bench release
 
 help: ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -9,17 +9,21 @@ dev: ## Run everything on this machine
 	@go run . dev
 
 node_modules := tests/e2e/node_modules service/connector/node_modules
+servers := tests/servers/node_modules
 
 test: $(node_modules) ## Run all tests; they start what they need
 	go test ./...
 
-$(node_modules): %/node_modules: %/package-lock.json
+$(node_modules) $(servers): %/node_modules: %/package-lock.json
 	npm ci --prefix $*
 	touch $@
 
 pooler: $(node_modules) ## Run the tests of the write path with PgBouncer between Postern and Postgres
 	POSTERN_TEST_POOLER=1 go test -count=1 ./tests/conformance/ ./tests/examples/ ./tests/faults/ ./tests/model/ ./tests/e2e/
 	POSTERN_TEST_POOLER=1 go test -count=1 -short ./tests/rejected/
+
+postgres: $(servers) ## Run the tests of the write path on the oldest and the newest Postgres, or on VERSIONS="16 17"
+	tests/servers/run $(or $(VERSIONS),14 18)
 
 check: ## The linters, a build for Windows, and the race detector on the packages that share state
 	go tool -modfile=tools/go.mod golangci-lint run ./...

@@ -23,9 +23,9 @@ type installed struct {
 	major int
 }
 
-// choosePostgres returns the folder and version of an installed Postgres: the newest,
-// or if the folder has data, the one of the version that wrote it. If none is
-// installed, it returns the folder and version of a download.
+// choosePostgres returns the folder and version of an installed Postgres: the one on the
+// PATH, else the newest, or if the folder has data, one of the version that wrote it. If
+// none is installed, it returns the folder and version of a download.
 func (j job) choosePostgres(data string) (binaries string, version embeddedpostgres.PostgresVersion, err error) {
 	wanted, err := dataVersion(data)
 	if err != nil {
@@ -72,15 +72,10 @@ func dataVersion(data string) (int, error) {
 	return major, nil
 }
 
-// findInstalled looks for servers on the PATH and in the folders that Debian, Red
-// Hat, Homebrew and Postgres.app install to, and sorts them newest first.
+// findInstalled returns the server on the PATH, then those in the folders that Debian,
+// Red Hat, Homebrew and Postgres.app install to, newest first.
 func findInstalled() []installed {
 	var dirs []string
-	if path, err := exec.LookPath("initdb"); err == nil {
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			dirs = append(dirs, filepath.Dir(filepath.Dir(real)))
-		}
-	}
 	for _, pattern := range []string{
 		"/usr/lib/postgresql/*",
 		"/usr/pgsql-*",
@@ -92,13 +87,24 @@ func findInstalled() []installed {
 		matches, _ := filepath.Glob(pattern) // it fails only for a malformed pattern
 		dirs = append(dirs, matches...)
 	}
-	var found []installed
+	found := usable(dirs)
+	slices.SortStableFunc(found, func(a, b installed) int { return b.major - a.major })
+	if path, err := exec.LookPath("initdb"); err == nil {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			found = append(usable([]string{filepath.Dir(filepath.Dir(real))}), found...)
+		}
+	}
+	return found
+}
+
+// usable returns the folders that hold a complete server, from the oldest version that
+// schema postern works on.
+func usable(dirs []string) (found []installed) {
 	for _, dir := range dirs {
 		if major := majorVersion(dir); major >= oldest {
 			found = append(found, installed{dir, major})
 		}
 	}
-	slices.SortStableFunc(found, func(a, b installed) int { return b.major - a.major })
 	return found
 }
 

@@ -79,12 +79,19 @@ func run(m *testing.M) int {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
+	if err := preferServer(); err != nil {
+		panic(err)
+	}
 	server, err = local.StartPostgres(ctx, local.PostgresOptions{Dir: filepath.Join(dir, "postgres"), Throwaway: true, MaxConnections: 400})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "the tests need a Postgres:", err)
 		return 1
 	}
 	defer server.Stop()
+	if err := checkServer(ctx, server); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if os.Getenv(poolerEnv) != "" {
 		if bouncer, err = startPooler(ctx, dir, server); err != nil {
 			fmt.Fprintln(os.Stderr, err)
