@@ -46,7 +46,7 @@ func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
 			Name: "postern_uploads_without_client_id_total", Help: "Uploads whose client sent no client_id, by what stands for the device: the token's session, or none.",
 		}, []string{"queue"}),
 	}
-	m.registry.MustRegister(m.results, m.rejections, m.unnamed, m.tooLarge, m.malformed, stuckQueues{applier}, policiesInForce{live}, collectors.NewGoCollector(),
+	m.registry.MustRegister(m.results, m.rejections, m.unnamed, m.tooLarge, m.malformed, stuckQueues{applier}, conflicts{applier}, policiesInForce{live}, collectors.NewGoCollector(),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "postern_rejected_full_total", Help: "Rejected writes that were not stored, because those of their user are full. Each is a device whose queue is stuck.",
 		}, func() float64 { return float64(applier.Ledger.Unstored()) }),
@@ -141,5 +141,18 @@ func (stuckQueues) Describe(descs chan<- *prometheus.Desc) { descs <- stuckDesc 
 func (q stuckQueues) Collect(out chan<- prometheus.Metric) {
 	for reason, n := range q.applier.Stuck() {
 		out <- prometheus.MustNewConstMetric(stuckDesc, prometheus.GaugeValue, float64(n), reason)
+	}
+}
+
+// conflicts is a metric that is computed when it is scraped.
+type conflicts struct{ applier *apply.Applier }
+
+var conflictsDesc = prometheus.NewDesc("postern_conflicts_total", "Writes that a conflict strategy has dropped or merged, as a whole or in columns.", []string{"table", "strategy", "outcome"}, nil)
+
+func (conflicts) Describe(descs chan<- *prometheus.Desc) { descs <- conflictsDesc }
+
+func (c conflicts) Collect(out chan<- prometheus.Metric) {
+	for conflict, n := range c.applier.Conflicts() {
+		out <- prometheus.MustNewConstMetric(conflictsDesc, prometheus.CounterValue, float64(n), conflict.Table, string(conflict.Strategy), conflict.Outcome)
 	}
 }

@@ -41,6 +41,7 @@ type Applier struct {
 	entangled   tableTimes // that did not help, so transactions are sent alone: a trigger takes locks, too
 	connections *shares    // of the pool
 	waiters     *shares    // requests that wait long for a lock, each on a connection
+	conflicts   conflictCounts
 }
 
 // New is an Applier that has seen no failures yet. A user gets at most half of the

@@ -172,9 +172,10 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 	defer end()
 	started := time.Now()
 	for try := 1; ; try++ {
-		a.isolated, a.unnamed, a.discard, a.contended, a.answers = l.isolated, l.unnamed, l.discard, l.contended.within(contendedFor), plan.Answers{}
+		a.isolated, a.unnamed, a.discard, a.contended, a.answers, a.noted = l.isolated, l.unnamed, l.discard, l.contended.within(contendedFor), plan.Answers{}, nil
 		failed := a.run(l.context(ctx))
 		if failed == nil {
+			l.conflicts.add(a.noted)
 			return nil
 		}
 		if l.plansAnew(failed) {

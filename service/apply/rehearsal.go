@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5"
 
+	"postern/service/plan"
 	"postern/service/upload"
 )
 
@@ -33,6 +34,7 @@ type Effect struct {
 	Did           Did
 	Before, After jsontext.Value // the whole row as a JSON object; nil if there is none
 	Kept          []string       // columns that were sent, and hold another value now
+	Resolved      []plan.Resolution
 }
 
 // Changed are the columns whose values differ, sorted.
@@ -64,6 +66,7 @@ type watched struct {
 	names         []string // the columns that were sent
 	before, after [][]byte
 	noRow         string // why the operation touched no row, as postern.explain_no_row says it
+	resolved      []plan.Resolution
 }
 
 // watch puts queries of the row around an operation.
@@ -80,6 +83,7 @@ func (h *rehearsal) watch(r *request, op upload.Operation, run step) []step {
 	run.save = func(row [][]byte) {
 		if len(row) > 0 {
 			w.noRow = string(row[0])
+			w.resolved = run.operation.Resolved(w.noRow)
 		}
 	}
 	read := func(save func([][]byte)) []step {
@@ -100,7 +104,7 @@ func (r *rehearsal) effects() (effects []Effect) {
 }
 
 func (w *watched) effect() Effect {
-	e := Effect{Operation: w.operation}
+	e := Effect{Operation: w.operation, Resolved: w.resolved}
 	if w.before != nil {
 		e.Before = w.before[0]
 	}

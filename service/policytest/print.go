@@ -12,6 +12,7 @@ import (
 
 	"postern/policies"
 	"postern/service/apply"
+	"postern/service/plan"
 )
 
 // Text prints a report for people, as go test does: failures, and a line for each
@@ -91,10 +92,24 @@ func Effects(out io.Writer, effects []apply.Effect) {
 			text += ": " + strings.Join(changes, ", ")
 		}
 		for _, column := range e.Kept {
-			text += fmt.Sprintf("; %s is not what was sent: it is %s", column, cut(after[column]))
+			text += fmt.Sprintf("; %s is not what was sent%s: it is %s", column, resolution(e.Resolved, column), cut(after[column]))
 		}
 		fmt.Fprintf(out, "    operation %d: %s\n", e.Operation, text)
 	}
+}
+
+// resolution says what a conflict strategy did with a column.
+func resolution(resolved []plan.Resolution, column string) string {
+	for _, r := range resolved {
+		switch {
+		case r.Column != column:
+		case r.Merged:
+			return ", merged by " + string(r.Strategy)
+		default:
+			return ", dropped by " + string(r.Strategy)
+		}
+	}
+	return ""
 }
 
 // cut shortens a value for one line.

@@ -2,6 +2,8 @@ package conformance_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -288,4 +290,46 @@ func atOnce(t *testing.T, b *testBundle, devices int, crud func(i int) string) m
 	close(start)
 	all.Wait()
 	return outcomes
+}
+
+// TestConflictsAreCounted has the metric of what was dropped and merged. What is not
+// committed, and what comes again, does not count.
+func TestConflictsAreCounted(t *testing.T) {
+	t.Parallel()
+	b := setupColumns(t)
+	b.db.Exec(t, `insert into docs (id, title, qty, price, notes, updated_at, plain) values ('c', 'a', 10, 1.5, 'n', '2026-11-23 10:00Z', 'p')`)
+	send := func(id int, crud string) {
+		body := fmt.Sprintf(`{"client_id":"counting","transactions":[{"transaction_id":%d,"crud":[%s]}]}`, id, crud)
+		require.Equal(t, http.StatusOK, b.Upload(t, "alice", body).Status)
+	}
+	late := patch("docs", "c", `"title":"late",`+before+`,"qty":11,"notes":"mine"`, `"qty":9,"notes":"old"`)
+	send(1, late)
+	send(1, late) // it has its receipt
+	send(2, patch("others", "c", `"notes":"x","plain":"x"`, `"notes":"old","plain":"old"`))
+	send(3, patch("docs", "c", `"qty":11,"price":2`, `"qty":9,"price":1`))                                                     // is rejected
+	send(4, patch("docs", "c", `"title":"b",`+after+`,"qty":13,"notes":"mine","price":3`, `"qty":12,"notes":"n","price":1.5`)) // has no conflict
+	send(5, op("PUT", "docs", "c", `"qty":1`))
+	send(6, op("PATCH", "bounded", "c", `"title":"late",`+before)) // the whole write
+	send(7, op("PUT", "docs", "new", `"title":"t","qty":1,"price":2,"notes":"n",`+before))
+	require.Equal(t, []string{
+		`postern_conflicts_total{outcome="dropped",strategy="fields",table="docs"} 1`,
+		`postern_conflicts_total{outcome="dropped",strategy="fields",table="others"} 1`,
+		`postern_conflicts_total{outcome="dropped",strategy="increment",table="docs"} 1`,
+		`postern_conflicts_total{outcome="dropped",strategy="newest",table="bounded"} 1`,
+		`postern_conflicts_total{outcome="dropped",strategy="newest",table="docs"} 1`,
+		`postern_conflicts_total{outcome="merged",strategy="increment",table="docs"} 1`,
+	}, counted(t, b, "postern_conflicts_total{"))
+}
+
+// counted are the lines of a metric.
+func counted(t *testing.T, b *testBundle, metric string) (lines []string) {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	b.Metrics.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for line := range strings.Lines(answer.Body.String()) {
+		if strings.HasPrefix(line, metric) {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
 }

@@ -1,0 +1,60 @@
+package apply
+
+import (
+	"maps"
+	"sync"
+
+	"postern/policies"
+	"postern/service/plan"
+)
+
+// Conflict is what a conflict strategy did with a committed write.
+type Conflict struct {
+	Table    string // the client's name, which a policy has
+	Strategy policies.Strategy
+	Outcome  string // dropped or merged
+}
+
+// conflictCounts counts conflicts since the start. It is safe for concurrent use.
+type conflictCounts struct {
+	mu     sync.Mutex
+	counts map[Conflict]int
+}
+
+func (c *conflictCounts) add(conflicts []Conflict) {
+	if len(conflicts) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.counts == nil {
+		c.counts = map[Conflict]int{}
+	}
+	for _, conflict := range conflicts {
+		c.counts[conflict]++
+	}
+}
+
+// Conflicts returns how many writes of this instance conflict strategies have dropped or
+// merged. A write counts once for each strategy and outcome.
+func (a *Applier) Conflicts() map[Conflict]int {
+	a.conflicts.mu.Lock()
+	defer a.conflicts.mu.Unlock()
+	return maps.Clone(a.conflicts.counts)
+}
+
+// noteConflicts adds what conflict strategies did with an operation, by the answer of its
+// statement. It counts when the attempt is committed.
+func (a *attempt) noteConflicts(table string, o *plan.Operation, answer string) {
+	noted := map[Conflict]bool{}
+	for _, r := range o.Resolved(answer) {
+		outcome := "dropped"
+		if r.Merged {
+			outcome = "merged"
+		}
+		if c := (Conflict{table, r.Strategy, outcome}); !noted[c] {
+			noted[c] = true
+			a.noted = append(a.noted, c)
+		}
+	}
+}
