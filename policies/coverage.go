@@ -122,15 +122,12 @@ func (c *Coverage) watch(checked *celast.AST, at place) []cel.ProgramOption {
 	covered := &CoveredExpression{Of: of, Key: key, at: at}
 	watched := map[int64]*Condition{}
 	add := func(e celast.Expr, depth int, condition bool) {
-		if e.Kind() == celast.LiteralKind || watched[e.ID()] != nil {
+		if e.Kind() == celast.LiteralKind || watched[e.ID()] != nil || isOfLoop(e) {
 			return
 		}
-		text, err := parser.Unparse(e, checked.SourceInfo())
-		if err != nil || strings.Contains(text, parser.HiddenAccumulatorName) { // it is of CEL's own loop
-			return
-		}
-		if !strings.Contains(text, "'") {
-			text = strings.ReplaceAll(text, `"`, "'")
+		text := at.expression()
+		if depth > 0 || text == "" {
+			text = written(e, checked)
 		}
 		watched[e.ID()] = &Condition{Text: strings.Join(strings.Fields(text), " "), Depth: depth, Value: !condition}
 		covered.Conditions = append(covered.Conditions, watched[e.ID()])
@@ -152,6 +149,30 @@ func (c *Coverage) watch(checked *celast.AST, at place) []cel.ProgramOption {
 		}
 		return i, nil
 	})}
+}
+
+// written is a part of an expression as an author would write it.
+func written(e celast.Expr, checked *celast.AST) string {
+	text, err := parser.Unparse(e, checked.SourceInfo())
+	if err != nil || strings.Contains(text, parser.HiddenAccumulatorName) {
+		return "(a loop in a function)" // it was written elsewhere
+	}
+	if !strings.Contains(text, "'") {
+		text = strings.ReplaceAll(text, `"`, "'")
+	}
+	return text
+}
+
+// isOfLoop reports whether an expression is no author's, but a part of what CEL makes of
+// a loop.
+func isOfLoop(e celast.Expr) bool {
+	switch e.Kind() {
+	case celast.IdentKind:
+		return e.AsIdent() == parser.HiddenAccumulatorName
+	case celast.CallKind:
+		return slices.ContainsFunc(e.AsCall().Args(), isOfLoop)
+	}
+	return false
 }
 
 // branches finds the operands of && and ||, and the parts of ?:, which are conditions or
@@ -203,6 +224,17 @@ func (w *watchedCondition) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 // Eval implements interpreter.Interpretable.
 func (w *watchedCondition) Eval(vars interpreter.Activation) ref.Val {
 	return interpreter.EvalActivation(vars, w.Exec)
+}
+
+// expression is the text of the expression at the place; empty if there is something else.
+func (p place) expression() string {
+	switch node := p.find(false).(type) {
+	case *ast.StringNode:
+		return node.Value
+	case *ast.LiteralNode:
+		return node.Value.Value
+	}
+	return ""
 }
 
 // owner says what an expression belongs to, and its key there: "tasks, rule clock" and

@@ -32,10 +32,10 @@ func TestCoverage(t *testing.T) {
 		{"Chain", "new.note != 'a' && new.note != 'b' && new.note != 'c'", []ref.Val{text("b")},
 			[]string{"new.note != 'a' && new.note != 'b' && new.note != 'c' 0/1/0", "- new.note != 'a' 1/0/0", "- new.note != 'b' 0/1/0", "- new.note != 'c' 0/0/0"}, "never reached"},
 		{"Nested", "new.note == 'a' || (new.note != 'b' && new.note != 'c')", []ref.Val{text("c")},
-			[]string{"new.note == 'a' || new.note != 'b' && new.note != 'c' 0/1/0", "- new.note == 'a' 0/1/0", "- new.note != 'b' && new.note != 'c' 0/1/0", "-- new.note != 'b' 1/0/0", "-- new.note != 'c' 0/1/0"}, "never true"},
+			[]string{"new.note == 'a' || (new.note != 'b' && new.note != 'c') 0/1/0", "- new.note == 'a' 0/1/0", "- new.note != 'b' && new.note != 'c' 0/1/0", "-- new.note != 'b' 1/0/0", "-- new.note != 'c' 0/1/0"}, "never true"},
 		{"Failed", "new.note.size() < 3", []ref.Val{null}, []string{"new.note.size() < 3 0/0/1"}, "always failed"},
 		{"Choice", "(new.note == null ? 'x' : string(new.note)) == 'x'", []ref.Val{null, text("a")},
-			[]string{"((new.note == null) ? 'x' : string(new.note)) == 'x' 1/1/0", "- new.note == null 1/1/0", "- string(new.note) 1/0/0"}, ""},
+			[]string{"(new.note == null ? 'x' : string(new.note)) == 'x' 1/1/0", "- new.note == null 1/1/0", "- string(new.note) 1/0/0"}, ""},
 		{"Loop", "['a', 'b'].exists(x, x == new.note && x != 'c')", []ref.Val{text("b")},
 			[]string{"['a', 'b'].exists(x, x == new.note && x != 'c') 1/0/0", "- x == new.note && x != 'c' 1/1/0", "-- x == new.note 1/1/0", "-- x != 'c' 1/0/0"}, "never false"},
 	} {
