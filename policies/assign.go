@@ -74,17 +74,18 @@ func assignable(column *catalog.Column, from *types.Type) bool {
 
 // expressions compiles the rules and the assignments of a table's policy.
 func (c *compiler) expressions(t *Table, r tableRule, table *catalog.Table, at place) {
-	t.Rules = c.rules(r.Rules, table, at)
+	if len(r.Let)+len(r.Rules)+len(r.Set)+len(r.Defaults) == 0 {
+		return
+	}
+	s, err := c.lets(r.Let, table, at)
+	if err != nil {
+		c.add(err)
+		return
+	}
+	defer func() { c.unused = append(c.unused, unusedLets(s.lets)...) }()
+	t.Rules = c.rules(r.Rules, s, at)
 	for _, rule := range t.Rules {
 		rule.applies = rule.on.in(t.allow)
-	}
-	if len(r.Set)+len(r.Defaults) == 0 {
-		return
-	}
-	s, err := newScope(table, c.names)
-	if err != nil {
-		c.add(at.problem("%v", err))
-		return
 	}
 	key := t.Key(table)
 	for _, column := range sortedKeys(r.Set) {

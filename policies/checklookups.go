@@ -41,12 +41,16 @@ var completes = map[LookupKind]string{Time: "", LocalTime: " + 'Z'", Date: " + '
 func (s *Set) CheckLookups(prepare func(*Lookup) (columns []LookupColumn, err error)) error {
 	var problems []error
 	for _, name := range sortedKeys(s.tables) {
+		prepared := map[*Lookup][]LookupColumn{} // one of let may be several rules'
 		for _, rule := range s.tables[name].Rules {
 			for _, l := range rule.Lookups {
-				columns, err := prepare(l)
-				if err != nil {
-					problems = append(problems, rule.place.in("lookup", l.Name).problem("%v", err))
-					continue
+				columns, known := prepared[l]
+				if !known {
+					var err error
+					if columns, err = prepare(l); err != nil {
+						problems = append(problems, l.place.problem("%v", err))
+					}
+					prepared[l] = columns
 				}
 				for _, of := range rule.expressions {
 					c := &lookupCheck{of, l.Name, columns, nil}

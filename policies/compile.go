@@ -18,6 +18,7 @@ type compiler struct {
 	problems []error
 	base     scope // what every expression can use
 	names    *names
+	unused   []error // warnings of names that no expression uses
 }
 
 func (c *compiler) add(err error) { c.problems = append(c.problems, err) }
@@ -40,7 +41,7 @@ func (s *Source) Compile(snapshot *catalog.Snapshot) (*Set, error) {
 			}
 			set.tables[name] = c.table(name, f.content.Tables[name], at)
 		}
-		set.transaction = append(set.transaction, c.rules(f.content.Transaction.Rules, nil, f.place("transaction"))...)
+		set.transaction = append(set.transaction, c.rules(f.content.Transaction.Rules, c.base, f.place("transaction"))...)
 		if f.content.Rate != nil {
 			if set.rate != nil {
 				c.add(f.place("rate").problem("another file has a rate for all tables: keep one of the two"))
@@ -48,7 +49,7 @@ func (s *Source) Compile(snapshot *catalog.Snapshot) (*Set, error) {
 			set.rate = c.rate(f.content.Rate, f.place("rate"))
 		}
 	}
-	set.unused = c.names.unused()
+	set.unused = append(c.unused, c.names.unused()...)
 	c.shareSoftDelete(set)
 	set.rest, set.closed = set.tables["*"], set.closedTables()
 	set.openTables(snapshot)
@@ -235,7 +236,7 @@ func (c *compiler) everyTable(r tableRule, at place) {
 	}
 	for key, set := range map[string]bool{
 		"table": r.Table != "", "columns": r.Columns != nil, "id": r.ID != nil, "soft_delete": r.SoftDelete != "", "epoch": r.Epoch != nil,
-		"owner": r.Owner != "", "set": r.Set != nil, "defaults": r.Defaults != nil, "immutable": r.Immutable != nil, "writable": r.Writable != nil,
+		"owner": r.Owner != "", "let": r.Let != nil, "set": r.Set != nil, "defaults": r.Defaults != nil, "immutable": r.Immutable != nil, "writable": r.Writable != nil,
 		"conflict": !r.Conflict.empty(), "messages": r.Messages != nil, "history": r.History != "", "rules": r.Rules != nil,
 	} {
 		if set {

@@ -45,6 +45,8 @@ type expression struct {
 	loops   bool // over a list; otherwise it takes no more steps than it has parts
 	text    string
 	needs   needs
+	lets    []*let    // that it uses
+	lookups []*Lookup // of these lets
 	output  *types.Type
 	ast     *celast.AST
 	at      place
@@ -80,6 +82,7 @@ func (s scope) compile(text string, want *types.Type, at place) (*expression, er
 		return nil, at.problem("%v", err)
 	}
 	e.needs.find(ast.NativeRep().Expr())
+	e.addLets(s.lets, ast.NativeRep().Expr())
 	return e, nil
 }
 
@@ -236,6 +239,9 @@ func (costs) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *co
 func (e *expression) eval(ctx context.Context, in *Input) (ref.Val, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	for _, l := range e.lets {
+		l.evaluate(ctx, in)
 	}
 	if !e.loops {
 		value, _, err := e.program.Eval(in)

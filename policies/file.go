@@ -98,6 +98,8 @@ type tableRule struct {
 	Messages map[string]messageRule `yaml:"messages"`
 	// Limits the operations of each user on the table, counted by each instance. The rate of "*" is for all of its tables together.
 	Rate *rateRule `yaml:"rate"`
+	// Names for what the table's expressions share: an expression, or {lookup} with one SELECT, whose first row is the value. Each is evaluated at most once for an operation, when an expression first needs it.
+	Let map[string]letRule `yaml:"let"`
 	// Conditions that a write must meet.
 	Rules []ruleRule `yaml:"rules"`
 }
@@ -176,6 +178,21 @@ func (a *assignment) UnmarshalYAML(unmarshal func(any) error) error {
 	}
 	type plain assignment
 	return unmarshal((*plain)(a))
+}
+
+// letRule is an expression, or a lookup.
+type letRule struct {
+	Value string
+	// One SELECT, whose first row is the value: null if there is none. See a rule's lookup.
+	Lookup string `yaml:"lookup"`
+}
+
+func (l *letRule) UnmarshalYAML(unmarshal func(any) error) error {
+	if unmarshal(&l.Value) == nil {
+		return nil
+	}
+	type plain letRule
+	return unmarshal((*plain)(l))
 }
 
 // allowed is a list of words for operations, or the word all.

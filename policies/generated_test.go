@@ -121,7 +121,7 @@ var (
 			}}}}),
 		}},
 	}
-	required = map[string][]string{"ruleRule": {"name", "check", "code", "message"}, "rateRule": {"most", "per"}, "messageRule": {"message"}, "assignment": {"value"}, "tableRule": {"allow"}}
+	required = map[string][]string{"ruleRule": {"name", "check", "code", "message"}, "rateRule": {"most", "per"}, "messageRule": {"message"}, "assignment": {"value"}, "letRule": {"lookup"}, "tableRule": {"allow"}}
 )
 
 // some returns a list that must not be empty.
@@ -178,7 +178,7 @@ func schemaOf(t reflect.Type, docs map[string]string, top bool) map[string]any {
 		if top {
 			out["$schema"], out["title"] = "https://json-schema.org/draft/2020-12/schema", "Postern policies"
 		}
-		if t == reflect.TypeFor[assignment]() {
+		if t == reflect.TypeFor[assignment]() || t == reflect.TypeFor[letRule]() {
 			return map[string]any{"oneOf": []any{text, out}}
 		}
 		return out

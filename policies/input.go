@@ -22,11 +22,13 @@ type Input struct {
 	Op        upload.Op
 	ID        string
 	Metadata  string
-	Lookups   map[string]Row // by the lookup's name
+	Lookups   map[string]Row // of the rule, by the lookup's name
+	Shared    map[string]Row // of the table's lets, likewise
 
 	*TransactionInput
 
 	new, old, data rowValue
+	lets           map[string]ref.Val // that were evaluated with these rows
 }
 
 // TransactionInput is what expressions see of a whole transaction. All its operations
@@ -53,13 +55,20 @@ func (in *Input) Data() Row { return in.data.row }
 
 // SetNew replaces the row as it will be. The caller must not change a row after an
 // expression has seen it, which holds for SetOld and SetData too.
-func (in *Input) SetNew(row Row) { in.new = rowValue{row: row} }
+func (in *Input) SetNew(row Row) { in.new, in.lets = rowValue{row: row}, nil }
 
 // SetOld replaces the row as it was.
-func (in *Input) SetOld(row Row) { in.old = rowValue{row: row} }
+func (in *Input) SetOld(row Row) { in.old, in.lets = rowValue{row: row}, nil }
 
 // SetData replaces what the client sent.
-func (in *Input) SetData(row Row) { in.data = rowValue{row: row} }
+func (in *Input) SetData(row Row) { in.data, in.lets = rowValue{row: row}, nil }
+
+func (in *Input) setLet(name string, value ref.Val) {
+	if in.lets == nil {
+		in.lets = map[string]ref.Val{}
+	}
+	in.lets[name] = value
+}
 
 // now is the present of an operation. It is later for each operation than for the one
 // before by a microsecond, which is what Postgres can store.
@@ -113,7 +122,11 @@ func (in *Input) ResolveName(name string) (any, bool) {
 		}
 		return lookups, true
 	}
-	return nil, false
+	if row, ok := in.Shared[name]; ok {
+		return row.value(), true
+	}
+	value, ok := in.lets[name]
+	return value, ok
 }
 
 // Parent implements interpreter.Activation; there is none.

@@ -10,8 +10,10 @@ import (
 
 // Lookup is a query whose first row a rule needs.
 type Lookup struct {
-	Name string
+	Name   string
+	Shared bool // it is a let, whose row all rules of the table share
 
+	place      place
 	texts      []string    // around the parameters: one more than there are parameters
 	parameters []Parameter // in the order of the text, each as often as it is used
 }
@@ -80,7 +82,7 @@ var (
 
 // lookup compiles a query. A parameter within quotes or a comment is text.
 func (c *compiler) lookup(name, sql string, table *catalog.Table, at place) *Lookup {
-	l := &Lookup{Name: name}
+	l := &Lookup{Name: name, place: at}
 	if table == nil {
 		c.add(at.problem("a rule over whole transactions cannot have a lookup, because it has no row: move it to the rules of a table"))
 		return l

@@ -76,7 +76,8 @@ func (c *compiler) defineNames(files []sourceFile) (err error) {
 	for _, name := range sortedKeys(c.names.functions) {
 		c.function(c.names.functions[name], nil)
 	}
-	return nil
+	c.base, err = newScope(nil, c.names)
+	return err
 }
 
 // define notes a name, and reports whether it is free.

@@ -91,6 +91,12 @@ func (n *needs) findCall(call celast.CallExpr) {
 	}
 }
 
+// add adds what another expression looks at.
+func (n *needs) add(other needs) {
+	n.addColumns(other)
+	n.newWhole, n.oldWhole, n.data = n.newWhole || other.newWhole, n.oldWhole || other.oldWhole, n.data || other.data
+}
+
 // addColumns adds the columns and the lookups that another expression names.
 func (n *needs) addColumns(other needs) {
 	n.lookup = n.lookup || other.lookup

@@ -219,17 +219,8 @@ func ruleError(rule string, err error) error {
 
 var codeForm = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,63}$`)
 
-// rules compiles the rules of a table. table is nil for rules over whole
-// transactions.
-func (c *compiler) rules(list []ruleRule, table *catalog.Table, at place) (rules []*Rule) {
-	if len(list) == 0 {
-		return nil
-	}
-	s, err := newScope(table, c.names)
-	if err != nil {
-		c.add(at.problem("%v", err))
-		return nil
-	}
+// rules compiles the rules of a table, or those over whole transactions.
+func (c *compiler) rules(list []ruleRule, s scope, at place) (rules []*Rule) {
 	names := map[string]bool{}
 	for i, r := range list {
 		at := at.in("rules", i)
@@ -274,6 +265,13 @@ func (c *compiler) rule(r ruleRule, s scope, at place) *Rule {
 		rule.Lookups = append(rule.Lookups, c.lookup(name, r.Lookup[name], s.table, at.in("lookup", name)))
 	}
 	rule.expressions = slices.DeleteFunc(append([]*expression{rule.check, rule.when}, slices.Collect(maps.Values(rule.details))...), func(e *expression) bool { return e == nil })
+	for _, e := range rule.expressions {
+		for _, l := range e.lookups {
+			if !slices.Contains(rule.Lookups, l) {
+				rule.Lookups = append(rule.Lookups, l)
+			}
+		}
+	}
 	if rule.on == 0 {
 		rule.on = rule.defaultActions()
 		rule.words = rowWords(rule.on)

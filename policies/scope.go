@@ -20,7 +20,8 @@ type scope struct {
 	env      *cel.Env
 	table    *catalog.Table // nil for rules over a whole transaction
 	names    *names
-	function bool // it is for the expression of a function
+	lets     map[string]*let // of the table, by name
+	function bool            // it is for the expression of a function
 }
 
 // newScope declares the variables of an expression. Rows are typed by their

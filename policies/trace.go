@@ -2,6 +2,7 @@ package policies
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/common/types/ref"
@@ -96,7 +97,22 @@ func (r *Rule) values(in *Input, expressions ...*expression) string {
 	show("data", in.Data(), all.sent)
 	if all.lookup {
 		for _, l := range r.Lookups {
+			if l.Shared {
+				list = append(list, l.Name+" = "+shortJSON(in.Shared[l.Name].value()))
+				continue
+			}
 			list = append(list, "lookup."+l.Name+" = "+shortJSON(in.Lookups[l.Name].value()))
+		}
+	}
+	for _, e := range expressions {
+		for _, l := range e.lets {
+			value, evaluated := in.lets[l.name]
+			if !evaluated {
+				continue
+			}
+			if shown := l.name + " = " + shortJSON(value); !slices.Contains(list, shown) {
+				list = append(list, shown)
+			}
 		}
 	}
 	return strings.Join(list, ", ")

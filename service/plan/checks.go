@@ -64,6 +64,9 @@ func newChecks(w *write, texts texts) *Checks {
 		before, after = append(before, old...), append(after, new...)
 		needsAfter = needsAfter || rule.LooksAtNew()
 		for _, l := range rule.Lookups {
+			if l.Shared && slices.ContainsFunc(slices.Concat(c.early, c.late), func(q *Query) bool { return q.lookup == l }) {
+				continue
+			}
 			q := lookupQuery(w, rule, l, texts)
 			if q.late {
 				c.late = append(c.late, q)
@@ -126,15 +129,20 @@ func (c *Checks) Evaluate(ctx context.Context, answers Answers) (rejection *uplo
 	if in.Op == upload.Delete && in.Old() == nil || in.Op != upload.Delete && in.New() == nil {
 		return nil, nil // the operation touched no row that its user may see
 	}
-	found := map[*policies.Rule]map[string]policies.Row{}
+	found := map[*policies.Rule]map[string]policies.Row{nil: {}} // nil has those that all rules share
 	for _, l := range slices.Concat(c.early, c.late) {
-		if found[l.rule] == nil {
-			found[l.rule] = map[string]policies.Row{}
+		rule := l.rule
+		if l.lookup.Shared {
+			rule = nil
 		}
-		if found[l.rule][l.lookup.Name], err = l.row(answers); err != nil {
+		if found[rule] == nil {
+			found[rule] = map[string]policies.Row{}
+		}
+		if found[rule][l.lookup.Name], err = l.row(answers); err != nil {
 			return nil, err
 		}
 	}
+	in.Shared = found[nil]
 	for _, rule := range c.w.rules {
 		if !rule.AppliesToRow(in.Op, in.Old() != nil) {
 			continue

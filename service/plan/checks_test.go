@@ -20,6 +20,11 @@ const (
 	rising  = `{name: r, check: old == null || new.qty >= old.qty, code: C, message: m}`
 )
 
+const (
+	let    = `let: {list: {lookup: "select most"}, few: list != null && new.qty < list.most}`
+	shared = `{name: r, check: few, code: C, message: m}, {name: s, when: few, check: list.most > 3, code: D, message: m}`
+)
+
 // lookup is a rule with a lookup.
 func lookup(sql string) string {
 	return `{name: r, check: lookup.l == null, code: C, message: m, lookup: {l: "` + sql + `"}}`
@@ -92,6 +97,17 @@ func TestQueries(t *testing.T) {
 			`select to_jsonb(t."owner_id"), set_config('postern.seen', $2, true) from (select t."owner_id" from "public"."notes" as t where t."id" = $1 for update of t) as t | n1 | 1 {"id"} {"n1"}`,
 		}, list{
 			`select to_jsonb(t."price"), to_jsonb(t."rev") from "public"."notes" as t where t."id" = $1 | n1`,
+		}},
+
+		{"WhetherThereIsARow", `{name: r, on: [create], check: new.qty > 0, code: C, message: m}`, "", put("notes", "n1", `{"qty": 0}`), list{
+			`select set_config('postern.seen', $2, true) from (select  from "public"."notes" as t where t."id" = $1 for update of t) as t | n1 | 1 {"id"} {"n1"}`,
+		}, list{
+			`select to_jsonb(t."qty") from "public"."notes" as t where t."id" = $1 | n1`,
+		}},
+		{"LetOfTwoRules", shared, let, put("notes", "n1", `{"qty": 1}`), list{
+			`select to_jsonb(q.*) from (select most ) as q limit 1`,
+		}, list{
+			`select to_jsonb(t."qty") from "public"."notes" as t where t."id" = $1 | n1`,
 		}},
 
 		{"Lookup", lookup("select 1 from small where id = $id and a = $auth.sub and b = $auth.role"), "", put("notes", "n1", `{}`), list{
@@ -230,6 +246,17 @@ func TestEvaluate(t *testing.T) {
 		{"LookupFoundNothing", l, "", put("notes", "n1", put1), rows{nil}, "C"},
 		{"LookupsOfTwoRules", l + `, {name: s, check: lookup.l.least < 3, code: D, message: m, lookup: {l: "select least"}}`, "", put("notes", "n1", put1), rows{{`{"most": 4}`}, {`{"least": 3}`}}, "D"},
 		{"FirstOfTwoRules", l + `, {name: s, check: "lookup.l == null", code: D, message: m, lookup: {l: "select 1"}}`, "", put("notes", "n1", put1), rows{{`{"most": 3}`}, {`{}`}}, "C"},
+
+		{"LetIsRight", shared, let, put("notes", "n1", put1), rows{{`{"most": 4}`}, {"1"}}, ""},
+		{"LetIsWrong", shared, let, put("notes", "n1", put1), rows{{`{"most": 1}`}, {"1"}}, "C"},
+		{"LetFoundNothing", shared, let, put("notes", "n1", put1), rows{nil, {"1"}}, "C"},
+		{"LetIsWrongForTheSecondRule", shared, let, put("notes", "n1", put1), rows{{`{"most": 3}`}, {"1"}}, "D"},
+		{"LetFails", `{name: r, check: few, code: C, message: m}`, "let: {few: 1 / new.qty > 0}", put("notes", "n1", `{}`), rows{{"0"}}, "r: few: 1 / new.qty > 0: division by zero"},
+		{"LetFailsUnused", `{name: r, check: few || new.qty == 0, code: C, message: m}`, "let: {few: 1 / new.qty > 0}", put("notes", "n1", `{}`), rows{{"0"}}, ""},
+		{"OnCreateOfNoRow", `{name: r, on: [create], check: new.qty > 1, code: C, message: m}`, "", put("notes", "n1", put1), rows{nil, {"1"}}, "C"},
+		{"OnCreateOfARow", `{name: r, on: [create], check: new.qty > 1, code: C, message: m}`, "", put("notes", "n1", put1), rows{{"1"}, {"1"}}, ""},
+		{"OnUpdateOfNoRow", `{name: r, on: [update], check: new.qty > 1, code: C, message: m}`, "", put("notes", "n1", put1), rows{nil, {"1"}}, ""},
+		{"OnUpdateOfARow", `{name: r, on: [update], check: new.qty > 1, code: C, message: m}`, "", put("notes", "n1", put1), rows{{"1"}, {"1"}}, "C"},
 
 		{"ForbiddenNullIsFilledIn", `{name: r, check: size(new.title) > 0, code: C, message: m}`, "", put("notes", "n1", `{"title": null}`), rows{{`"a"`}}, ""},
 		{"RuleFails", `{name: r, check: 1 / new.qty > 0, code: C, message: m}`, "", put("notes", "n1", `{"title": "a"}`), rows{{"0"}}, "r: 1 / new.qty > 0: division by zero"},

@@ -1,0 +1,160 @@
+package policies
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	celast "cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
+
+	"postern/service/catalog"
+)
+
+// let is a name for an expression or a lookup that the expressions of a table share.
+type let struct {
+	name    string
+	value   *expression // nil for a lookup
+	needs   needs
+	lookups []*Lookup // that it needs
+	used    bool      // by some expression
+	place   place
+}
+
+// evaluate evaluates the let once for all expressions about an operation. If it fails,
+// the expressions that use it fail, unless they need not look at it.
+func (l *let) evaluate(ctx context.Context, in *Input) {
+	if _, done := in.lets[l.name]; l.value == nil || done {
+		return
+	}
+	value, err := l.value.eval(ctx, in)
+	if err != nil {
+		value = types.WrapErr(err)
+	}
+	in.setLet(l.name, value)
+}
+
+// letCompiler compiles the lets of a table, each after those that it uses.
+type letCompiler struct {
+	*compiler
+	rules map[string]letRule
+	scope scope
+	at    place
+}
+
+// lets returns the scope of a table's expressions, with its lets.
+func (c *compiler) lets(rules map[string]letRule, table *catalog.Table, at place) (scope, error) {
+	s, err := newScope(table, c.names)
+	if err != nil {
+		return s, at.problem("%v", err)
+	}
+	s.lets = map[string]*let{}
+	lc := &letCompiler{c, map[string]letRule{}, s, at.in("let")}
+	for _, name := range sortedKeys(rules) {
+		at := lc.at.in(name)
+		switch other, defined := c.names.defined[name]; {
+		case !nameForm.MatchString(name):
+			c.add(at.problem("%q is not a name: use letters, digits and underscores", name))
+		case defined:
+			c.add(at.problem("%q is already defined at %s: choose another name, or remove one of the two", name, other.position()))
+		case c.isReserved(name):
+			c.add(at.problem("expressions already have a variable or function %q: choose another name", name))
+		default:
+			lc.rules[name] = rules[name]
+		}
+	}
+	for _, name := range sortedKeys(lc.rules) {
+		lc.compile(name, nil)
+	}
+	return lc.scope, nil
+}
+
+// compile compiles a let. users are the lets that lead to it.
+func (c *letCompiler) compile(name string, users []string) {
+	if c.scope.lets[name] != nil {
+		return
+	}
+	l, rule := &let{name: name, place: c.at.in(name)}, c.rules[name]
+	c.scope.lets[name] = l
+	output := types.DynType // also for users of a let that has a mistake
+	if rule.Lookup != "" {
+		lookup := c.lookup(name, rule.Lookup, c.scope.table, l.place.in("lookup"))
+		lookup.Shared = true
+		l.needs.lookup, l.lookups = true, []*Lookup{lookup}
+	} else if e := c.expression(l, rule.Value, append(users, name)); e != nil {
+		l.value, l.needs, l.lookups, output = e, e.needs, e.lookups, e.output
+	}
+	env, err := c.scope.env.Extend(cel.Variable(name, output))
+	if err != nil {
+		c.add(l.place.problem("%v", err))
+		return
+	}
+	c.scope.env = env
+}
+
+// expression compiles the expression of a let; nil if it has a mistake.
+func (c *letCompiler) expression(l *let, text string, users []string) *expression {
+	parsed, issues := c.scope.env.Parse(text)
+	if issues.Err() != nil {
+		c.add(c.scope.explainAll(issues, text, l.place))
+		return nil
+	}
+	for _, name := range variablesOf(parsed.NativeRep().Expr()) {
+		if slices.Contains(users, name) {
+			c.add(l.place.problem("it uses itself: %s", strings.Join(append(users, name), " uses ")))
+			return nil
+		}
+		if _, ok := c.rules[name]; ok {
+			c.compile(name, users)
+		}
+	}
+	e, err := c.scope.compile(text, nil, l.place)
+	switch {
+	case err != nil:
+		c.add(err)
+		return nil
+	case slices.Contains(variablesOf(parsed.NativeRep().Expr()), "lookup"):
+		c.add(l.place.problem("lookup belongs to one rule: write another let, such as list: {lookup: select …}, and use its name"))
+		return nil
+	}
+	return e
+}
+
+// variablesOf lists the variables that an expression uses.
+func variablesOf(root celast.Expr) (names []string) {
+	celast.PreOrderVisit(root, celast.NewExprVisitor(func(e celast.Expr) {
+		if e.Kind() == celast.IdentKind && !slices.Contains(names, e.AsIdent()) {
+			names = append(names, e.AsIdent())
+		}
+	}))
+	return names
+}
+
+// addLets adds the lets that an expression uses, and what they look at.
+func (e *expression) addLets(lets map[string]*let, root celast.Expr) {
+	for _, name := range variablesOf(root) {
+		l := lets[name]
+		if l == nil {
+			continue
+		}
+		l.used = true
+		e.lets = append(e.lets, l)
+		e.needs.add(l.needs)
+		for _, lookup := range l.lookups {
+			if !slices.Contains(e.lookups, lookup) {
+				e.lookups = append(e.lookups, lookup)
+			}
+		}
+	}
+}
+
+// unusedLets warns of lets that no expression uses.
+func unusedLets(lets map[string]*let) (warnings []error) {
+	for _, name := range sortedKeys(lets) {
+		if l := lets[name]; !l.used {
+			warnings = append(warnings, l.place.problem("no expression uses %s: remove it, or correct the name where it is meant", name))
+		}
+	}
+	return warnings
+}
