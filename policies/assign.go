@@ -77,7 +77,7 @@ func (c *compiler) expressions(t *Table, r tableRule, table *catalog.Table, at p
 	if len(r.Let)+len(r.Rules)+len(r.Set)+len(r.Defaults) == 0 {
 		return
 	}
-	s, err := c.lets(r.Let, table, at)
+	s, err := c.lets(r, table, at)
 	if err != nil {
 		c.add(err)
 		return

@@ -21,7 +21,12 @@ type compiler struct {
 	unused   []error // warnings of names that no expression uses
 }
 
-func (c *compiler) add(err error) { c.problems = append(c.problems, err) }
+// add adds a mistake. Tables that share a let share its mistakes.
+func (c *compiler) add(err error) {
+	if !slices.ContainsFunc(c.problems, func(other error) bool { return other.Error() == err.Error() }) {
+		c.problems = append(c.problems, err)
+	}
+}
 
 // Compile checks the policies against the tables of a database. The error lists all
 // mistakes, with file, line and column.

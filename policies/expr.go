@@ -199,7 +199,7 @@ func (s scope) explain(message, text string) string {
 	if name, ok := strings.CutPrefix(message, undefined); ok {
 		return message + s.suggestField(strings.TrimSuffix(name, "'"), text)
 	}
-	if match := undeclared.FindStringSubmatch(message); match != nil && s.table == nil && slices.Contains(rowVariables, match[1]) {
+	if match := undeclared.FindStringSubmatch(message); match != nil && s.table == nil && (slices.Contains(rowVariables, match[1]) || s.names.isLet(match[1])) {
 		if s.function {
 			return match[1] + " belongs to one operation: give the function a parameter for what it needs"
 		}

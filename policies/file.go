@@ -49,6 +49,8 @@ type file struct {
 	Params map[string]any `yaml:"params"`
 	// Functions that all expressions of all files can use: name(parameter type, …) and the expression. It can use auth, now, tx, params and other functions; what it needs of a row is a parameter. The types are string, int, double, bool, timestamp, duration, list, map and any.
 	Functions map[string]string `yaml:"functions"`
+	// Lets of every table whose expressions use them, such as the lookup of a user's role. See let of a table.
+	Let map[string]letRule `yaml:"let"`
 	// Rules over whole transactions.
 	Transaction transactionRule `yaml:"transaction"`
 	// Limits the operations of each user on all tables together, counted by each instance. What exceeds the limit is answered with retryable_error.
@@ -279,7 +281,7 @@ func readFile(path string, content []byte) (f sourceFile, problems []error) {
 	if readable {
 		f.at = document.Body
 	}
-	if c := f.content; len(problems) == 0 && c.Tables == nil && c.Transaction.Rules == nil && c.Rate == nil && c.Params == nil && c.Functions == nil {
+	if c := f.content; len(problems) == 0 && c.Tables == nil && c.Transaction.Rules == nil && c.Rate == nil && c.Params == nil && c.Functions == nil && c.Let == nil {
 		problems = append(problems, fmt.Errorf("%s: the file says nothing, so its tables would be closed: write at least one table under tables, or delete the file", path))
 	}
 	return f, problems

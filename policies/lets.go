@@ -2,6 +2,7 @@ package policies
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
@@ -40,34 +41,55 @@ type letCompiler struct {
 	*compiler
 	rules map[string]letRule
 	scope scope
-	at    place
+	at    place // of the table's own
 }
 
-// lets returns the scope of a table's expressions, with its lets.
-func (c *compiler) lets(rules map[string]letRule, table *catalog.Table, at place) (scope, error) {
+// lets returns the scope of a table's expressions, with its lets: its own, and those of
+// all tables that its expressions use.
+func (c *compiler) lets(r tableRule, table *catalog.Table, at place) (scope, error) {
 	s, err := newScope(table, c.names)
 	if err != nil {
 		return s, at.problem("%v", err)
 	}
 	s.lets = map[string]*let{}
-	lc := &letCompiler{c, map[string]letRule{}, s, at.in("let")}
-	for _, name := range sortedKeys(rules) {
-		at := lc.at.in(name)
-		switch other, defined := c.names.defined[name]; {
-		case !nameForm.MatchString(name):
-			c.add(at.problem("%q is not a name: use letters, digits and underscores", name))
-		case defined:
-			c.add(at.problem("%q is already defined at %s: choose another name, or remove one of the two", name, other.position()))
-		case c.isReserved(name):
-			c.add(at.problem("expressions already have a variable or function %q: choose another name", name))
-		default:
-			lc.rules[name] = rules[name]
+	lc := &letCompiler{c, maps.Clone(c.names.lets), s, at.in("let")}
+	for _, name := range sortedKeys(r.Let) {
+		if c.isFree(name, lc.at.in(name)) {
+			lc.rules[name] = r.Let[name]
 		}
 	}
+	used := c.variablesIn(r)
 	for _, name := range sortedKeys(lc.rules) {
-		lc.compile(name, nil)
+		if _, own := r.Let[name]; own || slices.Contains(used, name) {
+			lc.compile(name, nil)
+		}
 	}
 	return lc.scope, nil
+}
+
+// variablesIn lists the variables that the expressions of a table use.
+func (c *compiler) variablesIn(r tableRule) (names []string) {
+	texts := slices.Collect(maps.Values(r.Defaults))
+	for _, a := range r.Set {
+		texts = append(texts, a.Value)
+	}
+	for _, rule := range r.Rules {
+		texts = append(append(texts, rule.Check, rule.When), slices.Collect(maps.Values(rule.Details))...)
+	}
+	for _, text := range texts {
+		if parsed, issues := c.base.env.Parse(text); issues.Err() == nil { // a mistake is reported where it is compiled
+			names = append(names, variablesOf(parsed.NativeRep().Expr())...)
+		}
+	}
+	return names
+}
+
+// place is where a let is defined.
+func (c *letCompiler) place(name string) place {
+	if c.names.isLet(name) {
+		return c.names.defined[name]
+	}
+	return c.at.in(name)
 }
 
 // compile compiles a let. users are the lets that lead to it.
@@ -75,7 +97,7 @@ func (c *letCompiler) compile(name string, users []string) {
 	if c.scope.lets[name] != nil {
 		return
 	}
-	l, rule := &let{name: name, place: c.at.in(name)}, c.rules[name]
+	l, rule := &let{name: name, place: c.place(name)}, c.rules[name]
 	c.scope.lets[name] = l
 	output := types.DynType // also for users of a let that has a mistake
 	if rule.Lookup != "" {

@@ -12,14 +12,15 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 )
 
-// names are the params and functions that the files of a folder define for all their
-// expressions. A param is a constant. A function is written out where it is called, so
-// that what an expression looks at and what it costs is known.
+// names are the params, functions and lets that the files of a folder define for all
+// their expressions. A param is a constant. A function is written out where it is called,
+// so that what an expression looks at and what it costs is known.
 type names struct {
 	options   []cel.EnvOption
 	functions map[string]*definition
-	defined   map[string]place // by name, of functions, params and the lets of a table
-	used      map[string]bool  // by name
+	lets      map[string]letRule // each a let of the tables that use it
+	defined   map[string]place   // by name, of params, functions and lets
+	used      map[string]bool    // by name
 }
 
 // definition is a function of a policy file.
@@ -48,7 +49,7 @@ var (
 
 // defineNames compiles what the files define.
 func (c *compiler) defineNames(files []sourceFile) (err error) {
-	c.names = &names{functions: map[string]*definition{}, defined: map[string]place{}, used: map[string]bool{}}
+	c.names = &names{functions: map[string]*definition{}, lets: map[string]letRule{}, defined: map[string]place{}, used: map[string]bool{}}
 	if c.base, err = newScope(nil, c.names); err != nil {
 		return err
 	}
@@ -63,6 +64,11 @@ func (c *compiler) defineNames(files []sourceFile) (err error) {
 				c.add(at.problem("a param is a text, a number, true or false, or a list of values of one of these types"))
 			default:
 				c.names.options = append(c.names.options, cel.Constant(name, of, value))
+			}
+		}
+		for _, name := range sortedKeys(f.content.Let) {
+			if c.define(name, f.place("let", name)) {
+				c.names.lets[name] = f.content.Let[name]
 			}
 		}
 		for _, head := range sortedKeys(f.content.Functions) {
@@ -80,18 +86,26 @@ func (c *compiler) defineNames(files []sourceFile) (err error) {
 	return err
 }
 
-// define notes a name, and reports whether it is free.
+// define notes a name, and reports whether it was free.
 func (c *compiler) define(name string, at place) bool {
+	free := c.isFree(name, at)
+	if free {
+		c.names.defined[name] = at
+	}
+	return free
+}
+
+// isFree reports whether a place may define a name.
+func (c *compiler) isFree(name string, at place) bool {
 	other, defined := c.names.defined[name]
 	switch {
 	case !nameForm.MatchString(name):
 		c.add(at.problem("%q is not a name: use letters, digits and underscores", name))
-	case c.isReserved(name):
-		c.add(at.problem("expressions already have a variable or function %q: choose another name", name))
 	case defined:
 		c.add(at.problem("%q is already defined at %s: choose another name, or remove one of the two", name, other.position()))
+	case c.isReserved(name):
+		c.add(at.problem("expressions already have a variable or function %q: choose another name", name))
 	default:
-		c.names.defined[name] = at
 		return true
 	}
 	return false
@@ -238,6 +252,12 @@ func (n *names) calls(root celast.Expr) (calls []celast.Expr) {
 		}
 	}))
 	return calls
+}
+
+// isLet reports whether a name is a let of the tables that use it.
+func (n *names) isLet(name string) bool {
+	_, ok := n.lets[name]
+	return ok
 }
 
 // use notes what an expression uses.

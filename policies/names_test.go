@@ -76,8 +76,9 @@ func TestFunctionsLookAtRows(t *testing.T) {
 func TestNamesOfAllFiles(t *testing.T) {
 	t.Parallel()
 	source, err := policies.ReadFS(fstest.MapFS{
-		"names.yaml": {Data: []byte("params: {most: 2, unused: 1}\nfunctions: {few(): tx.size() < most, forgotten(): few()}\n")},
+		"names.yaml": {Data: []byte("params: {most: 2, unused: 1}\nfunctions: {few(): tx.size() < most, forgotten(): few()}\nlet: {me: {lookup: select 1 as n}, boss: me != null, other: me == null}\n")},
 		"todos.yaml": {Data: []byte("tables: {todos: {allow: all, set: {qty: most + 1}}}\ntransaction: {rules: [{name: few, check: few(), code: MANY, message: m}]}\n")},
+		"lists.yaml": {Data: []byte("tables: {lists: {allow: all, rules: [{name: r, check: boss, code: R, message: m}]}, members: {id: [list_id, user_id], allow: all, rules: [{name: r, when: has(data.list_id), check: boss || me.n == 1, code: R, message: m}]}}\n")},
 	}, "policies")
 	require.NoError(t, err)
 	set, err := source.Compile(tables(t))
@@ -86,5 +87,12 @@ func TestNamesOfAllFiles(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, upload.Code("MANY"), rejection.Code)
 	require.EqualError(t, errors.Join(set.Unused()...), "policies/names.yaml:1:19: params.unused: no expression uses unused: remove it, or correct the name where it is meant\n"+
-		"policies/names.yaml:2:38: functions.forgotten(): no expression uses forgotten: remove it, or correct the name where it is meant")
+		"policies/names.yaml:2:38: functions.forgotten(): no expression uses forgotten: remove it, or correct the name where it is meant\n"+
+		"policies/names.yaml:3:54: let.other: no expression uses other: remove it, or correct the name where it is meant")
+	for _, name := range []string{"lists", "members"} {
+		table, _ := set.Decide(upload.Operation{Op: upload.Put, Table: name})
+		require.Len(t, table.Rules[0].Lookups, 1, name)
+	}
+	table, _ := set.Decide(upload.Operation{Op: upload.Put, Table: "todos"})
+	require.Empty(t, table.Rules)
 }
