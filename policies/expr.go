@@ -26,6 +26,8 @@ const (
 	maxCost = 200_000
 	// assumedSize is the length of texts and lists that the estimate assumes.
 	assumedSize = 1000
+	// assumedChanges is the number of columns that one write changes.
+	assumedChanges = 50
 	// maxSteps bounds the steps that one evaluation takes, because texts and
 	// transactions may be longer than assumed. A step takes about 100 ns.
 	maxSteps = 25 * maxCost
@@ -226,7 +228,10 @@ func (s scope) explain(message, text string) string {
 // costs tells CEL's estimate how long texts and lists may be.
 type costs struct{}
 
-func (costs) EstimateSize(cost.AstNode) *cost.SizeEstimate {
+func (costs) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
+	if slices.Equal(node.Path(), []string{"changed"}) {
+		return &cost.SizeEstimate{Min: 0, Max: assumedChanges}
+	}
 	return &cost.SizeEstimate{Min: 0, Max: assumedSize}
 }
 

@@ -8,6 +8,7 @@ import (
 	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/ext"
 	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 	"github.com/rivo/uniseg"
@@ -38,6 +39,8 @@ var ownFunctions = []function{
 			return types.Bool(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "")
 		})},
 	{"tx.of(table)`, `tx.of(table, column, value)", "The transaction's operations on a table, by the clients' name; those whose column was sent with a value. Column `id` is the row's id. A rule of a table finds what belongs to its row without a loop: `tx.of('sale_lines', 'sale_id', id).size() > 0`.", of()},
+	{"sum(list)", "The sum of numbers, or of texts with numbers. It is exact: `sum([0.1, 0.2]) == 0.3`. Nulls count as nothing.", sum()},
+	{"list.distinct()`, `list.sort()`, `list.hasOnly(list)", "And what else [CEL's lists](https://github.com/google/cel-go/tree/master/ext#lists) can do. `math.greatest(list)` and `math.least(list)` are the largest and the smallest element.", ext.Lists()},
 	{"parseJson(text)", "The value of JSON in a text column or in metadata. It fails on a text that is not JSON.",
 		unary("parseJson", cel.DynType, parseJSON)},
 }
@@ -91,6 +94,7 @@ var variables = []variable{
 	{"new", "The row as it will be, by the database's columns; null on DELETE. If a rule looks at a column that was neither sent nor set, it is evaluated after the operation, with the effects of defaults, triggers and the conflict strategy."},
 	{"old", "The row before the operation, as the user may see it; null if there is none, as on a PUT that inserts."},
 	{"data", "The columns that were sent. `has(data.title)` is true if title is among them. Each may be null."},
+	{"changed", "The columns that this write changes, a list of names: those that were sent and that the row has another value in, or all of them if the row is new. `changed.hasOnly(['title', 'note'])` closes all others, also those that a later migration adds. It does not count what the policy sets."},
 	{"lookup", "The first row of each of the rule's lookups, by name; null if there is none."},
 	{"metadata", "The text that the app attached to the write; empty if it attached none."},
 	{"auth", "The user: `auth.sub`, `auth.role`, `auth.issuer`, `auth.session_id`, and `auth.claims` with the token's claims."},

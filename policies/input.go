@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,6 +116,8 @@ func (in *Input) ResolveName(name string) (any, bool) {
 		return in.old.value(), true
 	case "data":
 		return in.data.value(), true
+	case "changed":
+		return in.changed(), true
 	case "lookup":
 		lookups := make(map[string]ref.Val, len(in.Lookups))
 		for name, row := range in.Lookups {
@@ -127,6 +130,19 @@ func (in *Input) ResolveName(name string) (any, bool) {
 	}
 	value, ok := in.lets[name]
 	return value, ok
+}
+
+// changed are the columns whose sent value is not the stored one.
+func (in *Input) changed() []string {
+	names := []string{}
+	for name, sent := range in.Data() {
+		was, stored := in.Old()[name]
+		if !stored || sent.Equal(was) != types.True {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Parent implements interpreter.Activation; there is none.

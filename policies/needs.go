@@ -30,6 +30,8 @@ func (n *needs) find(e celast.Expr) {
 			n.oldWhole, n.old = true, with(n.old)
 		case "data":
 			n.data = true
+		case "changed":
+			n.data, n.oldWhole, n.old = true, true, with(n.old)
 		case "lookup":
 			n.lookup = true
 		}

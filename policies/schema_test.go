@@ -86,7 +86,7 @@ func TestSchema(t *testing.T) {
 	}
 	good, err := filepath.Glob("examples/*/app.yaml")
 	require.NoError(t, err)
-	require.Len(t, good, 3)
+	require.Len(t, good, 4)
 	for _, path := range append(good, "demo/lists-and-todos.yaml", "testdata/everything.yaml") {
 		require.NoError(t, validate(path), path)
 	}

@@ -44,6 +44,7 @@ func newScope(table *catalog.Table, names *names) (scope, error) {
 		options = append(options,
 			cel.Variable("op", cel.StringType), cel.Variable("id", cel.StringType), cel.Variable("metadata", cel.StringType),
 			cel.Variable("new", row), cel.Variable("old", row), cel.Variable("data", cel.ObjectType(table.String()+sentSuffix)),
+			cel.Variable("changed", cel.ListType(cel.StringType)),
 			cel.Variable("lookup", cel.MapType(cel.StringType, cel.DynType)))
 	}
 	env, err := cel.NewCustomEnv(append(options, names.options...)...)

@@ -162,3 +162,24 @@ func TestOf(t *testing.T) {
 		require.ErrorContains(t, err, problem, check)
 	}
 }
+
+// TestSum adds numbers as they were sent.
+func TestSum(t *testing.T) {
+	t.Parallel()
+	for check, want := range map[string]bool{
+		"sum([]) == 0.0":                        true,
+		"sum([1, 2]) == 3.0":                    true,
+		"sum([0.1, 0.2]) == 0.3":                true,
+		"sum(['2.70', 30.1, null]) == 32.8":     true,
+		"sum([-1.5, 1.5]) == 0.0":               true,
+		"sum(tx.map(o, o.data.price)) == 12.34": true,
+	} {
+		passed, err := passes(t, check, sent("price", `"12.34"`))
+		require.NoError(t, err, check)
+		require.Equal(t, want, passed, check)
+	}
+	for _, check := range []string{"sum([true]) == 1.0", "sum(['a']) == 1.0", "sum(['1/3']) == 1.0", "sum(['1e400']) == 1.0", "sum(['Inf']) == 1.0", "sum(['0x10']) == 16.0", "sum([['1']]) == 1.0"} {
+		_, err := passes(t, check, sent("price", `1`))
+		require.ErrorContains(t, err, "sum adds numbers", check)
+	}
+}

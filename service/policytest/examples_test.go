@@ -50,7 +50,7 @@ func runTests(t *testing.T, db *policytest.Database, app, tests string) *policyt
 // have no warnings. It finds nothing left of them in the database.
 func TestExamples(t *testing.T) {
 	t.Parallel()
-	for app, table := range map[string]string{"lists": "tasks", "fieldservice": "work_orders", "shop": "products"} {
+	for app, table := range map[string]string{"lists": "tasks", "fieldservice": "work_orders", "shop": "products", "clinic": "appointments"} {
 		t.Run(app, func(t *testing.T) {
 			t.Parallel()
 			db := start(t, app)

@@ -267,3 +267,31 @@ func TestLocksOfAGrowingTable(t *testing.T) {
 	}, time.Minute, 50*time.Millisecond)
 	require.Equal(t, "true", w.Text(t, `select seq_tup_read < 5000 from pg_stat_user_tables where relname = 'todos'`))
 }
+
+// TestChanged has rules about the columns that a write changes.
+func TestChanged(t *testing.T) {
+	t.Parallel()
+	live := rig.Policies(t, `
+tables:
+  todos:
+    allow: all
+    rules:
+      - {name: few, on: [create, update], check: "changed.hasOnly(['title', 'qty', 'done'])", code: CLOSED, message: No, details: {changed: changed}}`)
+	w := newWorld(t, testdata, live)
+	require.NoError(t, w.prepare(t, live))
+	w.Exec(t, `insert into todos (id, title, note, qty, done) values ($1, 'a', 'kept', 1, false)`, first)
+	me := as(t, ann, nil)
+	for _, test := range []struct{ name, verb, id, data, want string }{
+		{"AnAllowedColumn", "PATCH", first, `"title":"b"`, "success"},
+		{"AnotherColumn", "PATCH", first, `"title":"b","note":"c"`, "CLOSED"},
+		{"AnotherColumnWithItsValue", "PATCH", first, `"title":"c","note":"kept"`, "success"},
+		{"APutOfTheRow", "PUT", first, `"title":"d","note":"c"`, "CLOSED"},
+		{"APutWithTheStoredValue", "PUT", first, `"title":"d","note":"kept","done":0`, "success"},
+		{"ANull", "PATCH", first, `"note":null`, "CLOSED"},
+		{"ANewRow", "PUT", second, `"title":"a","qty":1`, "success"},
+		{"ANewRowWithAnotherColumn", "PUT", third, `"title":"a","note":"c"`, "CLOSED"},
+	} {
+		code, result := w.upload(t, me, op(test.verb, "todos", test.id, test.data, ""))
+		require.Equal(t, test.want, code, "%s: %+v", test.name, result)
+	}
+}
