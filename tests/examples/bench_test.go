@@ -79,6 +79,62 @@ func BenchmarkStored(b *testing.B) {
 	}
 }
 
+// BenchmarkNames is what five rules cost that share a lookup or an expression, by a let
+// or a function, beside rules in which it is written out.
+func BenchmarkNames(b *testing.B) {
+	const (
+		sql   = "select archived from lists where id = $new.list_id"
+		check = "size(data.title) <= 200 && data.title.matches('^task [0-9]+$')"
+	)
+	five := func(rule string) (rules string) {
+		for i := range 5 {
+			rules += fmt.Sprintf("{name: r%d, on: [create, update], code: NO, message: No, %s}, ", i, rule)
+		}
+		return "rules: [" + rules + "]"
+	}
+	me := as(b, ann, nil)
+	var none time.Duration
+	for i, named := range []struct{ name, top, policy string }{
+		{"None", "", ""},
+		{"Expressions", "", five("check: \"" + check + "\"")},
+		{"Function", "functions: {\"isTask(t string)\": \"size(t) <= 200 && t.matches('^task [0-9]+$')\"}", five("check: isTask(data.title)")},
+		{"LetOfAnExpression", "", "let: {isTask: \"" + check + "\"}, " + five("check: isTask")},
+		{"Lookups", "", five("lookup: {l: " + sql + "}, check: lookup.l == null || !lookup.l.archived")},
+		{"LetOfALookup", "", "let: {l: {lookup: " + sql + "}}, " + five("check: l == null || !l.archived")},
+	} {
+		live := rig.Policies(b, named.top+"\ntables: {todos: {allow: all, "+named.policy+"}}")
+		w := newWorld(b, testdata, live)
+		require.NoError(b, w.prepare(b, live))
+		b.Run(named.name, func(b *testing.B) {
+			for b.Loop() {
+				require.Equal(b, upload.Success, w.apply(b, me, batch(b)).Status)
+			}
+			none = report(b, i, none)
+		})
+	}
+}
+
+// BenchmarkActions is what a rule on create or update costs a PUT of a new row: it is met
+// by what was sent, or the row is read.
+func BenchmarkActions(b *testing.B) {
+	me := as(b, ann, nil)
+	var none time.Duration
+	for i, rule := range []struct{ name, yaml string }{
+		{"None", ""},
+		{"CreateAndUpdate", "{name: r, on: [create, update], check: data.qty >= 0, code: NO, message: No}"},
+		{"CreateThatIsMet", "{name: r, on: [create], check: data.qty >= 0, code: NO, message: No}"},
+		{"UpdateThatIsNotMet", "{name: r, on: [update], check: data.qty < 0, code: NO, message: No}"},
+	} {
+		w := newWorld(b, testdata, rig.Policies(b, "tables: {todos: {allow: all, rules: ["+rule.yaml+"]}}"))
+		b.Run(rule.name, func(b *testing.B) {
+			for b.Loop() {
+				require.Equal(b, upload.Success, w.apply(b, me, batch(b)).Status)
+			}
+			none = report(b, i, none)
+		})
+	}
+}
+
 // report reports the time of an operation and its ratio to the one without rules,
 // which it returns.
 func report(b *testing.B, operations, rules int, none time.Duration) time.Duration {
