@@ -107,9 +107,9 @@ func BenchmarkNames(b *testing.B) {
 		require.NoError(b, w.prepare(b, live))
 		b.Run(named.name, func(b *testing.B) {
 			for b.Loop() {
-				require.Equal(b, upload.Success, w.apply(b, me, batch(b)).Status)
+				require.Equal(b, upload.Success, w.apply(b, me, batch(b, 100)).Status)
 			}
-			none = report(b, i, none)
+			none = report(b, 100, i, none)
 		})
 	}
 }
@@ -128,9 +128,9 @@ func BenchmarkActions(b *testing.B) {
 		w := newWorld(b, testdata, rig.Policies(b, "tables: {todos: {allow: all, rules: ["+rule.yaml+"]}}"))
 		b.Run(rule.name, func(b *testing.B) {
 			for b.Loop() {
-				require.Equal(b, upload.Success, w.apply(b, me, batch(b)).Status)
+				require.Equal(b, upload.Success, w.apply(b, me, batch(b, 100)).Status)
 			}
-			none = report(b, i, none)
+			none = report(b, 100, i, none)
 		})
 	}
 }
