@@ -152,7 +152,11 @@ func (s scope) problem(ast *celast.AST, text string, at place) (problem error) {
 		switch e.Kind() {
 		case celast.LiteralKind:
 			if op, ok := e.AsLiteral().(types.String); ok && !slices.Contains([]types.String{"put", "patch", "delete"}, op) {
-				add(e, fmt.Sprintf("op is never %q: compare it with put, patch or delete", string(op)))
+				message := fmt.Sprintf("op is never %q: compare it with put, patch or delete", string(op))
+				if s.table != nil && (op == "create" || op == "update") {
+					message += fmt.Sprintf(", which the client sends, or write on: [%s]", string(op))
+				}
+				add(e, message)
 			}
 		case celast.ListKind:
 			for _, element := range e.AsList().Elements() {
@@ -242,11 +246,11 @@ func (costs) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *co
 // eval evaluates the expression. If the request has ended, the error is that of ctx,
 // whatever the result: CEL's || treats an interrupted side as one that failed.
 func (e *expression) eval(ctx context.Context, in *Input) (ref.Val, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	for _, l := range e.lets {
 		l.evaluate(ctx, in)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	if !e.loops {
 		value, _, err := e.program.Eval(in)

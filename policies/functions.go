@@ -89,7 +89,7 @@ type variable struct{ name, doc string }
 // variables are those of a table's rules. Rules over whole transactions have only
 // auth, now and tx.
 var variables = []variable{
-	{"op", "`put`, `patch` or `delete`."},
+	{"op", "The client's verb: `put`, `patch` or `delete`. What happens to the row is in a rule's `on`."},
 	{"id", "The row's id, as the client sent it."},
 	{"new", "The row as it will be, by the database's columns; null on DELETE. If a rule looks at a column that was neither sent nor set, it is evaluated after the operation, with the effects of defaults, triggers and the conflict strategy."},
 	{"old", "The row before the operation, as the user may see it; null if there is none, as on a PUT that inserts."},

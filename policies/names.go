@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -129,6 +130,9 @@ func paramValue(value any) (ref.Val, *types.Type) {
 	case bool:
 		return types.Bool(v), types.BoolType
 	case uint64:
+		if v > math.MaxInt64 {
+			return nil, nil
+		}
 		return types.Int(v), types.IntType
 	case int64:
 		return types.Int(v), types.IntType

@@ -26,7 +26,8 @@ it is not set, a throwaway Postgres with your schema takes its place.
 
 A warning is no mistake: it says which rule, permission or assignment of one operation
 a client can get around with another one, which rule is never evaluated, which value
-may be null without a guard, and which grants are missing. With --strict it is one.`,
+may be null without a guard, which names no expression uses, and which grants are
+missing. With --strict it is one.`,
 		RunE: withDir(func(cmd *cobra.Command, dir string) error {
 			return check(cmd, dir, f.orConfigured(), strict)
 		}),
