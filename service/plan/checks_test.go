@@ -163,6 +163,10 @@ func TestQueries(t *testing.T) {
 		}, list{
 			`select  from "public"."notes" as t where t."id" = $1 | n1`,
 		}},
+		{"LookupByOldAndNewThatIsSetInNewRows", lookup("select 1 where $old.title > $new.title"), `set: {title: {value: "'new'", on: [create]}}`, put("notes", "n1", `{"title": "sent"}`), list{
+			`select set_config('postern.seen', $2, true) from (select  from "public"."notes" as t where t."id" = $1 for update of t) as t | n1 | 1 {"id"} {"n1"}`,
+			`select to_jsonb(q.*) from (select 1 where (select t."title" from "public"."notes" as t where t."id" = $1) > (case when exists (select from "public"."notes" as t where t."id" = $2) then coalesce($4, (null::"public"."notes")."title") else coalesce($3, (null::"public"."notes")."title") end) ) as q limit 1 | n1 | n1 | new | sent`,
+		}, nil},
 		{"LookupsEarlyAndLate", lookup("select 1 where $new.qty > 0") + `, {name: s, check: lookup.k == null, code: C, message: m, lookup: {k: select 2}}`, "", put("notes", "n1", `{}`), list{
 			`select to_jsonb(q.*) from (select 2 ) as q limit 1`,
 		}, list{

@@ -45,8 +45,15 @@ func (f *lookupFiller) fill(p policies.Parameter) string {
 		return p.Typed(f.param(f.w.values[at]))
 	}
 	f.q.ofRow = true
-	if p.From == "new" && slices.Contains(f.w.initial, column) {
-		return "(case when exists (select" + f.fromRow() + ") then (select " + p.ColumnOf("t") + f.fromRow() + ") else " + p.Typed(f.param(f.w.values[at])) + " end)"
+	if stored, ok := f.w.inStored[column]; ok && p.From == "new" && f.usesOld {
+		exists, created := f.exists(), "null"
+		if at >= 0 {
+			created = f.param(f.w.values[at])
+		}
+		return "(case when " + exists + " then " + p.Typed(f.param(stored)) + " else " + p.Typed(created) + " end)"
+	}
+	if p.From == "new" && slices.Contains(f.w.initial, column) && !f.w.setsInStored(column) {
+		return "(case when " + f.exists() + " then (select " + p.ColumnOf("t") + f.fromRow() + ") else " + p.Typed(f.param(f.w.values[at])) + " end)"
 	}
 	if p.From == "new" && !f.usesOld && f.changesWithOperation(column, at) {
 		f.q.late = true
@@ -59,6 +66,9 @@ func (f *lookupFiller) fill(p policies.Parameter) string {
 func (f *lookupFiller) changesWithOperation(column *catalog.Column, at int) bool {
 	return at >= 0 || f.w.setsInStored(column) || f.w.sent.Op == upload.Put && (column == nil || column.HasDefault || f.w.policy.Put == policies.Replace)
 }
+
+// exists is the condition that the row is stored.
+func (f *lookupFiller) exists() string { return "exists (select" + f.fromRow() + ")" }
 
 func (f *lookupFiller) fromRow() string {
 	conditions := make([]string, f.w.keys)

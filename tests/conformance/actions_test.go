@@ -184,7 +184,9 @@ tables:
   created: {table: items, allow: all, set: {title: {value: "'new'", on: [create]}, at: {value: now, on: [create]}}}
   updated: {table: items, allow: all, set: {title: {value: "'changed'", on: [update]}, done: {value: "true", on: [update]}}}
   ruled: {table: items, allow: all, set: {title: {value: "'new'", on: [create]}}, rules: [{name: r, check: new.title == 'new' || new.title == 'started', code: STATE, message: No}]}
-  looked: {table: items, allow: all, set: {title: {value: "'changed'", on: [update]}}, rules: [{name: r, on: [update], lookup: {l: select $new.title as t}, check: lookup.l.t == 'changed', code: SEEN, message: No}]}`)
+  looked: {table: items, allow: all, set: {title: {value: "'changed'", on: [update]}}, rules: [{name: r, on: [update], lookup: {l: select $new.title as t}, check: lookup.l.t == 'changed', code: SEEN, message: No}]}
+  both: {table: items, allow: all, defaults: {title: "'new'"}, set: {title: {value: "'changed'", on: [update]}}, rules: [{name: r, on: [create, update], lookup: {l: select $new.title as t}, check: "lookup.l.t == (old == null ? 'new' : 'changed')", code: SEEN, message: No}]}
+  moved: {table: items, allow: all, set: {title: {value: "'new'", on: [create]}}, rules: [{name: r, on: [update], lookup: {l: "select $old.title = 'new' and $new.title = 'started' as ok"}, check: lookup.l.ok, code: STATE, message: No}]}`)
 	for _, test := range []struct{ name, table, created, afterPut, afterPatch string }{
 		{"Created", "created", "new set", "sent set", "patched set"},
 		{"Updated", "updated", "sent", "changed t", "changed t"},
@@ -205,4 +207,9 @@ tables:
 	require.Equal(t, "STATE", b.outcome(t, "alice", op("PUT", "ruled", "r", `"title":"sent"`)), "the rule sees what a stored row gets")
 	require.Equal(t, "success", b.outcome(t, "alice", op("PUT", "ruled", "r", `"title":"started"`)))
 	require.Equal(t, "success", b.outcome(t, "alice", op("PUT", "looked", "r", `"n":1`)))
+	require.Equal(t, "success", b.outcome(t, "alice", op("PUT", "both", "b", `"n":1`)))
+	require.Equal(t, "success", b.outcome(t, "alice", op("PUT", "both", "b", `"n":1`)))
+	require.Equal(t, "success", b.outcome(t, "alice", op("PUT", "moved", "m", `"title":"done"`)))
+	require.Equal(t, "STATE", b.outcome(t, "alice", op("PUT", "moved", "m", `"title":"done"`)), "a lookup of the old and the new row, too")
+	require.Equal(t, "success", b.outcome(t, "alice", op("PUT", "moved", "m", `"title":"started"`)))
 }
