@@ -37,11 +37,17 @@ type bodies struct {
 // newBodies derives the bound from the process's memory limit (GOMEMLIMIT). One body of
 // the greatest length always fits.
 func newBodies(limit int) *bodies {
-	budget := int64(unlimitedBudget)
-	if memory := debug.SetMemoryLimit(-1); memory != math.MaxInt64 {
-		budget = memory / budgetShare
-	}
+	budget, _ := bodyBudget()
 	return &bodies{semaphore.NewWeighted(max(budget, int64(limit))), limit}
+}
+
+// bodyBudget returns how many bytes of bodies may be in memory at once, and the process's
+// memory limit, which is 0 if there is none.
+func bodyBudget() (budget, memory int64) {
+	if memory = debug.SetMemoryLimit(-1); memory == math.MaxInt64 {
+		return unlimitedBudget, 0
+	}
+	return memory / budgetShare, memory
 }
 
 // errBodies means that too many bodies are in flight.

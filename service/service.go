@@ -63,6 +63,8 @@ type Service struct {
 	catalogFailed time.Time // when that was last logged; only catalogRead uses it
 	lookups       atomic.Pointer[lookups]
 	outdated      atomic.Bool // whether schema postern lacks migrations
+	examined      bool        // the checks of the start have run; only catalogRead uses it
+	issuers       []identity.Issuer
 
 	end     context.CancelFunc
 	running sync.WaitGroup // the background goroutines
@@ -94,6 +96,7 @@ func Open(cfg Config, issuers []identity.Issuer, live *policies.Live, logger *sl
 		cfg: cfg, logger: logger, db: db, verifier: verifier, minter: minter, catalog: tables, policies: live, ledger: receipts,
 		applier: apply.New(db, tables, live, receipts, apply.OnReject(cfg.OnReject)),
 		roles:   roles,
+		issuers: issuers,
 		bodies:  newBodies(cfg.BodyLimit),
 		end:     end,
 	}
@@ -161,6 +164,7 @@ func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
 	}
 	s.catalogFailed = time.Time{}
 	s.checkSchema(snapshot)
+	s.examine(snapshot)
 	if changed, _ := s.policies.Retry(snapshot, s.checkLookups); changed {
 		s.logReload()
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -54,8 +55,7 @@ func serve(cmd *cobra.Command, cfg service.Config) error {
 		return err
 	}
 	logger := newLogger(level)
-	// The garbage collector and the budget of request bodies need to know the machine's memory.
-	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)), memlimit.WithLogger(logger))
+	limitMemory(logger)
 	s, err := service.Open(cfg, parties, set, logger)
 	if err != nil {
 		return err
@@ -70,6 +70,12 @@ func serve(cmd *cobra.Command, cfg service.Config) error {
 	defer server.Close()
 	logger.Info("serving", "address", listener.Addr().String(), "metrics", metrics.Addr().String())
 	return s.Serve(cmd.Context(), listener)
+}
+
+// limitMemory sets the memory limit of the process to most of the machine's. The garbage
+// collector and the budget of request bodies need to know it.
+func limitMemory(logger *slog.Logger) {
+	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)), memlimit.WithLogger(logger))
 }
 
 func listenOn(address, setting string) (net.Listener, error) {

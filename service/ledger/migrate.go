@@ -102,21 +102,26 @@ func up(ctx context.Context, db *sql.DB) ([]string, error) {
 // Outdated reports whether schema postern lacks migrations that this program has. It
 // may be called as the login role.
 func Outdated(ctx context.Context, db *pgxpool.Pool) (bool, error) {
+	installed, newest, err := Versions(ctx, db)
+	return installed < newest, err
+}
+
+// Versions returns the version of schema postern in the database, which is 0 if the login
+// role cannot read it, and the newest version that this program has.
+func Versions(ctx context.Context, db *pgxpool.Pool) (installed, newest int64, err error) {
 	files, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
-		return false, err
+		return 0, 0, err
 	}
-	newest, err := goose.NumericComponent(files[len(files)-1])
-	if err != nil {
-		return false, err
+	if newest, err = goose.NumericComponent(files[len(files)-1]); err != nil {
+		return 0, 0, err
 	}
-	var installed int64
 	err = db.QueryRow(ctx, `select coalesce(max(version_id), 0) from postern.migrations`).Scan(&installed)
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && (pg.Code == "42501" || pg.Code == "42P01") {
-		return true, nil // the version that installed it did not grant this SELECT, or there is no schema
+		err = nil // the version that installed it did not grant this SELECT, or there is no schema
 	}
-	return installed < newest, err
+	return installed, newest, err
 }
 
 // upQueue installs or updates the tables of River, the webhook's queue. River's
@@ -265,16 +270,27 @@ func protection(table string) []string {
 	}
 }
 
+// loginTables are the login role's rights on the tables of schema postern, without the
+// queue's.
+var loginTables = []struct{ name, privileges string }{
+	{"receipts", "select, insert, update, delete"},
+	{"failures", "select, insert, update, delete"},
+	{"rejected_writes", "select, insert, update, delete"},
+	{"rejected_identities", "select, insert, update"},
+	{"rejected_actions", "select, insert"},
+	{"migrations", "select"},
+}
+
 // rights returns the statements that grant the login role its rights in schema
 // postern, and a rejected write's author the right to read it. The policies are here
 // and not in a migration, because they name the roles. Authors must not be able to read
 // rejected_writes before it has row-level security, so it is protected here.
 func rights(login string, roles []string) []string {
-	statements := append(protection("postern.rejected_writes"),
-		`grant select, insert, update, delete on postern.receipts, postern.failures, postern.rejected_writes to `+login,
-		`grant select, insert, update on postern.rejected_identities to `+login,
-		`grant select, insert on postern.rejected_actions to `+login,
-		`grant select on postern.migrations to `+login,
+	statements := protection("postern.rejected_writes")
+	for _, table := range loginTables {
+		statements = append(statements, `grant `+table.privileges+` on postern.`+table.name+` to `+login)
+	}
+	statements = append(statements,
 		`grant execute on all functions in schema postern to `+login, // which a hardened database revokes from public
 		`drop policy if exists "authors read their own rows" on postern.rejected_writes`)
 	if len(roles) == 0 {

@@ -33,7 +33,7 @@ var floors = [][]string{
 	{"policies", "service/ledger"},
 	{"service/plan"},
 	{"service/apply"},
-	{"service/replay", "service/policytest"},
+	{"service/replay", "service/policytest", "service/doctor"},
 	{"service/console"},
 	{"service"},
 	{"service/cli"},

@@ -1,0 +1,60 @@
+package service
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"postern/policies"
+	"postern/service/catalog"
+	"postern/service/doctor"
+	"postern/service/identity"
+)
+
+// Examination returns what `postern doctor` examines. db and live may be nil.
+func (c Config) Examination(db *pgxpool.Pool, issuers []identity.Issuer, live *policies.Live) doctor.Setup {
+	budget, memory := bodyBudget()
+	minter, err := c.minter()
+	return doctor.Setup{
+		DB: db, TLS: c.sslMode(), Issuers: issuers, Roles: rolesOf(issuers), Policies: live,
+		PowerSyncURL: c.PowerSyncURL, PowerSyncAudience: c.PowerSyncAudience, Mints: err == nil && minter != nil,
+		BodyLimit: int64(c.BodyLimit), BodyBudget: budget, Memory: memory,
+		Transport: http.DefaultTransport, Now: time.Now,
+	}
+}
+
+// examine logs what the cheap checks find, once, on a database that is awake because its
+// catalogue has just been read.
+func (s *Service) examine(snapshot *catalog.Snapshot) {
+	if s.examined {
+		return
+	}
+	s.examined = true
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for _, f := range doctor.AtStart(ctx, s.cfg.Examination(s.db, s.issuers, s.policies), snapshot) {
+		attributes := []any{"check", f.Check, "cause", f.Cause, "remedy", f.Remedy}
+		switch f.Severity {
+		case doctor.Error:
+			s.logger.Error("the setup has a problem; `postern doctor` checks more", attributes...)
+		case doctor.Warning:
+			s.logger.Warn("the setup may have a problem; `postern doctor` checks more", attributes...)
+		case doctor.Note:
+			s.logger.Debug("the setup could be better", attributes...)
+		}
+	}
+}
+
+// sslMode is the sslmode of DATABASE_URL; prefer is the default of Postgres' clients.
+func (c Config) sslMode() string {
+	config, err := pgxpool.ParseConfig(c.DatabaseURL)
+	if err != nil || config.ConnConfig.TLSConfig == nil {
+		return "disable"
+	}
+	if tls := config.ConnConfig.TLSConfig; !tls.InsecureSkipVerify && tls.ServerName != "" {
+		return "verify-full"
+	}
+	return "require"
+}
