@@ -39,7 +39,7 @@ func (s *Set) owned(table *catalog.Table) bool {
 func (s *Set) policiesOf(table *catalog.Table) (found []*Table) {
 	for _, name := range sortedKeys(s.tables) {
 		policy := s.tables[name]
-		if policy != s.rest && policy.Schema == table.Schema && policy.Name == table.Name && len(policy.allow) > 0 {
+		if policy != s.rest && policy.Schema == table.Schema && policy.Name == table.Name && policy.allow != 0 {
 			found = append(found, policy)
 		}
 	}

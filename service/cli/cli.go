@@ -38,7 +38,7 @@ func Main(rules ...policies.CodeRule) int {
 		Version:       version(),
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(serveCommand(), devCommand(), migrateCommand(), doctorCommand(), policyCommand(), rejectedCommand(), tokenCommand(), versionCommand(), keepPostgresCommand())
+	root.AddCommand(serveCommand(), devCommand(), migrateCommand(), doctorCommand(), configCommand(), policyCommand(), rejectedCommand(), tokenCommand(), versionCommand(), keepPostgresCommand())
 	err := root.ExecuteContext(context.WithValue(ctx, rulesKey{}, rules))
 	if err == nil {
 		return 0

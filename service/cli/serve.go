@@ -13,34 +13,27 @@ import (
 )
 
 func serveCommand() *cobra.Command {
-	var listen, policyDir string
+	var flags serviceFlags
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the service; configured by the environment and " + service.ConfigFile,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := service.LoadConfig(service.ConfigFile)
+			cfg, _, err := flags.load()
 			if err != nil {
 				return err
-			}
-			if listen != "" {
-				cfg.Listen = listen
-			}
-			if policyDir != "" {
-				cfg.Policies = policyDir
 			}
 			return serve(cmd, cfg)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "", "address to listen on (default: POSTERN_LISTEN, else :6060)")
-	cmd.Flags().StringVar(&policyDir, "policies", "", "folder of policies (default: POSTERN_POLICIES, else policies)")
+	flags.add(cmd)
 	return cmd
 }
 
 func serve(cmd *cobra.Command, cfg service.Config) error {
-	parties, err := issuers(cfg)
-	if err := errors.Join(cfg.Validate(), err); err != nil {
-		return fmt.Errorf("the configuration has problems:\n%w", err)
+	parties, _ := issuers(cfg)
+	if err := validate(cfg); err != nil {
+		return err
 	}
 	level, err := cfg.LogLevel()
 	if err != nil {
@@ -70,6 +63,15 @@ func serve(cmd *cobra.Command, cfg service.Config) error {
 	defer server.Close()
 	logger.Info("serving", "address", listener.Addr().String(), "metrics", metrics.Addr().String())
 	return s.Serve(cmd.Context(), listener)
+}
+
+// validate lists all problems of a configuration.
+func validate(cfg service.Config) error {
+	_, err := issuers(cfg)
+	if err := errors.Join(cfg.Validate(), err); err != nil {
+		return fmt.Errorf("the configuration has problems:\n%w", err)
+	}
+	return nil
 }
 
 // limitMemory sets the memory limit of the process to most of the machine's. The garbage

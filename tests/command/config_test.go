@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -77,4 +79,34 @@ func TestConfigurationRefused(t *testing.T) {
 		}
 		require.NotContains(t, said, secret)
 	})
+}
+
+// postern config says for each setting where its value comes from, and shows no secret.
+func TestConfigPrintsOrigins(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2"
+	cmd := exec.Command(rig.Command(t), "config", "--policies", "rules")
+	cmd.Dir = t.TempDir()
+	cmd.Env = []string{
+		"DATABASE_URL=postgres://postern:" + secret + "@db.example.com/app?pool_max_conns=7", "POSTERN_LOG=debug",
+		"SUPABASE_URL=https://abcdefghijklmnopqrst.supabase.co", "GOMEMLIMIT=256MiB",
+	}
+	write(t, filepath.Join(cmd.Dir, service.ConfigFile), "POSTERN_LOG: warn\nPOSTERN_BODY_LIMIT: 4096\nPOSTERN_WEBHOOK_SECRET: "+strings.Repeat(secret, 3)+"\nPOSTERN_WEBHOOK_URL: https://hooks.example.com/"+secret+"\n")
+	write(t, filepath.Join(cmd.Dir, ".env"), "POSTERN_ON_REJECT=stop\n") // for development only
+	output, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	require.NotContains(t, string(output), secret)
+	spaces := regexp.MustCompile(` +`).ReplaceAllString(string(output), " ")
+	for _, want := range []string{
+		"DATABASE_URL postgres://postern:xxxxx@db.example.com/app?pool_max_conns=7 environment",
+		"POSTERN_LOG debug environment",
+		"POSTERN_BODY_LIMIT 4096 bytes file A request",
+		"POSTERN_WEBHOOK_SECRET (secret) file",
+		"POSTERN_POLICIES rules flag",
+		"POSTERN_ON_REJECT skip default",
+		"bodies in memory 16777216 bytes a sixteenth of the memory limit of 268435456 bytes",
+		"database connections 7 ",
+	} {
+		require.Contains(t, spaces, want)
+	}
 }
