@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -31,14 +32,17 @@ const (
 // A body's buffer grows with what has arrived, so a header alone takes no memory.
 type bodies struct {
 	budget *semaphore.Weighted
-	limit  int // of one body
+	most   int64        // of the budget, in bytes
+	used   atomic.Int64 // bytes of it
+	limit  int          // of one body
 }
 
 // newBodies derives the bound from the process's memory limit (GOMEMLIMIT). One body of
 // the greatest length always fits.
 func newBodies(limit int) *bodies {
 	budget, _ := bodyBudget()
-	return &bodies{semaphore.NewWeighted(max(budget, int64(limit))), limit}
+	most := max(budget, int64(limit))
+	return &bodies{budget: semaphore.NewWeighted(most), most: most, limit: limit}
 }
 
 // bodyBudget returns how many bytes of bodies may be in memory at once, and the process's
@@ -48,6 +52,20 @@ func bodyBudget() (budget, memory int64) {
 		return unlimitedBudget, 0
 	}
 	return memory / budgetShare, memory
+}
+
+// take takes bytes of the budget, if it has them. give gives them back.
+func (b *bodies) take(n int64) bool {
+	if !b.budget.TryAcquire(n) {
+		return false
+	}
+	b.used.Add(n)
+	return true
+}
+
+func (b *bodies) give(n int64) {
+	b.used.Add(-n)
+	b.budget.Release(n)
 }
 
 // errBodies means that too many bodies are in flight.
@@ -72,7 +90,7 @@ func (b *bodies) read(c *fiber.Ctx) (body []byte, release func(), err error) {
 		return nil, func() {}, &tooLarge{length, b.limit}
 	}
 	taken := int64(0)
-	release = func() { b.budget.Release(taken) }
+	release = func() { b.give(taken) }
 	sent := c.Context().RequestBodyStream()
 	if sent == nil {
 		return nil, release, nil
@@ -98,7 +116,7 @@ func (b *bodies) read(c *fiber.Ctx) (body []byte, release func(), err error) {
 				arriving.err = io.EOF
 				return body, release, nil
 			}
-			if !b.budget.TryAcquire(int64(size - cap(body))) {
+			if !b.take(int64(size - cap(body))) {
 				return nil, release, errBodies
 			}
 			taken += int64(size - cap(body))
@@ -142,10 +160,10 @@ func (s *Service) weigh(batch upload.Batch) (weight int) {
 // body. It takes at most what the longest body takes, which always fits.
 func (b *bodies) reserve(length, weight int) (release func(), err error) {
 	more := int64(max(min(weight, b.limit)-length, 0))
-	if !b.budget.TryAcquire(more) {
+	if !b.take(more) {
 		return func() {}, errBodies
 	}
-	return func() { b.budget.Release(more) }, nil
+	return func() { b.give(more) }, nil
 }
 
 // bound limits the time that a body may take to arrive. A shutdown leaves it less.

@@ -52,7 +52,7 @@ func serveBodies(t *testing.T, b *bodies, let <-chan struct{}) (address string) 
 func TestBodies(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20
-	address := serveBodies(t, &bodies{semaphore.NewWeighted(4 * limit), limit}, nil)
+	address := serveBodies(t, &bodies{budget: semaphore.NewWeighted(4 * limit), limit: limit}, nil)
 	for _, test := range []struct {
 		name    string
 		length  int
@@ -92,7 +92,7 @@ func TestBodies(t *testing.T) {
 func TestTooManyBodies(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20
-	let, b := make(chan struct{}), &bodies{semaphore.NewWeighted(limit), limit}
+	let, b := make(chan struct{}), &bodies{budget: semaphore.NewWeighted(limit), limit: limit}
 	address := serveBodies(t, b, let)
 	post := func(path string, length int) int {
 		response, err := http.Post("http://"+address+path, "application/json", bytes.NewReader(make([]byte, length)))
@@ -122,7 +122,7 @@ func TestTooManyBodies(t *testing.T) {
 func TestManyOperations(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20
-	b := &bodies{semaphore.NewWeighted(limit), limit}
+	b := &bodies{budget: semaphore.NewWeighted(limit), limit: limit}
 	first, err := b.reserve(1000, 800_000)
 	require.NoError(t, err)
 	_, err = b.reserve(1000, 800_000)
@@ -143,7 +143,7 @@ func TestManyOperations(t *testing.T) {
 func TestAnAnnouncedBodyTakesNoMemory(t *testing.T) {
 	t.Parallel()
 	const limit, sent = 8 << 20, 20 << 10
-	b := &bodies{semaphore.NewWeighted(limit), limit}
+	b := &bodies{budget: semaphore.NewWeighted(limit), limit: limit}
 	address := serveBodies(t, b, nil)
 	conn, err := net.Dial("tcp", address)
 	require.NoError(t, err)

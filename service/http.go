@@ -90,7 +90,9 @@ func (s *Service) data(decode func(body []byte) (upload.Batch, error)) fiber.Han
 func (s *Service) upload(c *fiber.Ctx, decode func(body []byte) (upload.Batch, error)) error {
 	ctx, cancel := requestContext()
 	defer cancel()
+	lap := s.metrics.lap()
 	who, _, err := s.authenticate(ctx, c)
+	lap.end(phaseToken)
 	if err != nil {
 		return err
 	}
@@ -100,10 +102,12 @@ func (s *Service) upload(c *fiber.Ctx, decode func(body []byte) (upload.Batch, e
 		return s.refuseBody(ctx, c, who, err)
 	}
 	c.Locals(bodyKey, len(body))
+	lap.end(phaseBody)
 	batch, err := decode(body)
 	if err != nil {
 		return s.refuseBody(ctx, c, who, err)
 	}
+	lap.end(phaseDecode)
 	release, err = s.bodies.reserve(len(body), s.weigh(batch))
 	defer release()
 	if err != nil {
@@ -117,9 +121,12 @@ func (s *Service) upload(c *fiber.Ctx, decode func(body []byte) (upload.Batch, e
 	}
 	s.metrics.countUnnamed(requestLogger(c), who, batch)
 	if batch.StatusOnly {
-		return s.applyOlder(ctx, c, who, batch)
+		err := s.applyOlder(ctx, c, who, batch)
+		lap.end(phaseApply)
+		return err
 	}
 	results := s.applier.Apply(ctx, requestLogger(c), who, batch)
+	lap.end(phaseApply)
 	s.countResults(batch, results)
 	return c.JSON(fiber.Map{"results": results})
 }
@@ -263,6 +270,7 @@ func (s *Service) trace(c *fiber.Ctx) (err error) {
 	}
 	drain(c)
 	bytes, _ := c.Locals(bodyKey).(int)
+	s.metrics.answered(c, time.Since(started))
 	logger.Info("request", "method", upload.Short(strings.Clone(c.Method())), "path", upload.Short(strings.Clone(c.Path())), "status", c.Response().StatusCode(),
 		"bytes", bytes, "took", time.Since(started).Round(10*time.Microsecond).String())
 	return err

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 )
 
@@ -46,7 +47,7 @@ func (h *hurried) Close() error {
 // TestSlowReaders has a client that sends a request and does not read its answer.
 func TestSlowReaders(t *testing.T) {
 	t.Parallel()
-	app := (&Service{cfg: Default(), logger: slog.New(slog.DiscardHandler)}).routes()
+	app := (&Service{metrics: &metrics{requestMetrics: newRequestMetrics(prometheus.NewRegistry())}, cfg: Default(), logger: slog.New(slog.DiscardHandler)}).routes()
 	listener := make(pipes)
 	go func() { _ = app.Listener(listener) }()
 	t.Cleanup(func() { require.NoError(t, app.Shutdown()) })

@@ -18,6 +18,7 @@ import (
 
 // metrics are the metrics of this instance since its start.
 type metrics struct {
+	requestMetrics
 	registry   *prometheus.Registry
 	results    *prometheus.CounterVec
 	rejections *prometheus.CounterVec
@@ -46,7 +47,8 @@ func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
 			Name: "postern_uploads_without_client_id_total", Help: "Uploads whose client sent no client_id, by what stands for the device: the token's session, or none.",
 		}, []string{"queue"}),
 	}
-	m.registry.MustRegister(m.results, m.rejections, m.unnamed, m.tooLarge, m.malformed, stuckQueues{applier}, conflicts{applier}, policiesInForce{live}, collectors.NewGoCollector(),
+	m.requestMetrics = newRequestMetrics(m.registry)
+	m.registry.MustRegister(m.results, m.rejections, m.unnamed, m.tooLarge, m.malformed, stuckQueues{applier}, conflicts{applier}, policiesInForce{live}, collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "postern_rejected_full_total", Help: "Rejected writes that were not stored, because those of their user are full. Each is a device whose queue is stuck.",
 		}, func() float64 { return float64(applier.Ledger.Unstored()) }),
@@ -87,6 +89,7 @@ func (m *metrics) countUnnamed(logger *slog.Logger, who identity.Identity, batch
 func (s *Service) countResults(batch upload.Batch, results []upload.Result) {
 	for i, result := range results {
 		s.metrics.results.WithLabelValues(string(result.Status)).Inc()
+		s.countOperations(batch.Transactions[i], result.Status)
 		failed := result.FailedOperation
 		if failed == nil {
 			continue

@@ -101,6 +101,7 @@ func Open(cfg Config, issuers []identity.Issuer, live *policies.Live, logger *sl
 		end:     end,
 	}
 	s.metrics = newMetrics(s.applier, live)
+	s.metrics.registry.MustRegister(state{s})
 	s.app = s.routes()
 	s.running.Go(func() { tables.Run(ctx, s.catalogRead) })
 	s.running.Go(func() { s.watchPolicies(ctx, fsnotify.NewWatcher) })

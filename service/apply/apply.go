@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -34,7 +35,8 @@ type Applier struct {
 	OnReject OnReject
 
 	failures    *failureTracker
-	applied     tableTimes // transactions
+	retries     atomic.Int64 // attempts that were repeated within their request
+	applied     tableTimes   // transactions
 	long        *semaphore.Weighted
 	rates       policies.RateLimiter
 	contended   tableTimes // rows are locked first, in the order of their keys
@@ -54,6 +56,9 @@ func New(db *pgxpool.Pool, tables *catalog.Catalog, live *policies.Live, l *ledg
 		long: semaphore.NewWeighted(1), connections: newShares(pool, pool/2), waiters: newShares(pool/4, pool/8),
 	}
 }
+
+// Retries is how many attempts have been repeated within their request since the start.
+func (a *Applier) Retries() int64 { return a.retries.Load() }
 
 // transaction is one of a request's transactions on its way to a result.
 type transaction struct {

@@ -214,6 +214,7 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 		if l.exhausted(failed, try, started) || !pause(ctx, try) {
 			return failed
 		}
+		l.retries.Add(1)
 	}
 }
 

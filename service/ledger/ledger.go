@@ -52,10 +52,10 @@ type Ledger struct {
 	Retention time.Duration // how long a closed rejected write is kept; 0 keeps it for ever
 	Announce  bool          // whether each new rejected write adds a job for the webhook
 
-	db   *pgxpool.Pool
-	used chan struct{}
-	full atomic.Int64 // rejected writes that found no room
-	old  atomic.Int64 // open and held writes that are a year old, as of the last pruning
+	db     *pgxpool.Pool
+	used   chan struct{}
+	full   atomic.Int64           // rejected writes that found no room
+	counts atomic.Pointer[Counts] // as of the last pruning
 }
 
 // New returns a ledger that uses db. It must connect as Postern's login role or as
@@ -64,9 +64,6 @@ func New(db *pgxpool.Pool) *Ledger { return &Ledger{db: db, used: make(chan stru
 
 // Unstored is how many rejected writes have found no room since the start.
 func (l *Ledger) Unstored() int64 { return l.full.Load() }
-
-// YearOld is how many open and held writes were a year old when Run last looked.
-func (l *Ledger) YearOld() int64 { return l.old.Load() }
 
 // CountFull reports whether a rejected write was not stored because there is no room, and
 // counts it.

@@ -37,8 +37,6 @@ with old as (select digest from postern.failures where last_at < now() - interva
      deleted as (delete from postern.failures where digest in (select digest from old) returning digest)
 select count(*) from deleted`
 
-const yearOldSQL = `select count(*) from postern.rejected_writes where status in ('open', 'held') and first_at < now() - interval '1 year'`
-
 // Used tells Run that the database is awake.
 func (l *Ledger) Used() {
 	select {
@@ -72,16 +70,16 @@ func (l *Ledger) Run(ctx context.Context, logger *slog.Logger) {
 	}
 }
 
-// reportOld counts the open and held writes that are a year old, and logs their number if
-// it has changed.
+// reportOld counts what schema postern holds. It logs how many open and held writes are a
+// year old, if their number has changed.
 func (l *Ledger) reportOld(ctx context.Context, logger *slog.Logger) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	var n int64
-	if err := l.db.QueryRow(ctx, yearOldSQL).Scan(&n); err != nil {
+	before := l.YearOld()
+	counts, err := l.count(ctx)
+	if err != nil {
 		return err
 	}
-	if l.old.Swap(n) != n && n > 0 {
+	l.counts.Store(&counts)
+	if n := counts.YearOld; n != before && n > 0 {
 		logger.Warn("rejected writes have been waiting for a year: replay them, or close them with postern rejected dismiss --all-matching --older-than 365d --expire", "count", n)
 	}
 	return nil

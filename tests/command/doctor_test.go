@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -150,7 +151,7 @@ func (p *patient) doctor(t *testing.T, args ...string) (output string, code int)
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
 	content, err := cmd.Output()
-	if exited, failed := err.(*exec.ExitError); failed {
+	if exited := (*exec.ExitError)(nil); errors.As(err, &exited) {
 		code = exited.ExitCode()
 	} else {
 		require.NoError(t, err)
