@@ -16,6 +16,7 @@ import (
 	"github.com/caarlos0/env/v11"
 	"github.com/goccy/go-yaml"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/joho/godotenv"
 
 	"postern/service/apply"
 	"postern/service/identity"
@@ -92,25 +93,43 @@ func LoadConfig(file string) (Config, error) {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return Config{}, fmt.Errorf("reading the configuration: %w", err)
 	}
-	mistyped, err := cfg.readEnvironment()
-	if err != nil {
-		return Config{}, err
+	err = cfg.override(env.ToMap(os.Environ()))
+	return cfg, err
+}
+
+// LoadDotEnv returns the defaults, overridden by a file of variables such as .env, if it
+// exists. It is for development: the environment and ConfigFile are not read.
+func LoadDotEnv(file string) (Config, error) {
+	cfg := Default()
+	variables, err := godotenv.Read(file)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return Config{}, fmt.Errorf("%s is not a file of variables: write KEY=value lines", file) // the error may quote a secret
 	}
-	for _, list := range [][]string{cfg.Audience, cfg.PowerSyncAudience, cfg.TokenClaims, cfg.AllowedOrigins} {
+	err = cfg.override(variables)
+	return cfg, err
+}
+
+// override sets the fields that have a variable.
+func (c *Config) override(variables map[string]string) error {
+	mistyped, err := c.parse(variables)
+	if err != nil {
+		return err
+	}
+	for _, list := range [][]string{c.Audience, c.PowerSyncAudience, c.TokenClaims, c.AllowedOrigins} {
 		for i, value := range list {
 			list[i] = strings.TrimSpace(value) // "a, b" is the same as "a,b"
 		}
 	}
 	if len(mistyped) > 0 {
-		return Config{}, errors.Join(append(mistyped, cfg.Validate())...)
+		return errors.Join(append(mistyped, c.Validate())...)
 	}
-	return cfg, nil
+	return nil
 }
 
-// readEnvironment sets the fields that have a variable. mistyped has an error for each
-// variable whose value has a wrong type.
-func (c *Config) readEnvironment() (mistyped []error, err error) {
-	err = env.Parse(c)
+// parse sets the fields that have a variable. mistyped has an error for each variable
+// whose value has a wrong type.
+func (c *Config) parse(variables map[string]string) (mistyped []error, err error) {
+	err = env.ParseWithOptions(c, env.Options{Environment: variables})
 	var all env.AggregateError
 	if err == nil || !errors.As(err, &all) {
 		return nil, err
@@ -122,7 +141,7 @@ func (c *Config) readEnvironment() (mistyped []error, err error) {
 		}
 		field, _ := reflect.TypeFor[Config]().FieldByName(parse.Name)
 		name := field.Tag.Get("env")
-		mistyped = append(mistyped, fmt.Errorf("%s=%q is not of type %s: correct its value", name, os.Getenv(name), parse.Type))
+		mistyped = append(mistyped, fmt.Errorf("%s=%q is not of type %s: correct its value", name, variables[name], parse.Type))
 	}
 	return mistyped, nil
 }

@@ -70,6 +70,10 @@ func dev(cmd *cobra.Command, o devOptions) error {
 	if err := o.powerSync.validate(); err != nil {
 		return err
 	}
+	cfg, level, err := o.config()
+	if err != nil {
+		return err
+	}
 	listener, err := listenOn(o.listen, "--listen")
 	if err != nil {
 		return err
@@ -87,9 +91,8 @@ func dev(cmd *cobra.Command, o devOptions) error {
 		return err
 	}
 
-	cfg := service.Default()
-	cfg.DatabaseURL, cfg.Listen, cfg.PowerSyncURL = p.loginURL, o.listen, o.powerSync.url
-	s, err := service.Open(cfg, []identity.Issuer{devIssuer(p.keys.Addr)}, set, newLogger(slog.LevelInfo))
+	cfg.DatabaseURL = p.loginURL
+	s, err := service.Open(cfg, []identity.Issuer{devIssuer(p.keys.Addr)}, set, newLogger(level))
 	if err != nil {
 		return err
 	}
@@ -103,6 +106,27 @@ func dev(cmd *cobra.Command, o devOptions) error {
 		return err
 	}
 	return s.Serve(ctx, listener)
+}
+
+// dotEnv is read in dev mode only. So a file that was copied by mistake changes no
+// service in production.
+const dotEnv = ".env"
+
+// config returns the settings of .env and those that dev mode has itself: it has an issuer
+// and a database of its own, and never those of the file.
+func (o devOptions) config() (cfg service.Config, level slog.Level, err error) {
+	if cfg, err = service.LoadDotEnv(dotEnv); err != nil {
+		return cfg, level, err
+	}
+	cfg.Listen, cfg.PowerSyncURL = o.listen, o.powerSync.url
+	cfg.DatabaseURL = "postgres://127.0.0.1/" + devDatabase // until it runs
+	cfg.Issuer, cfg.KeySetURL, cfg.Audience, cfg.Subjects = local.IssuerName, "", []string{local.Audience}, ""
+	cfg.SupabaseURL, cfg.SupabaseJWTSecret, cfg.SupabasePublishableKey, cfg.SupabaseSessions, cfg.NeonAuthURL = "", "", "", "", ""
+	if err := cfg.Validate(); err != nil {
+		return cfg, level, fmt.Errorf("%s has problems:\n%w", dotEnv, err)
+	}
+	level, err = cfg.LogLevel()
+	return cfg, level, err
 }
 
 // project is what the service of dev mode stands on.

@@ -110,3 +110,14 @@ func TestConfigPrintsOrigins(t *testing.T) {
 		require.Contains(t, spaces, want)
 	}
 }
+
+// Dev mode reads .env, and nothing of it that names another database or issuer.
+func TestDevReadsDotEnv(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command(rig.Command(t), "dev", "--data", filepath.Join(t.TempDir(), "data"))
+	cmd.Dir = t.TempDir()
+	write(t, filepath.Join(cmd.Dir, ".env"), "# for this machine\nexport POSTERN_ON_REJECT='drop'\nDATABASE_URL=mysql://production\nSUPABASE_SESSIONS=always\n")
+	output, err := cmd.CombinedOutput()
+	require.ErrorContains(t, err, "exit status 1")
+	require.Equal(t, "postern: .env has problems:\nPOSTERN_ON_REJECT=\"drop\" is neither skip nor stop: skip goes on with the transactions after a rejected one, stop does not\n", string(output))
+}
