@@ -21,7 +21,7 @@ var (
 	waitSecondsDesc = describe("pool_wait_seconds_total", "How long requests waited for a database connection, all together.")
 	bodiesDesc      = describe("body_bytes", "Bytes of the budget of request bodies in use.")
 	bodiesMost      = describe("body_bytes_max", "The budget of request bodies in bytes. A request beyond it is answered with 503.")
-	keysDesc        = describe("key_set_keys", "Usable keys of each issuer. With 0, its tokens are answered with 503, unless it has a shared secret.", "issuer")
+	keysDesc        = describe("key_set_keys", "Usable keys of each issuer. An issuer that has only a shared secret has none.", "issuer")
 	keysAgeDesc     = describe("key_set_age_seconds", "Time since each issuer's key set was fetched; absent before the first time.", "issuer")
 	refusedDesc     = describe("policies_problem", "1 if the policy files have a problem, so that older ones or none are in force.")
 	readyDesc       = describe("ready", "1 if /readyz says ready.")

@@ -53,7 +53,7 @@ var healthy = map[string]string{
 var sick = map[string]map[string]string{
 	"PosternDown":               {`up{job="postern"}`: `0x3000`},
 	"PosternNotReady":           {`postern_ready`: `0x3000`},
-	"PosternKeySetMissing":      {`postern_key_set_keys{issuer="a"}`: `0x3000`},
+	"PosternKeySetMissing":      {`postern_key_set_keys{issuer="a"}`: `0x3000`, `postern_key_set_age_seconds{issuer="a"}`: `4000x3000`},
 	"PosternWritesFail":         {`postern_results_total{status="retryable_error"}`: `0+10x3000`},
 	"PosternRequestsFail":       {`postern_requests_total{route="/api/data",status="503"}`: `0+10x3000`},
 	"PosternSlow":               {`postern_request_seconds_bucket{route="/api/data",le="2.5"}`: `0+50x3000`},
