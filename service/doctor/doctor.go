@@ -96,6 +96,7 @@ var checks = []struct {
 	{"subjects", tables, true, checkSubjects},
 	{"replication", tables, true, checkReplication},
 	{"key-sets", nothing, false, checkKeySets},
+	{"audiences", nothing, true, checkAudiences},
 	{"token", nothing, false, checkToken},
 	{"powersync", nothing, false, checkPowerSync},
 	{"memory", nothing, true, checkMemory},

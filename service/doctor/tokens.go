@@ -66,6 +66,21 @@ func orSentence(text, otherwise string) string {
 	return otherwise
 }
 
+// checkAudiences compares the audiences of the issuers' tokens with those of the PowerSync
+// Service. With a token, checkToken compares that one's.
+func checkAudiences(_ context.Context, e *examination) error {
+	if e.PowerSyncURL == "" || len(e.PowerSyncAudience) == 0 || e.Mints || e.Token != "" {
+		return nil
+	}
+	for _, i := range e.Issuers {
+		if i.Secret == nil && !slices.ContainsFunc(i.Audience, func(a string) bool { return slices.Contains(e.PowerSyncAudience, a) }) {
+			e.warn("postern doctor --token <a user's token>, which says whether the PowerSync Service accepts it; or postern token keygen",
+				"the tokens of %s have the audience %q, and POWERSYNC_AUDIENCE is %q", i.Issuer, i.Audience, e.PowerSyncAudience)
+		}
+	}
+	return nil
+}
+
 // checkToken verifies the token as a request's, and tries it in the database and at the
 // PowerSync Service.
 func checkToken(ctx context.Context, e *examination) error {

@@ -110,6 +110,10 @@ var brokenSetups = map[string]func(*testing.T, *patient){
 		p.env["DATABASE_URL"] = p.database.LoginURL
 		p.database.Exec(t, "create publication powersync for all tables")
 	},
+	"audiences-differ": func(t *testing.T, p *patient) {
+		p.powerSync(t, http.StatusOK)
+		p.env["POWERSYNC_AUDIENCE"], p.args = "another", nil
+	},
 	"publication-too-small": func(t *testing.T, p *patient) {
 		p.powerSync(t, http.StatusOK)
 		p.database.Exec(t, "create publication powersync for table public.lists")
