@@ -34,7 +34,8 @@ func (s *Service) examine(snapshot *catalog.Snapshot) {
 	s.examined = true
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	for _, f := range doctor.AtStart(ctx, s.cfg.Examination(s.db, s.issuers, s.policies), snapshot) {
+	findings := doctor.AtStart(ctx, s.cfg.Examination(s.db, s.issuers, s.policies), snapshot)
+	for _, f := range findings {
 		attributes := []any{"check", f.Check, "cause", f.Cause, "remedy", f.Remedy}
 		switch f.Severity {
 		case doctor.Error:
@@ -45,6 +46,7 @@ func (s *Service) examine(snapshot *catalog.Snapshot) {
 			s.logger.Debug("the setup could be better", attributes...)
 		}
 	}
+	s.logger.Debug("examined the setup", "findings", len(findings))
 }
 
 // sslMode is the sslmode of DATABASE_URL; prefer is the default of Postgres' clients.

@@ -273,11 +273,14 @@ func (s *Service) AwaitReady(t testing.TB) {
 	}, 20*time.Second, 10*time.Millisecond, "the service does not get ready: %s", s.Logs)
 }
 
-// AwaitTidy returns when the service has tidied up, which it does after its first
-// success; from then on it asks the database only for its requests.
+// AwaitTidy returns when the service has examined its setup and tidied up, which it does
+// after its first success; from then on it asks the database only for its requests.
 func (s *Service) AwaitTidy(t testing.TB) {
 	t.Helper()
-	require.Eventually(t, func() bool { return strings.Contains(s.Logs.String(), "deleted old receipts") }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		logs := s.Logs.String()
+		return strings.Contains(logs, "deleted old receipts") && strings.Contains(logs, "examined the setup")
+	}, 20*time.Second, 10*time.Millisecond)
 }
 
 // Token is a token for a user by name.
