@@ -172,7 +172,7 @@ func TestAnAnnouncedBodyTakesNoMemory(t *testing.T) {
 func TestPackedBodies(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20
-	address := serveBodies(t, &bodies{semaphore.NewWeighted(4 * limit), limit}, nil)
+	address := serveBodies(t, &bodies{budget: semaphore.NewWeighted(4 * limit), limit: limit}, nil)
 	pack := func(with func(io.Writer) io.WriteCloser, content []byte) []byte {
 		var packed bytes.Buffer
 		w := with(&packed)

@@ -96,6 +96,10 @@ func (s *Service) upload(c *fiber.Ctx, decode func(body []byte) (upload.Batch, e
 	if err != nil {
 		return err
 	}
+	if s.outdated.Load() {
+		s.catalog.RefreshIfOlderThan(retryAfter) // it may be migrated by now
+		return fiber.NewError(fiber.StatusServiceUnavailable, "the service waits for an update of its database: try again")
+	}
 	body, release, err := s.bodies.read(c)
 	defer release()
 	if err != nil {

@@ -65,6 +65,7 @@ type Service struct {
 	outdated      atomic.Bool // whether schema postern lacks migrations
 	examined      bool        // the checks of the start have run; only catalogRead uses it
 	issuers       []identity.Issuer
+	schemaVersion *int64 // of the database, as last checked; only catalogRead uses it
 
 	end     context.CancelFunc
 	running sync.WaitGroup // the background goroutines
@@ -187,16 +188,31 @@ func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
 	}
 }
 
-// checkSchema checks whether schema postern has all migrations.
+// checkSchema compares schema postern with the migrations of this program, and logs the
+// difference when it has changed. Migrations keep what the previous version needs, so a
+// newer schema is no obstacle.
 func (s *Service) checkSchema(snapshot *catalog.Snapshot) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	outdated, err := ledger.Outdated(ctx, s.db)
+	installed, newest, err := ledger.Versions(ctx, s.db)
 	if err != nil {
 		s.logger.Warn("cannot read the version of schema postern; the next attempt follows when the catalogue is read", "error", err)
 		return
 	}
-	s.outdated.Store(outdated || snapshot.Table("postern", "river_job") == nil)
+	if snapshot.Table("postern", "river_job") == nil {
+		installed = 0
+	}
+	s.outdated.Store(installed < newest)
+	if s.schemaVersion != nil && *s.schemaVersion == installed {
+		return
+	}
+	s.schemaVersion = &installed
+	switch {
+	case installed < newest:
+		s.logger.Error("schema postern is missing or of an older version, and uploads wait on the devices: run `postern migrate` of this version, as the owner of the tables", "installed", installed, "needed", newest)
+	case installed > newest:
+		s.logger.Warn("schema postern is of a newer version, which a newer Postern has installed; the version before it works on it, too: upgrade this service soon", "installed", installed, "known", newest)
+	}
 }
 
 // rolesOf returns the roles of the issuers' users, each once.

@@ -52,7 +52,7 @@ func TestOldReceiptsAreForgotten(t *testing.T) {
 }
 
 // TestOlderSchema starts the service on a schema that lacks its last migration,
-// and completes it then. No upload comes meanwhile.
+// and completes it then. Uploads wait until it is complete.
 func TestOlderSchema(t *testing.T) {
 	t.Parallel()
 	database := rig.NewDatabase(t)
@@ -67,10 +67,28 @@ func TestOlderSchema(t *testing.T) {
 			require.Eventually(t, func() bool {
 				return strings.Contains(s.Send(t, http.MethodGet, "/readyz", "").Body, "of an older version: run `postern migrate`")
 			}, 10*time.Second, 10*time.Millisecond)
+			put := `{"transactions":[{"crud":[` + op("PUT", "lists", uuid.NewString(), `"name":"x"`) + `]}]}`
+			waits := s.Upload(t, "alice", put)
+			require.Equal(t, http.StatusServiceUnavailable, waits.Status, waits.Body)
+			require.NotEmpty(t, waits.Header.Get("Retry-After"))
+			require.Contains(t, s.Logs.String(), "schema postern is missing or of an older version")
 			database.Exec(t, older.mend)
 			s.AwaitReady(t)
+			require.Equal(t, "success", s.Upload(t, "alice", put).Results(t)[0].Status)
 		})
 	}
+}
+
+// TestNewerSchema starts the service on a schema that a newer version has migrated, as a
+// rollback does.
+func TestNewerSchema(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	database.Exec(t, `insert into postern.migrations (version_id, is_applied) values (99, true)`)
+	s := rig.NewServiceOn(t, database, rig.DemoPolicies(t))
+	require.Contains(t, s.Logs.String(), "schema postern is of a newer version")
+	require.Contains(t, s.Logs.String(), `"installed":99,"known":1`)
+	require.Equal(t, "success", s.One(t, "alice", op("PUT", "lists", uuid.NewString(), `"name":"x"`)).Status)
 }
 
 // Whoever has a grant on schema postern by mistake, as default privileges give it, sees

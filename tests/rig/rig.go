@@ -200,7 +200,9 @@ func NewServiceUnready(t testing.TB, database *Database, set *policies.Live) *Se
 	t.Helper()
 	issuer, err := local.OpenIssuer(t.TempDir())
 	require.NoError(t, err)
-	return serve(t, database, set, []identity.Issuer{development(t, issuer)}, issuer, nil)
+	running := serve(t, database, set, []identity.Issuer{development(t, issuer)}, issuer, nil)
+	running.Issuer = issuer
+	return running
 }
 
 func development(t testing.TB, issuer *local.Issuer) identity.Issuer {
