@@ -86,7 +86,7 @@ func TestCutConnections(t *testing.T) {
 	const devices = 8
 	each, databaseEnds, deviceEnds := 1300, 300, 200
 	if testing.Short() {
-		each, databaseEnds, deviceEnds = 130, 20, 10
+		each, databaseEnds, deviceEnds = 130, 10, 10
 		t.Log("short: a tenth of the transactions")
 	}
 	b := setup(t)
