@@ -13,6 +13,7 @@ servers := tests/servers/node_modules
 
 test: $(node_modules) ## Run all tests; they start what they need
 	go test ./...
+	go -C tools test ./release
 
 $(node_modules) $(servers): %/node_modules: %/package-lock.json
 	npm ci --prefix $*

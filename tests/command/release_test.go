@@ -58,6 +58,20 @@ func TestRelease(t *testing.T) {
 		require.Contains(t, string(content), `"purl": "pkg:golang/postern@`+releaseVersion+`"`)
 		require.Contains(t, string(content), `"purl": "pkg:golang/github.com/jackc/pgx/v5@v5.`)
 		require.NotContains(t, string(content), "testify", "it is not in the binary")
+		require.Regexp(t, `"name": "github.com/jackc/pgx/v5",[^{]*"licenses": \[\s*\{\s*"license": \{\s*"id": "MIT"`, string(content))
+	})
+
+	t.Run("Licences", func(t *testing.T) {
+		t.Parallel()
+		content, err := exec.Command("tar", "-xOzf", onlyFile(t, filepath.Join(dist, "postern_*.tar.gz")), "THIRD_PARTY_LICENSES").Output()
+		require.NoError(t, err)
+		for _, text := range []string{
+			"\n======== std 1.", "Copyright 2009 The Go Authors.", // of Go itself
+			"\n======== github.com/jackc/pgx/v5 v5.", "Jack Christensen",
+			"Copyright 2012-2015 The Prometheus Authors", // a NOTICE
+		} {
+			require.Contains(t, string(content), text)
+		}
 	})
 
 	t.Run("Binary", func(t *testing.T) {

@@ -18,9 +18,9 @@ type archiver interface {
 	io.Closer
 }
 
-// writeArchive packs the binary with the texts that belong to it: a zip for Windows, else
-// a tar.gz.
-func writeArchive(name string, p platform, binary string) error {
+// writeArchive packs the binary with the texts that belong to it, the licences of its
+// modules among them: a zip for Windows, else a tar.gz.
+func writeArchive(name string, p platform, binary, licences string) error {
 	date, err := sourceDate()
 	if err != nil {
 		return err
@@ -41,6 +41,7 @@ func writeArchive(name string, p platform, binary string) error {
 	}{
 		{binary, 0o755},
 		{filepath.Join(root, "LICENSE"), 0o644},
+		{licences, 0o644},
 		{filepath.Join(root, "README.md"), 0o644},
 	} {
 		content, err := os.ReadFile(member.path)

@@ -1,5 +1,5 @@
 // Command release makes the files of a release: for each platform a static binary in an
-// archive, with the list of its modules (SBOM), and in an npm package; the npm package
+// archive, with the list of its modules and their licences (SBOM), and in an npm package; the npm package
 // postern, which runs the binary; and the checksums of them all.
 //
 // The same source and the same version of Go give the same bytes, on any machine and in
@@ -84,14 +84,22 @@ func release(version, out, only string) error {
 		if err := build(p, version, binary); err != nil {
 			return err
 		}
+		licences, err := readLicences(binary)
+		if err != nil {
+			return err
+		}
+		texts := filepath.Join(filepath.Dir(binary), "THIRD_PARTY_LICENSES")
+		if err := os.WriteFile(texts, licenceTexts(licences), 0o644); err != nil {
+			return err
+		}
 		name := fmt.Sprintf("postern_%s_%s_%s", npm.version, p.os, p.arch)
-		if err := writeArchive(filepath.Join(out, name), p, binary); err != nil {
+		if err := writeArchive(filepath.Join(out, name), p, binary, texts); err != nil {
 			return err
 		}
-		if err := writeSBOM(filepath.Join(out, name+".cdx.json"), version, binary); err != nil {
+		if err := writeSBOM(filepath.Join(out, name+".cdx.json"), version, licences); err != nil {
 			return err
 		}
-		if err := npm.addBinary(p, binary); err != nil {
+		if err := npm.addBinary(p, binary, texts); err != nil {
 			return err
 		}
 	}

@@ -36,10 +36,13 @@ var (
 )
 
 // addBinary adds the package of a platform.
-func (r *npmRelease) addBinary(p platform, binary string) error {
+func (r *npmRelease) addBinary(p platform, binary, licences string) error {
 	pkg := r.binaryPackage(p)
 	dir, err := r.write(pkg)
 	if err != nil {
+		return err
+	}
+	if err := os.Rename(licences, filepath.Join(dir, filepath.Base(licences))); err != nil {
 		return err
 	}
 	r.binaries = append(r.binaries, pkg)

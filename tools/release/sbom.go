@@ -1,11 +1,9 @@
 package main
 
 import (
-	"debug/buildinfo"
 	"encoding/json"
 	"net/url"
 	"os"
-	"runtime/debug"
 	"strings"
 )
 
@@ -28,22 +26,28 @@ type component struct {
 	Version string `json:"version"`
 	PURL    string `json:"purl"`
 	Ref     string `json:"bom-ref"`
+
+	Licenses []licenceChoice `json:"licenses,omitempty"`
 }
 
-// writeSBOM lists the modules of a binary, and Go's standard library. Go's linker has
-// recorded them in the binary.
-func writeSBOM(file, version, binary string) error {
-	info, err := buildinfo.ReadFile(binary)
-	if err != nil {
-		return err
-	}
+type licenceChoice struct {
+	License licenceName `json:"license"`
+}
+
+type licenceName struct {
+	ID   string `json:"id,omitempty"` // SPDX
+	Name string `json:"name,omitempty"`
+}
+
+// writeSBOM lists the modules of a binary, Go's standard library among them, with their
+// licences. Go's linker has recorded them in the binary.
+func writeSBOM(file, version string, licences []moduleLicence) error {
 	list := bom{
 		Format: "CycloneDX", Spec: "1.6", Version: 1,
-		Metadata:   metadata{componentOf("application", info.Main.Path, version)},
-		Components: []component{componentOf("library", "std", strings.TrimPrefix(info.GoVersion, "go"))},
+		Metadata: metadata{componentOf("application", "postern", version, "Apache-2.0")},
 	}
-	for _, module := range info.Deps {
-		list.Components = append(list.Components, moduleComponent(module))
+	for _, l := range licences {
+		list.Components = append(list.Components, componentOf("library", l.module, l.version, l.id))
 	}
 	content, err := json.MarshalIndent(list, "", "  ")
 	if err != nil {
@@ -52,15 +56,16 @@ func writeSBOM(file, version, binary string) error {
 	return os.WriteFile(file, append(content, '\n'), 0o644)
 }
 
-func moduleComponent(module *debug.Module) component {
-	if module.Replace != nil {
-		module = module.Replace
-	}
-	return componentOf("library", module.Path, module.Version)
-}
-
 // componentOf names a module by its package URL, which scanners of vulnerabilities look up.
-func componentOf(kind, path, version string) component {
+func componentOf(kind, path, version, licence string) component {
 	purl := "pkg:golang/" + strings.ToLower(path) + "@" + url.QueryEscape(version)
-	return component{Type: kind, Name: path, Version: version, PURL: purl, Ref: purl}
+	c := component{Type: kind, Name: path, Version: version, PURL: purl, Ref: purl}
+	switch licence {
+	case "":
+	case "Public domain": // it has no SPDX name
+		c.Licenses = []licenceChoice{{licenceName{Name: licence}}}
+	default:
+		c.Licenses = []licenceChoice{{licenceName{ID: licence}}}
+	}
+	return c
 }
