@@ -26,7 +26,7 @@ var descriptions = map[string]description{
 	"POSTERN_LISTEN":          {meaning: "the address to listen on"},
 	"POSTERN_ON_REJECT":       {meaning: "after a rejected transaction: `skip` to the next one, or `stop` the request"},
 	"POSTERN_ALLOWED_ORIGINS": {meaning: "origins of browser apps"},
-	"POSTERN_BODY_LIMIT":      {unit: "bytes", meaning: "the longest body", reason: "A request may need 8 times its body, and a machine of 256 MB has room for that"},
+	"POSTERN_BODY_LIMIT":      {unit: "bytes", meaning: "the longest body, after it is unpacked", reason: "A request may need 8 times its body, and a machine of 256 MB has room for that"},
 	"POSTERN_MAX_OPERATIONS":  {unit: "operations", meaning: "the most operations in one request", reason: "So many can be written within the 25 s of a request"},
 	"POSTERN_LOG":             {meaning: "`debug`, `info`, `warn` or `error`"},
 

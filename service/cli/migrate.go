@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -22,12 +23,14 @@ func migrateCommand() *cobra.Command {
 DATABASE_URL names the owner of your tables: on Supabase the role postgres, on Neon
 neondb_owner, over a direct connection or a session pooler. The first run prints
 the login role's URL with its password: it is the DATABASE_URL of the service.
+Where DATABASE_URL is already the service's, as in Fly.io's release command,
+POSTERN_OWNER_URL is the owner's.
 
 --print changes nothing. It prints how apps sync their users' rejected writes into
 their local databases and, if DATABASE_URL is set, which migrations it has.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ownerURL := os.Getenv("DATABASE_URL")
+			ownerURL := cmp.Or(os.Getenv("POSTERN_OWNER_URL"), os.Getenv("DATABASE_URL"))
 			if print {
 				return printGuide(cmd, ownerURL)
 			}

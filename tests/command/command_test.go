@@ -209,6 +209,11 @@ func TestServe(t *testing.T) {
 	output, err := migrate.CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	require.Contains(t, string(output), "applied 00001_")
+	migrate = exec.Command(rig.Command(t), "migrate")
+	migrate.Env = append(os.Environ(), "DATABASE_URL="+database.LoginURL, "POSTERN_OWNER_URL="+database.OwnerURL)
+	output, err = migrate.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	require.Contains(t, string(output), "is up to date")
 
 	serve := func() (p process, url string) {
 		p = start(t, env, "serve", "--policies", demoPolicies(t))
