@@ -202,11 +202,14 @@ func (s *Service) checkSchema(snapshot *catalog.Snapshot) {
 	if snapshot.Table("postern", "river_job") == nil {
 		installed = 0
 	}
-	s.outdated.Store(installed < newest)
-	if s.schemaVersion != nil && *s.schemaVersion == installed {
-		return
+	if s.schemaVersion == nil || *s.schemaVersion != installed {
+		s.schemaVersion = &installed
+		s.logSchema(installed, newest)
 	}
-	s.schemaVersion = &installed
+	s.outdated.Store(installed < newest)
+}
+
+func (s *Service) logSchema(installed, newest int64) {
 	switch {
 	case installed < newest:
 		s.logger.Error("schema postern is missing or of an older version, and uploads wait on the devices: run `postern migrate` of this version, as the owner of the tables", "installed", installed, "needed", newest)

@@ -86,8 +86,9 @@ func TestNewerSchema(t *testing.T) {
 	database := rig.NewDatabase(t)
 	database.Exec(t, `insert into postern.migrations (version_id, is_applied) values (99, true)`)
 	s := rig.NewServiceOn(t, database, rig.DemoPolicies(t))
-	require.Contains(t, s.Logs.String(), "schema postern is of a newer version")
-	require.Contains(t, s.Logs.String(), `"installed":99,"known":1`)
+	require.Eventually(t, func() bool {
+		return strings.Contains(s.Logs.String(), "schema postern is of a newer version") && strings.Contains(s.Logs.String(), `"installed":99,"known":1`)
+	}, 10*time.Second, 10*time.Millisecond)
 	require.Equal(t, "success", s.One(t, "alice", op("PUT", "lists", uuid.NewString(), `"name":"x"`)).Status)
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -80,7 +81,8 @@ func TestUpgrade(t *testing.T) {
 	migrate(t, db, previous) // a release command runs the older one, too; it has nothing to do
 	replace(0)
 	if os.Getenv(previousEnv) == "" {
-		require.Contains(t, f.running[0].Output(), "schema postern is of a newer version")
+		_, err := f.running[0].Await(ctx, regexp.MustCompile("schema postern is of a newer version"))
+		require.NoError(t, err)
 	}
 	require.True(t, w.reached(moments[3]), "the devices ended early: %v", w.failed)
 	w.await(t)
