@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help dev test pooler postgres check fuzz bench release
+.PHONY: help dev test pooler prepared postgres check fuzz bench release
 
 help: ## What can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ $(node_modules) $(servers): %/node_modules: %/package-lock.json
 pooler: $(node_modules) ## Run the tests of the write path with PgBouncer between Postern and Postgres
 	POSTERN_TEST_POOLER=1 go test -count=1 ./tests/conformance/ ./tests/examples/ ./tests/faults/ ./tests/model/ ./tests/e2e/
 	POSTERN_TEST_POOLER=1 go test -count=1 -short ./tests/rejected/
+
+prepared: ## Run some of them with a PgBouncer that keeps prepared statements, which is built from Debian's source
+	pooler=$$(tests/servers/pgbouncer) && POSTERN_TEST_POOLER=$$pooler go test -count=1 -short ./tests/conformance/ ./tests/faults/
 
 postgres: $(servers) ## Run the tests of the write path on the oldest and the newest Postgres, or on VERSIONS="16 17"
 	tests/servers/run $(or $(VERSIONS),14 18)
