@@ -16,7 +16,7 @@ type Strategy string
 // client sends for the tables that track them (trackPrevious).
 const (
 	NoStrategy Strategy = ""
-	Newest     Strategy = "newest"    // the write with the later time in a column wins; an earlier write is dropped silently
+	Newest     Strategy = "newest"    // the write with the later time in a column wins; an earlier write is dropped silently; {newest: {column: column, ahead: 5m}} bounds a device's clock
 	Version    Strategy = "version"   // a column counts the row's changes; a write that was made to another count is rejected with CONFLICT
 	Fields     Strategy = "fields"    // each column by itself: a column whose stored value is not the previous one keeps its stored value
 	Increment  Strategy = "increment" // the difference between the new and the previous value is added to the stored value

@@ -94,6 +94,13 @@ func TestConflictByColumn(t *testing.T) {
 			where t."id" = $1
 			returning 1, not (t."title" is not distinct from $5) as resolved0) select array[resolved0]::text from touched`,
 			args: `n1|a|2026-01-02 03:04:05|2026-01-02 03:04:05|a`},
+		{name: "NewestRowBeyondTheBound", table: "{allow: all, conflict: {newest: {column: gone_at, ahead: 5m}}}", operation: put("notes", "n1", `{"title": "a", "gone_at": "infinity"}`),
+			sql: `with touched as (insert into "public"."notes" as t ("id", "title", "gone_at") values ($1, $2, coalesce($3::pg_catalog.timestamptz, (null::"public"."notes")."gone_at"))
+			on conflict ("id") do update set "title" = excluded."title", "gone_at" = excluded."gone_at" where (t."gone_at" is null or t."gone_at" <= $4) returning 1)
+			select postern.explain_no_row($5, $6, $7, $8, $9, coalesce(postern.row_version($6, $7, $8), '(0,0)'),
+			case when t."id" is null then $10 when ((t."gone_at" is null or t."gone_at" <= $4)) is not true then $11 end, $12, null)
+			from (select) one left join lateral postern.current_row(null::"public"."notes", $7, $8, true) as t on true where not exists (select from touched)`,
+			args: `n1|a|2026-01-02 03:04:05+00|2026-01-02 03:04:05+00|0|1|{"id"}|{"n1"}|false|UNAUTHORIZED|DROPPED|DROPPED`},
 		{name: "FieldsPut", table: fields, operation: put("notes", "n1", `{"title": "a"}`),
 			sql: `insert into "public"."notes" as t ("id", "title") values ($1, $2)
 			on conflict ("id") do update set "title" = excluded."title"`,

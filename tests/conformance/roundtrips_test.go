@@ -30,7 +30,8 @@ func TestRoundTrips(t *testing.T) {
   notes: {allow: all, soft_delete: gone, history: changes}
   made: {table: notes, allow: all, rules: [{name: r, on: [create], check: new.title != 'no', code: NO, message: No}]}
   inserted: {table: notes, allow: [create], rules: [{name: r, on: [create], check: new.title != 'no', code: NO, message: No}]}
-  changed: {table: notes, allow: [update]}`))
+  changed: {table: notes, allow: [update]}
+  merged: {table: notes, allow: all, history: changes, conflict: {columns: {title: fields}}}`))
 	s.One(t, "alice", op("PUT", "parents", "warm", "")) // connects
 	s.AwaitTidy(t)
 
@@ -64,6 +65,7 @@ func TestRoundTrips(t *testing.T) {
 		{"ARuleOnCreateThatDependsOnTheRow", request(op("PUT", "made", "m", `"title":"no"`)), 2},
 		{"ARuleOnCreateOfATableThatIsInsertedInto", request(op("PUT", "inserted", "i", `"title":"no"`)), 1},
 		{"APutThatUpdates", request(op("PUT", "changed", "m", `"title":"b"`)), 1},
+		{"WithAStrategyByColumn", request(op("PUT", "merged", "2", `"title":"a"`), patch("merged", "2", `"title":"b"`, `"title":"a"`), patch("merged", "2", `"title":"c"`, `"title":"a"`)), 1},
 		{"HiddenRow", request(op("PATCH", "things", "theirs", `"required":"y"`)), 2},
 		{"ARuleOverTheStoredRow", request(op("PUT", "ruled", "q", "")), 2},
 		{"FiftyTransactionsWithSuchARule", request(many(50, func(i int) string { return op("PUT", "ruled", fmt.Sprint("r", i), "") })...), 2},
