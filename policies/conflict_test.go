@@ -2,6 +2,7 @@ package policies_test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"postern/policies"
+	"postern/service/catalog/catalogtest"
 	"postern/service/upload"
 )
 
@@ -121,4 +123,25 @@ func TestAhead(t *testing.T) {
 			require.Zero(t, table.Conflict.Ahead("title"))
 		})
 	}
+}
+
+// TestConflictInTheGuide compiles the guide's example.
+func TestConflictInTheGuide(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(guide), "\n## Conflicts\n")
+	require.True(t, found)
+	_, example, found := strings.Cut(section, "```yaml\n")
+	require.True(t, found)
+	example, _, _ = strings.Cut(example, "```")
+	items := catalogtest.Parse(t, []byte(`{"tables": [{"schema": "public", "name": "items", "primary_key": ["id"], "columns": [
+		{"name": "id", "type": "uuid", "is": "uuid"}, {"name": "title", "type": "text", "is": "text"}, {"name": "qty", "type": "integer", "is": "int4"},
+		{"name": "price", "type": "numeric", "is": "numeric"}, {"name": "notes", "type": "text", "is": "text"}, {"name": "updated_at", "type": "timestamp with time zone", "is": "timestamptz"}]}]}`))
+	source, err := policies.ReadFS(fstest.MapFS{"app.yaml": {Data: []byte(example)}}, "policies")
+	require.NoError(t, err)
+	set, err := source.Compile(items)
+	require.NoError(t, err)
+	table, _ := set.Decide(upload.Operation{Op: upload.Put, Table: "items"})
+	require.Equal(t, "notes: fields, price: reject, qty: increment, title: newest updated_at, updated_at: latest 5m0s", strategies(table.Conflict))
 }

@@ -200,16 +200,10 @@ func (a *attempt) transactionSteps(steps []step, i int, t *transaction) []step {
 			steps = a.queries(steps, i, o, o.Checks.Before())
 		}
 		run := step{kind: operation, transaction: i, index: o.Index, operation: o, Statement: o.Statement}
-		if o.Resolves() {
-			run.save = func(row [][]byte) {
-				if len(row) > 0 {
-					a.noteConflicts(t.Transaction.Operations[o.Index].Table, o, string(row[0]))
-				}
-			}
-		}
 		if rehearsal := a.rehearsal(); rehearsal != nil {
 			steps = append(steps, rehearsal.watch(a.request, t.Transaction.Operations[o.Index], run)...)
 		} else {
+			run.save = a.noteConflicts(t.Transaction.Operations[o.Index].Table, o)
 			steps = append(steps, run)
 		}
 		if o.Checks != nil {

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"maps"
+	"slices"
 	"sync"
 
 	"postern/policies"
@@ -43,18 +44,25 @@ func (a *Applier) Conflicts() map[Conflict]int {
 	return maps.Clone(a.conflicts.counts)
 }
 
-// noteConflicts adds what conflict strategies did with an operation, by the answer of its
-// statement. It counts when the attempt is committed.
-func (a *attempt) noteConflicts(table string, o *plan.Operation, answer string) {
-	noted := map[Conflict]bool{}
-	for _, r := range o.Resolved(answer) {
-		outcome := "dropped"
-		if r.Merged {
-			outcome = "merged"
+// noteConflicts receives the answer of an operation's statement, and adds what conflict
+// strategies did. That counts when the attempt is committed. It is nil if there is nothing
+// to add.
+func (a *attempt) noteConflicts(table string, o *plan.Operation) func(row [][]byte) {
+	if !o.Resolves() {
+		return nil
+	}
+	return func(row [][]byte) {
+		if len(row) == 0 {
+			return
 		}
-		if c := (Conflict{table, r.Strategy, outcome}); !noted[c] {
-			noted[c] = true
-			a.noted = append(a.noted, c)
+		noted := map[Conflict]bool{}
+		for _, r := range o.Resolved(string(row[0])) {
+			outcome := "dropped"
+			if r.Merged {
+				outcome = "merged"
+			}
+			noted[Conflict{table, r.Strategy, outcome}] = true
 		}
+		a.noted = slices.AppendSeq(a.noted, maps.Keys(noted))
 	}
 }
