@@ -303,7 +303,11 @@ func (m *model) execute(o *operation, index int) outcome {
 		return codeOf(pg, index)
 	case touched > 0:
 		return success
-	case o.verb == "PUT":
+	}
+	if code := m.conflict(o); code != "" {
+		return fatal(code, index)
+	}
+	if o.verb == "PUT" {
 		if end := m.untouched(o, index); end != success || !o.table.updates {
 			return end
 		}
@@ -385,16 +389,16 @@ func (o *operation) sql() string {
 	case o.verb == "PATCH":
 		var sets []string
 		for _, m := range members {
-			sets = append(sets, quote(m.column.name)+" = "+m.value.literal())
+			sets = append(sets, quote(m.column.name)+" = "+o.merged(m, m.typed()))
 		}
-		return "update " + t.name + " set " + strings.Join(sets, ", ") + o.where()
+		return "update " + t.name + " set " + strings.Join(sets, ", ") + o.where() + o.guard(" and ")
 	case o.verb == "DELETE" && t.soft != "":
-		return "update " + t.name + " set " + quote(t.soft) + " = true" + o.where()
+		return "update " + t.name + " set " + quote(t.soft) + " = true" + o.where() + o.guard(" and ")
 	case o.verb == "DELETE":
-		return "delete from " + t.name + o.where()
+		return "delete from " + t.name + o.where() + o.guard(" and ")
 	}
 	if t.updates {
-		return "update " + t.name + " set " + strings.Join(o.sets(members, member.literal), ", ") + o.where()
+		return "update " + t.name + " set " + strings.Join(o.sets(members, member.typed), ", ") + o.where() + o.guard(" and ")
 	}
 	var keys, columns, values []string
 	for i, c := range t.key {
@@ -413,9 +417,9 @@ func (o *operation) sql() string {
 	}
 	sql += " on conflict (" + strings.Join(keys, ", ") + ") do update set " + strings.Join(o.sets(members, member.excluded), ", ")
 	if t.soft != "" {
-		sql += " where " + t.name + "." + quote(t.soft) + " is not true"
+		return sql + " where " + t.name + "." + quote(t.soft) + " is not true" + o.guard(" and ")
 	}
-	return sql
+	return sql + o.guard(" where ")
 }
 
 // sets are the assignments by which a PUT changes a row that exists.
@@ -423,7 +427,7 @@ func (o *operation) sets(members []member, value func(member) string) (sets []st
 	t, sent := o.table, map[string]bool{}
 	for _, m := range members {
 		sent[m.column.name] = true
-		sets = append(sets, quote(m.column.name)+" = "+value(m))
+		sets = append(sets, quote(m.column.name)+" = "+o.merged(m, value(m)))
 	}
 	for _, c := range t.columns {
 		if t.put == "replace" && c.name != t.soft && !sent[c.name] && !c.generated {
@@ -437,7 +441,6 @@ func (o *operation) sets(members []member, value func(member) string) (sets []st
 	return sets
 }
 
-func (m member) literal() string  { return m.value.literal() }
 func (m member) excluded() string { return "excluded." + quote(m.column.name) }
 
 // where finds the row, unless a soft delete has deleted it.

@@ -33,6 +33,8 @@ type operation struct {
 	id      string
 	key     []value
 	members []member
+
+	previous []member // what the client saw before
 }
 
 type member struct {
@@ -103,6 +105,7 @@ func drawOperation(r *rapid.T, s *schema, f flaw) operation {
 	if op.verb != "DELETE" {
 		op.drawMembers(r, f)
 	}
+	op.drawPrevious(r)
 	if f == wrong && oneIn(r, 24) {
 		op.table = nil
 	}
@@ -113,7 +116,7 @@ func (o *operation) drawMembers(r *rapid.T, f flaw) {
 	for _, c := range o.table.columns {
 		must := o.verb == "PUT" && c.required && !(f == unfit && oneIn(r, 8))
 		switch {
-		case must:
+		case must, o.table.decides(c) && !oneIn(r, 12):
 		case c.kind == owners && !oneIn(r, 6), !rapid.Bool().Draw(r, "sent"):
 			continue
 		}
@@ -147,6 +150,13 @@ func (o *operation) json() string {
 		}
 		data = `,"op_data":{` + strings.Join(members, ",") + "}"
 	}
+	if len(o.previous) > 0 {
+		var members []string
+		for _, m := range o.previous {
+			members = append(members, encode(m.name)+":"+m.value.sent)
+		}
+		data += `,"previous_values":{` + strings.Join(members, ",") + "}"
+	}
 	return fmt.Sprintf(`{"op":%q,"table":%s,"id":%s%s}`, o.verb, encode(name), encode(o.id), data)
 }
 
@@ -169,6 +179,9 @@ func (o *operation) refused() string {
 		case m.column.name == o.table.soft && m.value.text == "t":
 			return "UNAUTHORIZED"
 		}
+	}
+	if o.lacks() {
+		return "INVALID_DATA"
 	}
 	return ""
 }

@@ -28,6 +28,7 @@ type table struct {
 	updates bool      // a PUT only changes a row that exists
 	strict  bool      // a PATCH of a row that is not there is rejected
 	soft    string    // the column that a DELETE sets; empty deletes
+	time    *column   // the one that may decide which write is the newest
 }
 
 type column struct {
@@ -38,6 +39,7 @@ type column struct {
 	identity  bool
 	foreign   bool
 	required  bool // not null, and without a default
+	strategy  string
 }
 
 func (t *table) column(of string) *column {
@@ -276,6 +278,9 @@ func (s *schema) drawPolicies(r *rapid.T) {
 		if c := t.column("boolean"); c != nil && oneIn(r, 3) {
 			t.soft = c.name
 			rule["soft_delete"] = c.name
+		}
+		if conflict := t.drawStrategies(r); conflict != nil {
+			rule["conflict"] = conflict
 		}
 		if len(t.key) > 1 {
 			rule["id"], rule["separator"] = []string{t.key[0].name, t.key[1].name}, separator
