@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/user"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -72,14 +71,7 @@ func (f *filterFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.code, "code", "", "only writes with this code, such as CHECK_VIOLATION")
 	flags.StringVar(&f.since, "since", "", "only writes first received since then: 36h, 7d, or 2026-11-24T15:04:05Z")
 	flags.StringVar(&f.olderThan, "older-than", "", "only writes first received before then: 36h, 7d, or 2026-11-24T15:04:05Z")
-	flags.StringSliceVar(&f.status, "status", nil, "only writes with these statuses (default open,held): "+strings.Join(statusNames(), ", ")+", or all")
-}
-
-func statusNames() (names []string) {
-	for _, s := range ledger.Statuses {
-		names = append(names, string(s))
-	}
-	return names
+	flags.StringSliceVar(&f.status, "status", nil, "only writes with these statuses (default open,held): "+ledger.StatusNames()+", or all")
 }
 
 func (f *filterFlags) filter() (ledger.Filter, error) {
@@ -89,7 +81,7 @@ func (f *filterFlags) filter() (ledger.Filter, error) {
 		if text == "" {
 			return
 		}
-		at, err := parseMoment(text, time.Now())
+		at, err := ledger.ParseMoment(text, time.Now())
 		if err != nil {
 			problems = append(problems, fmt.Errorf("--%s=%q: %w", flag, text, err))
 		}
@@ -97,40 +89,12 @@ func (f *filterFlags) filter() (ledger.Filter, error) {
 	}
 	moment("since", f.since, &out.Since)
 	moment("older-than", f.olderThan, &out.Before)
-	out.Statuses = []ledger.Status{ledger.Open, ledger.Held}
-	if len(f.status) > 0 {
-		out.Statuses = nil
+	statuses, err := ledger.ParseStatuses(f.status)
+	if err != nil {
+		problems = append(problems, fmt.Errorf("--status: %w", err))
 	}
-	names := strings.Join(statusNames(), " ")
-	for _, name := range f.status {
-		switch {
-		case name == "all" && len(f.status) == 1:
-		case name != "" && strings.Contains(" "+names+" ", " "+name+" "):
-			out.Statuses = append(out.Statuses, ledger.Status(name))
-		default:
-			problems = append(problems, fmt.Errorf("--status: %q is not one of %s, or all", name, strings.ReplaceAll(names, " ", ", ")))
-		}
-	}
+	out.Statuses = statuses
 	return out, errors.Join(problems...)
-}
-
-// parseMoment reads a duration, which counts back from now, or a time.
-func parseMoment(text string, now time.Time) (time.Time, error) {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		var n int
-		if _, err := fmt.Sscanf(days, "%d", &n); err == nil && fmt.Sprint(n) == days && n >= 0 {
-			return now.AddDate(0, 0, -n), nil
-		}
-	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return now.Add(-d), nil
-	}
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if at, err := time.Parse(layout, text); err == nil {
-			return at, nil
-		}
-	}
-	return time.Time{}, errors.New("write how long ago (36h, 7d) or a time (2026-11-24, 2026-11-24T15:04:05Z)")
 }
 
 const pageSize = 500 // records

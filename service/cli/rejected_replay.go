@@ -197,24 +197,18 @@ func (p *replayer) replayOne(ctx context.Context, record ledger.Record) error {
 	if p.as == "service" {
 		who.Role = supabase.ServiceRole
 	}
-	do := replay.Replay
+	logger := slog.New(slog.DiscardHandler)
 	if p.dryRun {
-		do = replay.DryRun
+		_, err = replay.DryRun(ctx, p.applier, logger, who, record, p.by)
+	} else {
+		err = replay.Replay(ctx, p.applier, logger, who, record, p.by)
 	}
-	err = do(ctx, p.applier, slog.New(slog.DiscardHandler), who, record, p.by)
 	var (
 		rejection *upload.Rejection
 		pg        *pgconn.PgError
 	)
 	switch {
-	case errors.As(err, &rejection):
-		if !p.dryRun {
-			note := ledger.By{Who: p.by.Who, Note: string(rejection.Code)}
-			if err := p.Note(ctx, record.ID, "replay failed", note); err != nil {
-				return err
-			}
-		}
-	case err == nil, errors.Is(err, replay.ErrClosed), errors.Is(err, replay.ErrNoContent):
+	case errors.As(err, &rejection), err == nil, errors.Is(err, replay.ErrClosed), errors.Is(err, replay.ErrNoContent):
 	case errors.As(err, &pg) && (pg.Code == "42501" || pg.Code == "22023"):
 		return fmt.Errorf("%s was not replayed: DATABASE_URL's role cannot become %s; use the owner's URL: %w", record.ID, who.Role, err)
 	case pg == nil:

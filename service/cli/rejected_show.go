@@ -1,45 +1,23 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 
-	"postern/policies"
 	"postern/service/catalog"
 	"postern/service/ledger"
 	"postern/service/replay"
-	"postern/service/upload"
 )
 
 // shownWrite is a rejected write beside the rows as they are now.
 type shownWrite struct {
 	ledger.Record
-	Operations []shownOperation `json:"operations"`
-	Actions    []ledger.Action  `json:"actions"`
-}
-
-type shownOperation struct {
-	Op       upload.Op      `json:"op"`
-	Table    string         `json:"table"`
-	ID       string         `json:"id"`
-	Failed   bool           `json:"failed,omitzero"` // it caused the rejection
-	Metadata string         `json:"metadata,omitzero"`
-	Wanted   []shownValue   `json:"wanted,omitzero"`
-	Now      jsontext.Value `json:"now,omitzero"` // the whole row; null if there is none, absent if Unread says why
-	Unread   string         `json:"unread,omitzero"`
-}
-
-type shownValue struct {
-	Column string         `json:"column"` // the database's name
-	Wanted jsontext.Value `json:"wanted"`
-	Now    jsontext.Value `json:"now,omitzero"`
+	Operations []replay.Operation `json:"operations"`
+	Actions    []ledger.Action    `json:"actions"`
 }
 
 func rejectedShowCommand() *cobra.Command {
@@ -96,49 +74,16 @@ func (r *records) show(cmd *cobra.Command, id, policyDir string) (s shownWrite, 
 		return s, fmt.Errorf("the policies do not match the database:\n%w", err)
 	}
 	for i, op := range transaction.Operations {
-		operation, err := r.compare(ctx, set.WithoutRules(), tables, op)
-		if err != nil {
+		operation, err := replay.Compare(ctx, r.db, set.WithoutRules(), tables, op, nil)
+		if errors.Is(err, replay.ErrCannotRead) {
+			operation.Unread = fmt.Sprintf("DATABASE_URL's role may not read every row of %s: use the owner's URL", operation.Target)
+		} else if err != nil {
 			return s, err
 		}
 		operation.Failed = s.Operation != nil && *s.Operation == i
 		s.Operations = append(s.Operations, operation)
 	}
 	return s, nil
-}
-
-// compare reads the row that an operation writes, beside the values that were sent.
-func (r *records) compare(ctx context.Context, set *policies.Set, tables *catalog.Snapshot, op upload.Operation) (shownOperation, error) {
-	out := shownOperation{Op: op.Op, Table: op.Table, ID: op.ID, Metadata: op.Metadata}
-	now := map[string]jsontext.Value{}
-	table, row, err := replay.StoredRow(ctx, r.db, set, tables, op)
-	var unmapped *upload.Rejection
-	switch {
-	case errors.As(err, &unmapped):
-		out.Unread = unmapped.Message
-	case errors.Is(err, replay.ErrCannotRead):
-		out.Unread = fmt.Sprintf("DATABASE_URL's role may not read every row of %s: use the owner's URL", table)
-	case err != nil:
-		return out, err
-	case row == nil:
-		out.Now = jsontext.Value("null")
-	default:
-		out.Now = row
-		if err := json.Unmarshal(row, &now); err != nil {
-			return out, fmt.Errorf("decoding the row as it is now: %w", err)
-		}
-	}
-	policy, _ := set.Decide(op)
-	for _, m := range op.Data {
-		value := shownValue{Column: m.Name, Wanted: m.Value}
-		if policy != nil {
-			if name, ok := policy.Column(m.Name); ok {
-				value.Column = name
-			}
-		}
-		value.Now = now[value.Column]
-		out.Wanted = append(out.Wanted, value)
-	}
-	return out, nil
 }
 
 func (s shownWrite) print(out io.Writer) {
@@ -162,7 +107,7 @@ func (s shownWrite) print(out io.Writer) {
 	line("first", when(s.FirstAt))
 	line("last", fmt.Sprintf("%s, received %d times", when(s.LastAt), s.Attempts))
 	for i, op := range s.Operations {
-		op.print(out, i)
+		printOperation(out, i, op)
 	}
 	if !s.HasContent {
 		fmt.Fprintf(out, "\nIts content was too large to be stored, so it cannot be replayed. Its tables: %s\n", printable(strings.Join(s.Tables, ", "), 400))
@@ -178,7 +123,7 @@ func (s shownWrite) print(out io.Writer) {
 	}
 }
 
-func (o shownOperation) print(out io.Writer, index int) {
+func printOperation(out io.Writer, index int, o replay.Operation) {
 	const line = "  %-30s %-40s %s\n"
 	mark := ""
 	if o.Failed {

@@ -36,7 +36,7 @@ var ErrCannotRead = errors.New("this connection may not read every row of it")
 //
 // The error is an *upload.Rejection if the write is rejected again, ErrClosed if there is
 // nothing to do, and ErrNoContent if the record has no content. Otherwise it says why the write could not be tried. In all
-// these cases nothing has happened. After a lost connection the replay is tried again,
+// these cases nothing has happened, but a rejection is noted in the record. After a lost connection the replay is tried again,
 // and may find that it was done: then the error is ErrClosed, and the record is
 // replayed.
 func Replay(ctx context.Context, a *apply.Applier, logger *slog.Logger, who identity.Identity, record ledger.Record, by ledger.By) error {
@@ -44,22 +44,30 @@ func Replay(ctx context.Context, a *apply.Applier, logger *slog.Logger, who iden
 	if err != nil {
 		return err
 	}
-	return closedOr(a.ApplySingle(ctx, logger, single))
+	err = closedOr(a.ApplySingle(ctx, logger, single))
+	var rejection *upload.Rejection
+	if errors.As(err, &rejection) {
+		if err := a.Ledger.Note(ctx, record.ID, "replay failed", ledger.By{Who: by.Who, Note: string(rejection.Code)}); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
-// DryRun does what Replay does and rolls it back. It has the same errors.
-func DryRun(ctx context.Context, a *apply.Applier, logger *slog.Logger, who identity.Identity, record ledger.Record, by ledger.By) error {
+// DryRun does what Replay does and rolls it back. It returns what each operation did, and
+// has the same errors.
+func DryRun(ctx context.Context, a *apply.Applier, logger *slog.Logger, who identity.Identity, record ledger.Record, by ledger.By) ([]apply.Effect, error) {
 	single, err := singleOf(who, record, by)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	tx, err := a.DB.Begin(ctx)
 	if err != nil {
-		return fmt.Errorf("beginning a dry run: %w", err)
+		return nil, fmt.Errorf("beginning a dry run: %w", err)
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	_, err = a.Rehearse(ctx, logger, tx.Conn(), single)
-	return closedOr(err)
+	effects, err := a.Rehearse(ctx, logger, tx.Conn(), single)
+	return effects, closedOr(err)
 }
 
 func singleOf(who identity.Identity, record ledger.Record, by ledger.By) (apply.Single, error) {
@@ -88,11 +96,11 @@ func closedOr(err error) error {
 	return err
 }
 
-// StoredRow is the row that an operation means as it is now, as a JSON object of the
-// database's columns; nil if there is none. It is read with the connection's own
-// rights. The error is ErrCannotRead if those do not show every row, and an
-// *upload.Rejection if the operation names no row.
-func StoredRow(ctx context.Context, db *pgxpool.Pool, set *policies.Set, tables *catalog.Snapshot, op upload.Operation) (*catalog.Table, jsontext.Value, error) {
+// storedRow is the row that an operation means as it is now, as a JSON object of the
+// database's columns; nil if there is none. It is read as a user who may not see every
+// row, or with the connection's own rights if who is nil. The error is ErrCannotRead if
+// those do not show every row, and an *upload.Rejection if the operation names no row.
+func storedRow(ctx context.Context, db *pgxpool.Pool, set *policies.Set, tables *catalog.Snapshot, op upload.Operation, who *identity.Identity) (*catalog.Table, jsontext.Value, error) {
 	op.Data = nil
 	p := &plan.Planner{Set: set, Tables: tables}
 	query, rejection := p.StoredRow(op)
@@ -107,8 +115,13 @@ func StoredRow(ctx context.Context, db *pgxpool.Pool, set *policies.Set, tables 
 		return fail(err)
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	// With row_security off, Postgres raises an error instead of hiding rows.
-	if _, err := tx.Exec(ctx, `set local row_security = off`); err != nil {
+	if who != nil {
+		_, err = tx.Exec(ctx, `select set_config('request.jwt.claims', $1, true), set_config('role', $2, true)`, string(who.Claims), who.Role)
+	} else {
+		// With row_security off, Postgres raises an error instead of hiding rows.
+		_, err = tx.Exec(ctx, `set local row_security = off`)
+	}
+	if err != nil {
 		return fail(err)
 	}
 	result := tx.Conn().PgConn().ExecParams(ctx, query.SQL, query.Args, nil, nil, nil).Read()
