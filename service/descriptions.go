@@ -30,7 +30,7 @@ var descriptions = map[string]description{
 	"POSTERN_MAX_OPERATIONS":  {unit: "operations", meaning: "the most operations in one request", reason: "So many can be written within the 25 s of a request"},
 	"POSTERN_LOG":             {meaning: "`debug`, `info`, `warn` or `error`"},
 
-	"POSTERN_METRICS_LISTEN":     {meaning: "the address of `/metrics`. For a scraper on another machine or outside the container, `:9091`; users must not reach it"},
+	"POSTERN_METRICS_LISTEN":     {meaning: "the address of `/metrics` and [the console](#the-console). For a scraper on another machine or outside the container, `:9091`; users must not reach it"},
 	"POSTERN_REJECTED_RETENTION": {meaning: "how long closed rejected writes are kept, such as `36h` or `90d`"},
 	"POSTERN_WEBHOOK_URL":        {secret: true, meaning: "send each new rejected write to this URL; the database then does not go to sleep"},
 	"POSTERN_WEBHOOK_SECRET":     {secret: true, meaning: "signs the webhook's requests"},

@@ -12,6 +12,7 @@ import (
 
 	"postern/policies"
 	"postern/service/apply"
+	"postern/service/console"
 	"postern/service/identity"
 	"postern/service/upload"
 )
@@ -62,11 +63,14 @@ func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
 	return m
 }
 
-// Metrics returns a server of GET /metrics in Prometheus' format. It belongs on a listener
-// that users cannot reach. It does not use the database.
+// Metrics returns a server of GET /metrics in Prometheus' format, which does not use the
+// database, and of the console. It belongs on a listener that users cannot reach.
 func (s *Service) Metrics() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
+	board := console.New(s.applier, s.logger)
+	mux.Handle("/console", board)
+	mux.Handle("/console/", board)
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute}
 }
 

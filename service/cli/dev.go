@@ -102,7 +102,14 @@ func dev(cmd *cobra.Command, o devOptions) error {
 	if err := o.powerSync.configure(out, p.postgres, url); err != nil {
 		return err
 	}
-	if err := printDev(out, url, p.postgres.OwnerURL(devDatabase), o.powerSync.url, p.issuer); err != nil {
+	operations, err := listenForOperations(cfg.MetricsListen)
+	if err != nil {
+		return err
+	}
+	server := s.Metrics()
+	go func() { _ = server.Serve(operations) }()
+	defer server.Close()
+	if err := printDev(out, url, "http://"+operations.Addr().String()+"/console", p.postgres.OwnerURL(devDatabase), o.powerSync.url, p.issuer); err != nil {
 		return err
 	}
 	return s.Serve(ctx, listener)
@@ -218,6 +225,15 @@ func serveKeys(issuer *local.Issuer) (*http.Server, error) {
 	return server, nil
 }
 
+// listenForOperations listens on an address, or on another port of this machine if it is
+// in use: several runs of dev mode may go on at the same time.
+func listenForOperations(address string) (net.Listener, error) {
+	if listener, err := net.Listen("tcp", address); err == nil {
+		return listener, nil
+	}
+	return listenOn("127.0.0.1:0", "POSTERN_METRICS_LISTEN")
+}
+
 // devURL is where this machine reaches what listens on an address.
 func devURL(address net.Addr) string {
 	host, port, _ := net.SplitHostPort(address.String()) // a listener's address has both
@@ -227,7 +243,7 @@ func devURL(address net.Addr) string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-func printDev(out io.Writer, url, ownerURL, powerSyncURL string, issuer *local.Issuer) error {
+func printDev(out io.Writer, url, consoleURL, ownerURL, powerSyncURL string, issuer *local.Issuer) error {
 	token, err := issuer.Token("alice", time.Now())
 	if err != nil {
 		return err
@@ -235,6 +251,7 @@ func printDev(out io.Writer, url, ownerURL, powerSyncURL string, issuer *local.I
 	_, err = fmt.Fprintf(out, `
 Postern is running, for development only: anyone who can connect to it can be any user.
 
+  console       %[6]s   (rejected writes)
   write API     %[1]s/api/data
   credentials   %[1]s/api/credentials
   contract      %[1]s/openapi.yaml
@@ -249,6 +266,6 @@ curl -s %[1]s/api/data -H 'Content-Type: application/json' -H 'Authorization: Be
 
 Then see it: psql '%[2]s' -c 'select * from lists'
 
-`, url, ownerURL, token, uuid.NewString(), powerSyncURL)
+`, url, ownerURL, token, uuid.NewString(), powerSyncURL, consoleURL)
 	return err
 }

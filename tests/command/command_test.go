@@ -105,6 +105,10 @@ func TestDev(t *testing.T) {
 	response.Body.Close()
 	require.NoError(t, err)
 	require.Regexp(t, `^\{"token":"[\w.-]+"\}$`, string(body))
+	console, err := http.Get(first.await(t, `console +(http\S+)`))
+	require.NoError(t, err)
+	console.Body.Close()
+	require.Equal(t, http.StatusOK, console.StatusCode)
 
 	// A second one on the same folder waits for the first, and finds its data.
 	require.Equal(t, 0, first.Signal(os.Interrupt))
