@@ -99,13 +99,6 @@ func up(ctx context.Context, db *sql.DB) ([]string, error) {
 	return applied, nil
 }
 
-// Outdated reports whether schema postern lacks migrations that this program has. It
-// may be called as the login role.
-func Outdated(ctx context.Context, db *pgxpool.Pool) (bool, error) {
-	installed, newest, err := Versions(ctx, db)
-	return installed < newest, err
-}
-
 // Versions returns the version of schema postern in the database, which is 0 if the login
 // role cannot read it, and the newest version that this program has.
 func Versions(ctx context.Context, db *pgxpool.Pool) (installed, newest int64, err error) {

@@ -136,7 +136,7 @@ func identify(text string) string {
 // licenceTexts is the content of THIRD_PARTY_LICENSES, which belongs to each binary.
 func licenceTexts(licences []moduleLicence) []byte {
 	var text bytes.Buffer
-	text.WriteString("The licences of the modules that are in this binary. Their source is at proxy.golang.org.\n")
+	text.WriteString("The licences of the modules that are in this binary. Their source is public, under their modules' names.\n")
 	for _, licence := range licences {
 		fmt.Fprintf(&text, "\n======== %s %s ========\n\n%s", licence.module, licence.version, strings.Join(licence.texts, "\n"))
 	}
