@@ -214,5 +214,8 @@ func requireCommands(t *testing.T, postern command, policies string) *rig.Databa
 		require.NoError(t, err, "%s: %s", run.cmd, output)
 		require.Contains(t, string(output), run.want)
 	}
+	output, err := postern(database.LoginURL, "doctor").CombinedOutput()
+	require.Error(t, err, "no issuer is set")
+	require.Contains(t, string(output), "no issuer of tokens is set")
 	return database
 }

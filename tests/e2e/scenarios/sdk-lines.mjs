@@ -2,45 +2,43 @@
 // transaction a request, with the lines that service/upload/SDKS.md adds to it.
 import { randomUUID } from 'node:crypto';
 
-import { developmentToken, Device } from '../device.mjs';
+import { Device } from '../device.mjs';
+import { ReferenceConnector } from '../reference-connector.mjs';
 
-const token = await developmentToken('alice');
-const authorization = { Authorization: `Bearer ${token}` };
-const bodies = [];
-
-class Connector {
-  rejected = [];
-
+class Connector extends ReferenceConnector {
   async fetchCredentials() {
-    return (await fetch(`${process.env.POSTERN_URL}/api/credentials`, { headers: authorization })).json();
+    const response = await this.fetch(`${this.url}/api/credentials`, { method: 'GET', headers: await this.authorization() });
+    return response.json();
+  }
+
+  async authorization() {
+    return { Authorization: `Bearer ${await this.getToken()}` };
   }
 
   async uploadData(database) {
     const transaction = await database.getNextCrudTransaction();
     if (!transaction) return;
-    const body = {
-      client_id: await database.getClientId(),
-      transactions: [
-        {
-          transaction_id: transaction.transactionId,
-          crud: transaction.crud.map((op) => ({
-            id: op.id,
-            op: op.op,
-            table: op.table,
-            transaction_id: op.transactionId,
-            op_data: op.opData,
-            op_id: op.clientId,
-            previous_values: op.previousValues,
-            metadata: op.metadata
-          }))
-        }
-      ]
-    };
-    bodies.push(body);
-    const response = await fetch(`${process.env.POSTERN_URL}/api/data`, {
+    const response = await this.fetch(`${this.url}/api/data`, {
       method: 'POST',
-      headers: { ...authorization, 'content-type': 'application/json' },
-      body: JSON.stringify(body)
+      headers: { ...(await this.authorization()), 'content-type': 'application/json' },
+      body: JSON.stringify({
+        client_id: await database.getClientId(),
+        transactions: [
+          {
+            transaction_id: transaction.transactionId,
+            crud: transaction.crud.map((op) => ({
+              id: op.id,
+              op: op.op,
+              table: op.table,
+              transaction_id: op.transactionId,
+              op_data: op.opData,
+              op_id: op.clientId,
+              previous_values: op.previousValues,
+              metadata: op.metadata
+            }))
+          }
+        ]
+      })
     });
     if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
     const [result] = (await response.json()).results;
@@ -49,8 +47,7 @@ class Connector {
   }
 }
 
-const device = new Device('alice');
-device.connector = new Connector();
+const device = new Device('alice', { connector: (options) => new Connector(options) });
 const [list, todo] = [randomUUID(), randomUUID()];
 await device.transaction(
   ['INSERT INTO lists (id, name, _metadata) VALUES (?, ?, ?)', list, 'Groceries', 'made on the phone'],
@@ -60,4 +57,4 @@ await device.transaction(['UPDATE todos SET completed = 1 WHERE id = ?', todo]);
 await device.connect();
 await device.uploaded();
 
-await device.finish({ uploads: bodies.map((request) => ({ request })) });
+await device.finish();
