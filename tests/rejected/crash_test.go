@@ -95,13 +95,16 @@ func TestReplayKilledAtEachPoint(t *testing.T) {
 					return b.db.Text(t, `select concat_ws(' ', (select status from postern.rejected_writes), (select count(*) from lists where id = $1::uuid),
   (select count(*) from postern.rejected_actions), (select string_agg(outcome, ',') from postern.receipts))`, list)
 				}
+				const nothing, everything = "open 0 0 rejected", "replayed 1 1 applied"
 				if connection == "Lost" {
-					require.Equal(t, "open 0 0 rejected", state(), "nothing")
+					require.Equal(t, nothing, state())
 				} else {
-					require.Equal(t, "replayed 1 1 applied", state(), "everything: Postgres had been told all of it")
+					// Postgres had been told all of it. It gives up if the wait took longer than the
+					// lock_timeout of the first try, which is 200 ms, and there is nobody to try again.
+					require.Contains(t, []string{everything, nothing}, state())
 				}
 				_, _ = postern(t, b.db.LoginURL, "rejected", "replay", record, "--by", "ann")
-				require.Equal(t, "replayed 1 1 applied", state())
+				require.Equal(t, everything, state())
 			})
 		}
 	}
