@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"slices"
 
+	celast "cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"postern/service/catalog"
 	"postern/service/upload"
+	"postern/service/value"
 )
 
 // Assignment is a value that the policy sets in a column.
@@ -20,6 +23,7 @@ type Assignment struct {
 	on        actions // as the file says
 	applies   actions // see Rule
 	isDefault bool
+	isDate    bool // a time that is set becomes its day, by UTC
 	place     place
 }
 
@@ -38,7 +42,7 @@ func (a *Assignment) Value(ctx context.Context, in *Input) (jsontext.Value, erro
 	value, err := a.value.eval(ctx, in)
 	if err == nil {
 		var json jsontext.Value
-		if json, err = toJSON(value); err == nil {
+		if json, err = a.toJSON(value); err == nil {
 			if in.trace != nil {
 				in.trace(TraceEntry{Operation: in.Operation, Rule: a.Column, Position: a.place.position(), Result: Assigned, Detail: string(json)})
 			}
@@ -46,6 +50,13 @@ func (a *Assignment) Value(ctx context.Context, in *Input) (jsontext.Value, erro
 		}
 	}
 	return nil, ruleError(a.place.position()+" "+a.place.String(), err)
+}
+
+func (a *Assignment) toJSON(value ref.Val) (jsontext.Value, error) {
+	if at, ok := value.(types.Timestamp); ok && a.isDate {
+		return jsontext.Value(at.UTC().Format(`"2006-01-02"`)), nil
+	}
+	return toJSON(value)
 }
 
 // assignable reports whether a column can be set to values of a CEL type.
@@ -98,7 +109,7 @@ func (c *compiler) expressions(t *Table, r tableRule, table *catalog.Table, at p
 			c.add(at.problem("a DELETE sets no columns: write on: [create, update], or one of the two"))
 		}
 		if value := c.assigned(s, key, column, r.Set[column].Value, at); value != nil {
-			t.Assignments = append(t.Assignments, Assignment{column, value, on, on.in(t.allow), false, at})
+			t.Assignments = append(t.Assignments, Assignment{column, value, on, on.in(t.allow), false, isDate(table, column), at})
 		}
 	}
 	for _, column := range sortedKeys(r.Defaults) {
@@ -108,9 +119,31 @@ func (c *compiler) expressions(t *Table, r tableRule, table *catalog.Table, at p
 			on = puts // it gives every column that was not sent its default
 		}
 		if value := c.assigned(s, key, column, r.Defaults[column], at); value != nil {
-			t.Assignments = append(t.Assignments, Assignment{column, value, on, on.in(t.allow), true, at})
+			t.Assignments = append(t.Assignments, Assignment{column, value, on, on.in(t.allow), true, isDate(table, column), at})
 		}
 	}
+}
+
+func isDate(table *catalog.Table, column string) bool {
+	return table.Column(column).Type.Name == "date"
+}
+
+// checkConstant checks that a value which is always the same fits its column. The device's
+// user could do nothing about one that does not.
+func (s scope) checkConstant(e *expression, column *catalog.Column) error {
+	if len(celast.MatchDescendants(celast.NavigateAST(e.ast), celast.KindMatcher(celast.IdentKind))) > 0 {
+		return nil
+	}
+	constant, err := e.eval(context.Background(), &Input{TransactionInput: &TransactionInput{}})
+	if err != nil {
+		return err
+	}
+	a := Assignment{isDate: isDate(s.table, column.Name)}
+	json, err := a.toJSON(constant)
+	if err == nil {
+		_, err = value.Convert(s.table, column, json)
+	}
+	return err
 }
 
 // assigned compiles the value of a column; nil if it cannot be set.
@@ -140,6 +173,8 @@ func (c *compiler) assigned(s scope, key []string, name, text string, at place) 
 			is, gives = "NOT NULL", "null"
 		}
 		c.add(at.expressionProblem(text, 1, 1, fmt.Sprintf("%s.%s is %s, but the value is %s", s.table, name, is, gives)))
+	} else if err := s.checkConstant(e, column); err != nil {
+		c.add(at.expressionProblem(text, 1, 1, err.Error()))
 	}
 	return e
 }

@@ -26,6 +26,7 @@ func TestAssignments(t *testing.T) {
 		{"Default", "defaults: {owner_id: auth.sub}", "owner_id", true, false, false, false, nil, `"ann"`},
 		{"Null", "set: {note: \"null\"}", "note", true, true, true, true, nil, "null"},
 		{"Number", "set: {qty: 1 + 2}", "qty", true, true, true, true, nil, "3"},
+		{"DayOfATime", "set: {due: now}", "due", true, true, true, true, nil, `"2026-11-24"`},
 		{"Fraction", "set: {price: \"1.5\"}", "price", true, true, true, true, nil, "1.5"},
 		{"Boolean", "set: {done: id == '1'}", "done", true, true, true, true, nil, "true"},
 		{"List", "set: {meta: \"['a', 1]\"}", "meta", true, true, true, true, nil, `["a",1]`},
