@@ -91,9 +91,9 @@ func (m *metrics) countUnnamed(logger *slog.Logger, who identity.Identity, batch
 
 // countResults adds a request's results to the metrics.
 func (s *Service) countResults(batch upload.Batch, results []upload.Result) {
+	s.countOperations(batch, results)
 	for i, result := range results {
 		s.metrics.results.WithLabelValues(string(result.Status)).Inc()
-		s.countOperations(batch.Transactions[i], result.Status)
 		failed := result.FailedOperation
 		if failed == nil {
 			continue

@@ -85,14 +85,29 @@ func (l *lap) end(p phase) {
 	l.began = now
 }
 
-// countOperations counts the operations of a transaction. One in a row of the same kind is
-// a lookup of one label, not of all.
-func (s *Service) countOperations(t upload.Transaction, status upload.Status) {
-	for i := 0; i < len(t.Operations); {
-		first, n := t.Operations[i], 0
-		for i < len(t.Operations) && t.Operations[i].Table == first.Table && t.Operations[i].Op == first.Op {
-			i, n = i+1, n+1
-		}
-		s.metrics.operations.WithLabelValues(s.tableLabel(first.Table), string(first.Op), string(status)).Add(float64(n))
+// countOperations counts the operations of a request. Neighbours of the same kind are one
+// lookup of a label, in whichever transactions they are.
+func (s *Service) countOperations(batch upload.Batch, results []upload.Result) {
+	type kind struct {
+		table  string
+		op     upload.Op
+		status upload.Status
 	}
+	var last kind
+	n := 0
+	count := func() {
+		if n > 0 {
+			s.metrics.operations.WithLabelValues(s.tableLabel(last.table), string(last.op), string(last.status)).Add(float64(n))
+		}
+	}
+	for i, result := range results {
+		for _, o := range batch.Transactions[i].Operations {
+			if next := (kind{o.Table, o.Op, result.Status}); next != last {
+				count()
+				last, n = next, 0
+			}
+			n++
+		}
+	}
+	count()
 }

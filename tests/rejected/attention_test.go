@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -117,6 +118,8 @@ func TestMetrics(t *testing.T) {
 	b.rejectedList(t, "alice", 1)
 	b.One(t, "alice", `{"op":"PUT","table":"any text that a client may send","id":"x"}`)
 	b.One(t, "alice", `{"op":"PUT","table":"lists","id":"00000000-0000-4000-8000-000000000001","op_data":{"name":"x"}}`)
+	const list = `{"crud":[{"op":"PUT","table":"lists","id":"00000000-0000-4000-8000-00000000000%d","op_data":{"name":%q}}]}`
+	b.Upload(t, "alice", fmt.Sprintf(`{"transactions":[`+list+`,`+list+`,`+list+`,`+list+`]}`, 2, "x", 3, "y", 4, tooLong, 5, "z"))
 	numbers := httptest.NewServer(b.Metrics)
 	t.Cleanup(numbers.Close)
 	response, err := http.Get(numbers.URL + "/metrics")
@@ -124,9 +127,12 @@ func TestMetrics(t *testing.T) {
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	require.Contains(t, string(text), `postern_rejections_total{code="CHECK_VIOLATION",table="lists"} 1`)
+	require.Contains(t, string(text), `postern_rejections_total{code="CHECK_VIOLATION",table="lists"} 2`)
 	require.Contains(t, string(text), `postern_rejections_total{code="UNAUTHORIZED",table="(unknown)"} 1`)
-	require.Contains(t, string(text), `postern_results_total{status="success"} 1`)
+	require.Contains(t, string(text), `postern_results_total{status="success"} 4`)
+	require.Contains(t, string(text), `postern_operations_total{op="PUT",status="success",table="lists"} 4`)
+	require.Contains(t, string(text), `postern_operations_total{op="PUT",status="fatal_error",table="lists"} 2`)
+	require.Contains(t, string(text), `postern_operations_total{op="PUT",status="fatal_error",table="(unknown)"} 1`)
 	require.NotContains(t, string(text), "any text")
 }
 
