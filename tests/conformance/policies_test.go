@@ -181,33 +181,7 @@ func TestConflictStrategiesUnderManyWriters(t *testing.T) {
 		end $$;
 		create trigger keep_deleted before delete on docs for each row execute function keep_deleted()`)
 	const writers = 20
-	// write has each writer send what crud gives for it until it is answered for good,
-	// as clients do. It returns the outcomes, counted.
-	write := func(t *testing.T, crud func(i int) string) map[string]int {
-		var all sync.WaitGroup
-		var mu sync.Mutex
-		outcomes := map[string]int{}
-		start := make(chan struct{})
-		for i := range writers {
-			all.Go(func() {
-				<-start
-				result := b.One(t, "alice", crud(i))
-				for result.Status == "retryable_error" {
-					result = b.One(t, "alice", crud(i))
-				}
-				outcome := result.Status
-				if result.FailedOperation != nil {
-					outcome = result.FailedOperation.ErrorCode
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				outcomes[outcome]++
-			})
-		}
-		close(start)
-		all.Wait()
-		return outcomes
-	}
+	write := func(t *testing.T, crud func(i int) string) map[string]int { return atOnce(t, b, writers, crud) }
 	row := func(t *testing.T, id, columns string) string {
 		return b.db.Text(t, `select concat_ws(' ', `+columns+`) from docs where id = $1`, id)
 	}
