@@ -30,7 +30,7 @@ function appOf(answers: { get?: SupabaseSession; refresh?: SupabaseSession } = {
       used.push(headers.Authorization!.replace('Bearer ', ''));
       return headers.Authorization!.includes(refused)
         ? Response.json({ message: 'expired token' }, { status: 401 })
-        : Response.json({ results: JSON.parse(body!).transactions.map(() => success) });
+        : Response.json({ results: JSON.parse(body as string).transactions.map(() => success) });
     }
   });
   const report = (event: string, token: string | null) => callback(event, token === null ? null : { access_token: token });

@@ -1,7 +1,7 @@
-/** As much of fetch as the connector uses. */
+/** As much of fetch as the connector uses. A body is JSON, as an ArrayBuffer if it is packed. */
 export type Fetch = (
   url: string,
-  init: { method: string; headers: Record<string, string>; body?: string; signal: AbortSignal }
+  init: { method: string; headers: Record<string, string>; body?: string | ArrayBuffer; signal: AbortSignal }
 ) => Promise<{
   ok: boolean;
   status: number;
@@ -9,6 +9,9 @@ export type Fetch = (
   headers: { get(name: string): string | null };
   json(): Promise<unknown>;
 }>;
+
+/** A shorter body, in characters, is not packed: one packet has room for it. */
+const PACK_OVER = 1024;
 
 /** Postern refused a request as a whole; nothing of it was tried. */
 export class PosternError extends Error {
@@ -30,6 +33,7 @@ export class Transport {
   readonly #url: string;
   readonly #fetch: Fetch;
   readonly #timeoutMs: number;
+  #packs = true;
 
   constructor(url: string, fetch: Fetch, timeoutMs: number) {
     this.#url = url.replace(/\/+$/, '');
@@ -39,12 +43,7 @@ export class Transport {
 
   request(abort: AbortSignal, method: 'GET' | 'POST', path: string, token: string, body?: unknown): Promise<unknown> {
     return this.timed(abort, path, async (signal) => {
-      const response = await this.#fetch(this.#url + path, {
-        method,
-        headers: { Authorization: `Bearer ${token}`, ...(body !== undefined && { 'Content-Type': 'application/json' }) },
-        ...(body !== undefined && { body: JSON.stringify(body) }),
-        signal
-      });
+      const response = await this.#send(signal, method, path, token, body === undefined ? undefined : JSON.stringify(body));
       const answer = await response.json().catch(() => null); // a proxy's may not be JSON
       if (!response.ok) {
         const seconds = Number(response.headers.get('Retry-After')); // NaN if it is a date: the device's clock may be wrong
@@ -58,9 +57,35 @@ export class Transport {
     });
   }
 
+  /** Sends a request. A long body is packed, if the platform can do that. */
+  async #send(signal: AbortSignal, method: string, path: string, token: string, json?: string): ReturnType<Fetch> {
+    const packed = this.#packs && json !== undefined && json.length > PACK_OVER ? await gzip(json) : null;
+    const headers = {
+      Authorization: `Bearer ${token}`,
+      ...(json !== undefined && { 'Content-Type': 'application/json' }),
+      ...(packed && { 'Content-Encoding': 'gzip' })
+    };
+    const body = packed ?? json;
+    const response = await this.#fetch(this.#url + path, { method, headers, ...(body !== undefined && { body }), signal });
+    if (packed && response.status === 415) { // a proxy's: Postern takes it
+      this.#packs = false;
+      return this.#send(signal, method, path, token, json);
+    }
+    return response;
+  }
+
   /** Runs work that must not take longer than a request. */
   timed<T>(abort: AbortSignal, name: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     return abortable(abort, work, { name, afterMs: this.#timeoutMs });
+  }
+}
+
+/** Returns null if the platform cannot pack. React Native cannot. */
+async function gzip(text: string): Promise<ArrayBuffer | null> {
+  try {
+    return await new Response(new Blob([text]).stream().pipeThrough(new CompressionStream('gzip'))).arrayBuffer();
+  } catch {
+    return null;
   }
 }
 

@@ -61,7 +61,15 @@ export interface Request {
   method: string;
   path: string;
   token: string;
+  packed: boolean;
   body: any;
+}
+
+/** What was sent, of which long bodies are packed. */
+export async function unpacked({ headers, body }: { headers: Record<string, string>; body?: string | ArrayBuffer }): Promise<any> {
+  const sent = new Blob(body === undefined ? [] : [body]).stream();
+  const text = await new Response('Content-Encoding' in headers ? sent.pipeThrough(new DecompressionStream('gzip')) : sent).text();
+  return text && JSON.parse(text);
 }
 
 /** What the server answers: results, a whole body, or the status of a refusal with its headers. */
@@ -79,7 +87,8 @@ export function connectorOf(database: Database, answers: Answer[], options: Part
         method,
         path: url.replace('https://postern.example.com', ''),
         token: headers.Authorization!.replace('Bearer ', ''),
-        body: body && JSON.parse(body)
+        packed: 'Content-Encoding' in headers,
+        body: await unpacked({ headers, ...(body !== undefined && { body }) })
       };
       requests.push(request);
       let answer = answers.shift() ?? 500;

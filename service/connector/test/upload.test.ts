@@ -29,6 +29,35 @@ for (const { name, results, decision, left, error } of [
   });
 }
 
+for (const { name, transactions, packed } of [
+  { name: 'a short body goes as it is', transactions: 1, packed: false },
+  { name: 'a long body is packed', transactions: 20, packed: true }
+]) {
+  test(name, async () => {
+    const { connector, requests, sent } = connectorOf(queueOf(transactions), [Array(transactions).fill(success)]);
+    await connector.uploadData();
+    assert.deepEqual(requests.map((request) => request.packed), [packed]);
+    assert.equal(sent()[0].length, transactions);
+  });
+}
+
+test('a platform that cannot pack sends as it is', async (t) => {
+  t.mock.property(globalThis, 'CompressionStream', undefined);
+  const { connector, requests } = connectorOf(queueOf(20), [Array(20).fill(success)]);
+  await connector.uploadData();
+  assert.deepEqual(requests.map((request) => request.packed), [false]);
+});
+
+test('a proxy that takes no packed body gets none again', async () => {
+  const queue = queueOf(20);
+  const { connector, requests } = connectorOf(queue, [415, Array(20).fill(success), Array(20).fill(success)]);
+  await connector.uploadData();
+  for (let i = 0; i < 20; i++) queue.write();
+  await connector.uploadData();
+  assert.deepEqual(requests.map((request) => request.packed), [true, false, false]);
+  assert.deepEqual(queue.left(), []);
+});
+
 test('a transaction is sent whole, with all that the device knows of it', async () => {
   const { connector, requests } = connectorOf(queueOf(1, 2), [[success]]);
   await connector.uploadData();
@@ -37,7 +66,7 @@ test('a transaction is sent whole, with all that the device knows of it', async 
     op_data: { name: 'new' }, previous_values: { name: 'old' }, metadata: 'about it'
   });
   assert.deepEqual(requests, [{
-    method: 'POST', path: '/api/data', token: tokenOf('alice'),
+    method: 'POST', path: '/api/data', token: tokenOf('alice'), packed: false,
     body: { client_id: 'device', user_id: 'alice', transactions: [{ transaction_id: 1, crud: [operation(1), operation(2)] }] }
   }]);
 });
