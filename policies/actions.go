@@ -80,20 +80,25 @@ func (a actions) in(allowed actions) actions {
 
 // actions returns what some words stand for. Words for what happens to the row and for
 // the client's verbs are not mixed: on: [create, patch] would leave out a PUT that
-// updates.
+// updates. The set is empty if there is a mistake, so that nothing is said of what follows
+// from it.
 func (c *compiler) actions(words opList, at place) (set actions) {
-	var byRow, byVerb bool
+	var byRow, byVerb, mistaken bool
 	for i, word := range words {
 		stands := wordActions(word)
 		if stands == 0 {
 			c.add(at.in(i).problem("%q is not an operation%s", word, cmp.Or(suggestAction(word), ": write create, update or delete")))
-			continue
+			mistaken = true
 		}
 		set |= stands
 		byRow, byVerb = byRow || word == "create" || word == "update", byVerb || word == "put" || word == "patch"
 	}
 	if byRow && byVerb {
 		c.add(at.problem("create and update say what happens to the row, put and patch which verb the client sends: write [%s]", strings.Join(rowWords(set), ", ")))
+		mistaken = true
+	}
+	if mistaken {
+		return 0
 	}
 	return set
 }

@@ -45,7 +45,7 @@ func TestAssignments(t *testing.T) {
 			require.Equal(t, test.patch, a.AppliesToRow(upload.Patch, true))
 			require.False(t, a.AppliesToRow(upload.Delete, true))
 			require.Equal(t, !test.sent, a.IsDefault())
-			value, err := a.Value(t.Context(), inputOf(upload.Put, test.data, nil, nil))
+			value, sets, err := a.Value(t.Context(), inputOf(upload.Put, test.data, nil, nil))
 			if test.want == "" {
 				var failed *policies.RuleError
 				require.ErrorAs(t, err, &failed)
@@ -53,6 +53,7 @@ func TestAssignments(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
+			require.True(t, sets)
 			require.JSONEq(t, test.want, string(value))
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -25,7 +26,7 @@ func tables(t testing.TB) *catalog.Snapshot {
 
 // columnsOf stands for Postgres, which says what columns a lookup has.
 func columnsOf(*policies.Lookup) ([]policies.LookupColumn, error) {
-	return []policies.LookupColumn{{Name: "archived", Kind: policies.Boolean}, {Name: "name", Kind: policies.Text}, {Name: "made_at", Kind: policies.Time}, {Name: "day", Kind: policies.Date}}, nil
+	return []policies.LookupColumn{{Name: "archived", Kind: policies.Boolean}, {Name: "name", Kind: policies.Text}, {Name: "made_at", Kind: policies.Time}, {Name: "day", Kind: policies.Date}, {Name: "most", Kind: policies.Number, Nullable: true}}, nil
 }
 
 // TestBusted has one file for each mistake, with the message that its author reads.
@@ -48,17 +49,22 @@ func TestBusted(t *testing.T) {
 			if also, err := os.ReadFile(strings.TrimSuffix(path, ".yaml") + ".also.yaml"); err == nil {
 				files["another.yaml"] = &fstest.MapFile{Data: also}
 			}
-			if err = policies.Problems(files, "policies", snapshot); err == nil {
-				err = compile(t, string(content)).CheckLookups(columnsOf)
+			set, problems, err := policies.Examine(files, "policies", snapshot)
+			require.NoError(t, err)
+			columns, ofLookups := set.CheckLookups(columnsOf)
+			problems = policies.Join(problems, ofLookups)
+			require.Error(t, problems)
+			found := problems.Error() + "\n"
+			for _, warning := range slices.Concat(set.Warnings(snapshot, columns), set.Unused()) {
+				found += "warning: " + warning.Error() + "\n"
 			}
-			require.Error(t, err)
 			golden := strings.TrimSuffix(path, ".yaml") + ".golden"
 			if *update {
-				require.NoError(t, os.WriteFile(golden, []byte(err.Error()+"\n"), 0o644))
+				require.NoError(t, os.WriteFile(golden, []byte(found), 0o644))
 			}
-			want, readErr := os.ReadFile(golden)
-			require.NoError(t, readErr)
-			require.Equal(t, string(want), err.Error()+"\n", "to update it: go test ./policies -run TestBusted -update")
+			want, err := os.ReadFile(golden)
+			require.NoError(t, err)
+			require.Equal(t, string(want), found, "to update it: go test ./policies -run TestBusted -update")
 		})
 	}
 }

@@ -16,7 +16,7 @@ func (s *Set) Bypasses(snapshot *catalog.Snapshot) (warnings []error) {
 	for _, name := range sortedKeys(s.tables) {
 		policy := s.tables[name]
 		table := snapshot.Table(policy.Schema, policy.Name)
-		if table == nil || !policy.Named {
+		if table == nil || !policy.Named || policy.mistaken {
 			continue
 		}
 		b := &bypasses{Table: policy, table: table}

@@ -43,7 +43,7 @@ func TestCheck(t *testing.T) {
 	}{
 		{"ValueHolds", "", "new.note.size() > 1", inputOf(upload.Put, nil, nil, row{"note": text}), policies.Passed},
 		{"ValueDoesNotHold", "", "new.note.size() > 10", inputOf(upload.Put, nil, nil, row{"note": text}), policies.Rejected},
-		{"NullFails", "", "new.note.size() > 1", inputOf(upload.Put, nil, nil, row{"note": null}), policies.Errored},
+		{"NullRejects", "", "new.note.size() > 1", inputOf(upload.Put, nil, nil, row{"note": null}), policies.Rejected},
 		{"NullIsCheckedFirst", "", "new.note == null || new.note.size() > 1", inputOf(upload.Put, nil, nil, row{"note": null}), policies.Passed},
 		{"NullIsThere", "", "has(new.note)", inputOf(upload.Put, nil, nil, row{"note": null}), policies.Passed},
 		{"MissingFails", "", "data.note == null", inputOf(upload.Put, row{}, nil, nil), policies.Errored},
@@ -51,7 +51,8 @@ func TestCheck(t *testing.T) {
 		{"WhenSkips", "has(data.note)", "data.note == 'x'", inputOf(upload.Put, row{}, nil, nil), policies.Skipped},
 		{"WhenFails", "data.note == 'x'", "true", inputOf(upload.Put, row{}, nil, nil), policies.Errored},
 		{"NoOldRow", "", "old == null", inputOf(upload.Put, nil, nil, row{}), policies.Passed},
-		{"ColumnOfNoOldRow", "", "old.qty == 1", inputOf(upload.Put, nil, nil, row{}), policies.Errored},
+		{"ColumnOfNoOldRow", "", "old.qty == 1", inputOf(upload.Put, nil, nil, row{}), policies.Rejected},
+		{"WhenOfANull", "new.note.size() > 1", "new.note == null", inputOf(upload.Put, nil, nil, row{"note": null}), policies.Passed},
 		{"OldRow", "", "old == null || old.qty < new.qty", inputOf(upload.Patch, nil, row{"qty": types.Int(1)}, row{"qty": types.Int(2)}), policies.Passed},
 		{"NoNewRow", "", "new == null", inputOf(upload.Delete, nil, row{}, nil), policies.Passed},
 		{"BeyondCEL", "", "new.qty < 5", inputOf(upload.Put, nil, nil, row{"qty": types.NewErr("too large")}), policies.Errored},

@@ -15,14 +15,21 @@ import (
 // compiler turns a Source into a Set and collects the mistakes it finds.
 type compiler struct {
 	snapshot *catalog.Snapshot
+	set      *Set
 	problems []error
 	base     scope // what every expression can use
 	names    *names
-	unused   []error // warnings of names that no expression uses
+	unused   []unusedName
 }
 
-// add adds a mistake. Tables that share a let share its mistakes.
+// add adds a mistake, or several. Tables that share a let share its mistakes.
 func (c *compiler) add(err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range joined.Unwrap() {
+			c.add(err)
+		}
+		return
+	}
 	if !slices.ContainsFunc(c.problems, func(other error) bool { return other.Error() == err.Error() }) {
 		c.problems = append(c.problems, err)
 	}
@@ -31,10 +38,21 @@ func (c *compiler) add(err error) {
 // Compile checks the policies against the tables of a database. The error lists all
 // mistakes, with file, line and column.
 func (s *Source) Compile(snapshot *catalog.Snapshot) (*Set, error) {
-	c := &compiler{snapshot: snapshot}
-	set := &Set{SHA256: s.SHA256, tables: map[string]*Table{}, code: s.code}
+	set, problems := s.examine(snapshot, nil)
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	return set, nil
+}
+
+// examine compiles what it can. formProblems are those that reading the files has found;
+// problems are all, in order. If there are some, the set is for Warnings and CheckLookups
+// alone.
+func (s *Source) examine(snapshot *catalog.Snapshot, formProblems []error) (set *Set, problems []error) {
+	set = &Set{SHA256: s.SHA256, tables: map[string]*Table{}, code: s.code}
+	c := &compiler{snapshot: snapshot, set: set}
 	if err := c.defineNames(s.files); err != nil {
-		return nil, err
+		return set, append(formProblems, err)
 	}
 	for i := range s.files {
 		f := &s.files[i]
@@ -46,7 +64,6 @@ func (s *Source) Compile(snapshot *catalog.Snapshot) (*Set, error) {
 			}
 			set.tables[name] = c.table(name, f.content.Tables[name], at)
 		}
-		set.transaction = append(set.transaction, c.rules(f.content.Transaction.Rules, c.base, f.place("transaction"))...)
 		if f.content.Rate != nil {
 			if set.rate != nil {
 				c.add(f.place("rate").problem("another file has a rate for all tables: keep one of the two"))
@@ -54,18 +71,24 @@ func (s *Source) Compile(snapshot *catalog.Snapshot) (*Set, error) {
 			set.rate = c.rate(f.content.Rate, f.place("rate"))
 		}
 	}
-	set.unused = append(c.unused, c.names.unused()...)
 	c.shareSoftDelete(set)
 	set.rest, set.closed = set.tables["*"], set.closedTables()
 	set.openTables(snapshot)
+	c.transactionRules(s)
 	c.checkCode(set)
 	c.checkNames(s, set)
 	c.checkDeletes(set)
+	set.findObserving()
 	set.rated = set.rate != nil
 	for _, t := range set.tables {
 		set.rated = set.rated || t.Rate != nil
 	}
-	return set, errors.Join(inOrder(c.problems)...)
+	set.unused = append(c.unused, c.names.unused()...)
+	problems = inOrder(append(formProblems, slices.DeleteFunc(c.problems, s.follows)...))
+	if len(problems) > 0 {
+		set.leaveOut(s, formProblems, problems)
+	}
+	return set, problems
 }
 
 // shareSoftDelete gives a soft delete to all policies of the same table in Postgres.
@@ -128,6 +151,7 @@ func (c *compiler) table(name string, r tableRule, at place) *Table {
 	}
 	c.columns(t, table, at)
 	c.expressions(t, r, table, at)
+	c.mode(t, r, at)
 	c.messages(t, r.Messages, table, at.in("messages"))
 	t.findNeeds()
 	t.Conflict = c.conflict(t, r.Conflict, table, at.in("conflict"))
@@ -242,7 +266,7 @@ func (c *compiler) everyTable(r tableRule, at place) {
 	for key, set := range map[string]bool{
 		"table": r.Table != "", "columns": r.Columns != nil, "id": r.ID != nil, "soft_delete": r.SoftDelete != "", "epoch": r.Epoch != nil,
 		"owner": r.Owner != "", "let": r.Let != nil, "set": r.Set != nil, "defaults": r.Defaults != nil, "immutable": r.Immutable != nil, "writable": r.Writable != nil,
-		"conflict": !r.Conflict.empty(), "messages": r.Messages != nil, "history": r.History != "", "rules": r.Rules != nil,
+		"conflict": !r.Conflict.empty(), "messages": r.Messages != nil, "history": r.History != "", "mode": r.Mode != "", "rules": r.Rules != nil,
 	} {
 		if set {
 			c.add(at.in(key).problem(`"*" cannot have %s, which is for one table: move it to a policy of that table`, key))

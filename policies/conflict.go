@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"postern/service/catalog"
+	"postern/service/upload"
 )
 
 // Strategy says what happens to a write if the row has changed since the client saw
@@ -47,6 +48,24 @@ func (c *Conflict) Of(column string) Conflict {
 		}
 	}
 	return Conflict{}
+}
+
+// Increments reports whether a transaction may add to numbers, so that it has another effect
+// if it is applied twice.
+func (s *Set) Increments(t upload.Transaction) bool {
+	return slices.ContainsFunc(t.Operations, func(op upload.Operation) bool {
+		table, _ := s.Decide(op)
+		return table != nil && op.Op != upload.Delete && len(op.Previous) > 0 && table.Conflict.increments()
+	})
+}
+
+func (c *Conflict) increments() bool {
+	for _, of := range c.ByColumn {
+		if of.Strategy == Increment {
+			return true
+		}
+	}
+	return c.Strategy == Increment
 }
 
 // Ahead returns how far the time that a device sends in a column may be ahead of now.

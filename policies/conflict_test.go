@@ -130,7 +130,7 @@ func TestConflictInTheGuide(t *testing.T) {
 	t.Parallel()
 	guide, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	_, section, found := strings.Cut(string(guide), "\n## Conflicts\n")
+	_, section, found := strings.Cut(string(guide), "\n### Two devices change the same row\n")
 	require.True(t, found)
 	_, example, found := strings.Cut(section, "```yaml\n")
 	require.True(t, found)

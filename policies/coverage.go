@@ -91,7 +91,7 @@ func (c *Condition) Missed() string {
 	case isTrue+isFalse+failed == 0:
 		return "never reached"
 	case c.Value && isTrue == 0, isTrue+isFalse == 0:
-		return "always failed"
+		return "always null or failed"
 	case c.Value:
 	case isTrue == 0:
 		return "never true"
@@ -157,6 +157,7 @@ func written(e celast.Expr, checked *celast.AST) string {
 	if err != nil || strings.Contains(text, parser.HiddenAccumulatorName) {
 		return "(a loop in a function)" // it was written elsewhere
 	}
+	text = strings.ReplaceAll(text, "dyn(null)", "null") // see readNulls
 	if !strings.Contains(text, "'") {
 		text = strings.ReplaceAll(text, `"`, "'")
 	}
@@ -244,7 +245,11 @@ func (p place) owner() (of, key string) {
 		rule, key := p.path[:at+2], place{p.file, p.path[at+2:]}
 		name, _ := place{p.file, rule}.in("name").find(false).(*ast.StringNode)
 		if name != nil {
-			return fmt.Sprintf("%v, rule %s", p.path[at-1], name.Value), key.String()
+			of := fmt.Sprintf("%v, rule %s", p.path[at-1], name.Value)
+			if p.observes(at) {
+				of += ", which only observes"
+			}
+			return of, key.String()
 		}
 	}
 	if p.path[0] == "tables" && len(p.path) > 2 {

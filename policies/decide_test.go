@@ -18,21 +18,22 @@ tables:
   stuff: {table: public.todos, allow: [patch]}
   lists: {allow: [put]}
   "*": {allow: all, because: RLS decides}`)
-	for _, test := range []struct{ table, rejected string }{
-		{"things", ""},
-		{"members", ""},
-		{"lists", `PATCH is not allowed on table "lists": its policy allows PUT`},
-		{"todos", `writes to table "todos" are not allowed under that name: clients know it as "stuff" and "things"`},
-		{"changes", `writes to table "changes" are not allowed: it keeps the history of "things"`},
+	for _, test := range []struct{ table, message, reason string }{
+		{"things", "", ""},
+		{"members", "", ""},
+		{"lists", `changing a row of table "lists" is not allowed`, "this was a PATCH, and the table's policy allows PUT"},
+		{"todos", `writes to table "todos" are not allowed`, `clients know the table as "stuff" and "things"`},
+		{"changes", `writes to table "changes" are not allowed`, `the table keeps the history of "things"`},
 	} {
 		_, rejection := set.Decide(upload.Operation{Op: upload.Patch, Table: test.table})
-		if test.rejected == "" {
+		if test.message == "" {
 			require.Nil(t, rejection, test.table)
 			continue
 		}
 		require.NotNil(t, rejection, test.table)
 		require.Equal(t, upload.Unauthorized, rejection.Code)
-		require.Equal(t, test.rejected, rejection.Message)
+		require.Equal(t, test.message, rejection.Message)
+		require.Equal(t, map[string]any{"table": test.table, "reason": test.reason}, rejection.Details)
 	}
 }
 
@@ -71,7 +72,7 @@ tables:
 	_, rejection := set.Decide(upload.Operation{Op: upload.Put, Table: "log"})
 	require.Nil(t, rejection)
 	_, rejection = set.Decide(upload.Operation{Op: upload.Put, Table: "changes"})
-	require.Equal(t, `writes to table "changes" are not allowed under that name: clients know it as "log"`, rejection.Message)
+	require.Equal(t, map[string]any{"table": "changes", "reason": `clients know the table as "log"`}, rejection.Details)
 }
 
 func TestMissingGrants(t *testing.T) {

@@ -85,10 +85,7 @@ func (d *Document) Problem(key bool, path []any, format string, args ...any) err
 
 // ProblemAt returns an error about a node of the document, and shows its line.
 func (d *Document) ProblemAt(node ast.Node, format string, args ...any) error {
-	if mapping, ok := node.(*ast.MappingNode); ok && len(mapping.Values) > 0 {
-		node = mapping.Values[0].Key // its own token is the first colon
-	}
-	line, column := start(node)
+	line, column := start(firstKey(node))
 	return newProblem(d.path, d.lines, &token.Position{Line: line, Column: column}, fmt.Sprintf(format, args...))
 }
 

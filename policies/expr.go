@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"cel.dev/cel-go/cel"
 	celast "cel.dev/cel-go/common/ast"
@@ -44,7 +44,8 @@ const (
 // expression is a compiled CEL expression, with what it looks at.
 type expression struct {
 	program cel.Program
-	loops   bool // over a list; otherwise it takes no more steps than it has parts
+	nulls   cel.Program // the same, for one that has failed; see unknownIfNull
+	loops   bool        // over a list; otherwise it takes no more steps than it has parts
 	text    string
 	needs   needs
 	lets    []*let    // that it uses
@@ -52,6 +53,9 @@ type expression struct {
 	output  *types.Type
 	ast     *celast.AST
 	at      place
+	unsure  bool // it uses a let or function that has a mistake, so nothing is said of its nulls
+
+	observed func() (cel.Program, error) // the same, which keeps the values of its parts
 }
 
 // compile compiles an expression. Its result must have the type want; nil allows any.
@@ -62,9 +66,9 @@ func (s scope) compile(text string, want *types.Type, at place) (*expression, er
 	}
 	output := ast.OutputType()
 	if want != nil && !want.IsAssignableType(output) && output.Kind() != types.DynKind {
-		return nil, at.expressionProblem(text, 1, 1, fmt.Sprintf("the result is %s, but must be %s", output, want))
+		return nil, at.expressionProblem(text, 1, 1, fmt.Sprintf("the result is %s, but must be %s", typeName(output), want))
 	}
-	if problem := cmp.Or(s.problem(ast.NativeRep(), text, at), s.mistakes(ast.NativeRep(), text, at)); problem != nil {
+	if problem := errors.Join(s.problem(ast.NativeRep(), text, at), s.mistakes(ast.NativeRep(), text, at)); problem != nil {
 		return nil, problem
 	}
 	estimate, err := s.env.EstimateCost(ast, costs{})
@@ -74,18 +78,29 @@ func (s scope) compile(text string, want *types.Type, at place) (*expression, er
 	if estimate.Max > maxCost {
 		return nil, at.expressionProblem(text, 1, 1, fmt.Sprintf("this may take %s steps, more than %d: remove a loop, or split the rule", steps(estimate.Max), maxCost))
 	}
-	e := &expression{loops: loops(ast.NativeRep()), text: text, output: output, ast: ast.NativeRep(), at: at}
-	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	e := &expression{loops: loops(ast.NativeRep()), text: text, output: output, ast: ast.NativeRep(), at: at, unsure: s.names.mistaken(text)}
+	tests := memberTests(ast.NativeRep())
+	options := append([]cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}, tests...)
 	if e.loops {
 		options = append(options, cel.InterruptCheckFrequency(interruptEvery), cel.CostLimit(maxSteps))
 	}
-	options = append(options, at.file.coverage.watch(ast.NativeRep(), at)...)
-	if e.program, err = s.env.Program(ast, options...); err != nil {
+	if e.nulls, err = s.env.Program(ast, append(options, unknownIfNull(ast.NativeRep()))...); err == nil {
+		e.program, err = s.env.Program(ast, append(options, at.file.coverage.watch(ast.NativeRep(), at)...)...)
+	}
+	if err != nil {
 		return nil, at.problem("%v", err)
 	}
+	e.observed = sync.OnceValues(func() (cel.Program, error) {
+		return s.env.Program(ast, append(tests, cel.EvalOptions(cel.OptTrackState), unknownIfNull(ast.NativeRep()))...)
+	})
 	e.needs.find(ast.NativeRep().Expr())
 	e.addLets(s.lets, ast.NativeRep().Expr())
 	return e, nil
+}
+
+// typeName is a type without CEL's word for one that may be null.
+func typeName(t *types.Type) string {
+	return strings.TrimSuffix(strings.TrimPrefix(t.String(), "wrapper("), ")")
 }
 
 // check finds the types of an expression, and writes out the functions of the policy
@@ -121,6 +136,7 @@ func (s scope) parse(text string, at place) (*cel.Ast, error) {
 		return nil, s.explainAll(issues, text, at)
 	}
 	readDays(parsed.NativeRep().Expr())
+	readNulls(parsed.NativeRep())
 	return parsed, nil
 }
 
@@ -205,11 +221,15 @@ func (s scope) explain(message, text string) string {
 	if name, ok := strings.CutPrefix(message, undefined); ok {
 		return message + s.suggestField(strings.TrimSuffix(name, "'"), text)
 	}
-	if match := undeclared.FindStringSubmatch(message); match != nil && s.table == nil && (slices.Contains(rowVariables, match[1]) || s.names.isLet(match[1])) {
+	match := undeclared.FindStringSubmatch(message)
+	if match != nil && s.table == nil && (slices.Contains(rowVariables, match[1]) || s.names.isLet(match[1])) {
 		if s.function {
 			return match[1] + " belongs to one operation: give the function a parameter for what it needs"
 		}
-		return match[1] + " belongs to one operation: a rule over whole transactions can use tx, auth and now"
+		return match[1] + " belongs to one operation: a rule over whole transactions can use tx, auth, now and lookup"
+	}
+	if match != nil && match[1] == "each" {
+		return "each belongs to a rule under transaction that has each: {table: column}"
 	}
 	if match := noOverload.FindStringSubmatch(message); match != nil {
 		name := match[1]
@@ -222,6 +242,9 @@ func (s scope) explain(message, text string) string {
 		}
 		if strings.Contains(match[2], "timestamp") && strings.Contains(match[2], "string") {
 			message += ": write a time as timestamp('2026-11-24T00:00:00Z')"
+		}
+		if strings.HasSuffix(match[2], ", null)") || strings.HasPrefix(match[2], "(null, ") {
+			message += ": the value is not null where it exists, so leave this out. Whether there is a row says old == null"
 		}
 		return message
 	}
@@ -243,8 +266,26 @@ func (costs) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *co
 	return nil
 }
 
-// eval evaluates the expression. If the request has ended, the error is that of ctx,
-// whatever the result: CEL's || treats an interrupted side as one that failed.
+// condition evaluates an expression that is true or false. unknown is what it counts as
+// if it is null.
+func (e *expression) condition(ctx context.Context, in *Input, unknown bool) (bool, error) {
+	value, err := e.eval(ctx, in)
+	if err != nil {
+		return false, err
+	}
+	if orNull(value) == types.NullValue {
+		return unknown, nil
+	}
+	result, ok := value.(types.Bool)
+	if !ok {
+		return false, fmt.Errorf("%s: gave a %s instead of a bool", e.text, value.Type().TypeName())
+	}
+	return bool(result), nil
+}
+
+// eval evaluates the expression. The result is CEL's unknown if a null decides it; see
+// unknownIfNull. If the request has ended, the error is that of ctx, whatever the result:
+// CEL's || treats an interrupted side as one that failed.
 func (e *expression) eval(ctx context.Context, in *Input) (ref.Val, error) {
 	for _, l := range e.lets {
 		l.evaluate(ctx, in)
@@ -252,8 +293,28 @@ func (e *expression) eval(ctx context.Context, in *Input) (ref.Val, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	value, err := e.run(ctx, e.program, in)
+	if err != nil {
+		return e.unknownOr(ctx, in, err)
+	}
+	return value, nil
+}
+
+// unknownOr is CEL's unknown if a null is the cause of an error, and otherwise the error.
+func (e *expression) unknownOr(ctx context.Context, in *Input, err error) (ref.Val, error) {
+	var failed *evalError
+	if errors.As(err, &failed) {
+		if value, _ := e.run(ctx, e.nulls, in); value != nil && types.IsUnknown(value) {
+			return value, nil
+		}
+	}
+	return nil, err
+}
+
+// run evaluates the expression by one of its programs.
+func (e *expression) run(ctx context.Context, program cel.Program, in *Input) (ref.Val, error) {
 	if !e.loops {
-		value, _, err := e.program.Eval(in)
+		value, _, err := program.Eval(in)
 		if err != nil {
 			return nil, &evalError{e.text, err}
 		}
@@ -262,7 +323,7 @@ func (e *expression) eval(ctx context.Context, in *Input) (ref.Val, error) {
 	if most := maxTransactionSteps + stepsPerOperation*uint64(len(in.Tx)); in.steps > most {
 		return nil, fmt.Errorf("%s: the rules take more than %d steps for this transaction of %d operations", e.text, most, len(in.Tx))
 	}
-	value, details, err := e.program.ContextEval(ctx, in)
+	value, details, err := program.ContextEval(ctx, in)
 	if details != nil && details.ActualCost() != nil {
 		in.steps += *details.ActualCost()
 	}

@@ -33,6 +33,7 @@ type sourceFile struct {
 	lines   []string
 	at      ast.Node // the document's body
 
+	mistaken bool      // there are mistakes in its form
 	coverage *Coverage // of the expressions; nil if nothing is counted
 }
 
@@ -82,17 +83,17 @@ type tableRule struct {
 	Epoch map[string]string `yaml:"epoch"`
 	// The column that holds the user's sub. It is set on insert and never changes. A PATCH or DELETE of another user's row is rejected.
 	Owner string `yaml:"owner"`
-	// Columns that the policy sets, whatever the client sends: an expression, or {value, on} with the operations (default: create and update). Where it does not apply, the column is what the client sends. A column that is also immutable is set in new rows only.
+	// Columns that the policy sets, whatever the client sends: an expression, or {value, when, on}. on are the operations (default: create and update); for others the column is what the client sends. A column that is also immutable is set in new rows only.
 	Set map[string]assignment `yaml:"set"`
-	// Columns of a new row that the policy sets if the client sends no value: an expression. A row that exists keeps its values.
-	Defaults map[string]string `yaml:"defaults"`
+	// Columns of a new row that the policy sets if the client sends no value: an expression, or {value, when}. A row that exists keeps its values.
+	Defaults map[string]assignment `yaml:"defaults"`
 	// Columns that keep their first value; a write that changes one is rejected with IMMUTABLE_COLUMN.
 	Immutable []string `yaml:"immutable"`
 	// The only columns that clients may send, besides the id. Default: all.
 	Writable []string `yaml:"writable"`
 	// What happens to a write if the row has changed since the client saw it: one of the conflict strategies, or one for each column.
 	Conflict conflictRule `yaml:"conflict"`
-	// A table that gets a row for each column that a client's PUT, PATCH or DELETE changes: row_id, field, previous and value as they were stored before and after, and metadata if the table has that column. A column whose value stays the same adds no row, nor does one that the policy sets.
+	// A table that gets a row for each column that a client's PUT, PATCH or DELETE changes: row_id, field, previous and value as they were stored before and after, and metadata if the table has that column. A column whose value stays the same adds no row, nor does one that the policy sets. If the table has a column sent, a column adds a row too if a conflict strategy merged or dropped what the client sent, which is kept there.
 	History string `yaml:"history"`
 	// Codes of rejections that the app handles: the client keeps the transaction (requires_client_handling).
 	Client []string `yaml:"client"`
@@ -102,6 +103,8 @@ type tableRule struct {
 	Rate *rateRule `yaml:"rate"`
 	// Names for what the table's expressions share: an expression, or {lookup} with one SELECT, whose first row is the value. Each is evaluated at most once for an operation, when an expression first needs it.
 	Let map[string]letRule `yaml:"let"`
+	// Whether the table's rules reject (enforce, default) or only count and log what they would reject (observe). A rule may have a mode of its own. All other keys hold as ever.
+	Mode string `yaml:"mode"`
 	// Conditions that a write must meet.
 	Rules []ruleRule `yaml:"rules"`
 }
@@ -116,7 +119,7 @@ type messageRule struct {
 }
 
 type transactionRule struct {
-	// Rules that are evaluated once for each transaction. They can use tx, auth and now.
+	// Rules that are evaluated once for each transaction, or for each of some values. They can use tx, auth, now, lookup and the lets of files that need no row. Without each and lookups they are evaluated before the writes, otherwise after them.
 	Rules []ruleRule `yaml:"rules"`
 }
 
@@ -125,9 +128,9 @@ type ruleRule struct {
 	Name string `yaml:"name"`
 	// What the rule applies to: a list of create, update and delete, whichever verb the client sends; or of the verbs put and patch. Default: all, but not delete if the rule looks at new or data and not at old.
 	On opList `yaml:"on"`
-	// A condition. If it is false, the rule is skipped. Default: true.
+	// A condition. If it is false, the rule is skipped. Null counts as true. Default: true.
 	When string `yaml:"when"`
-	// A condition. If it is false, the write is rejected. Required.
+	// A condition. If it is false or null, the write is rejected. Required.
 	Check string `yaml:"check"`
 	// The error code that the client receives, like TITLE_TOO_LONG. Required.
 	Code string `yaml:"code"`
@@ -137,8 +140,12 @@ type ruleRule struct {
 	Details map[string]string `yaml:"details"`
 	// If true, the app handles the rejection: the client keeps the transaction (requires_client_handling).
 	Client bool `yaml:"client"`
-	// Queries whose first row the rule needs: a name and one SELECT each. They run as the user. Their parameters are $new.column, $old.column, $id, $auth.sub and $auth.role.
-	Lookup map[string]string `yaml:"lookup"`
+	// Queries whose first row the rule needs: a name and one SELECT each. They run as the user. Their parameters are $new.column, $old.column, $id, $auth.sub and $auth.role. Under transaction they run after the writes, their parameters are $each, $auth.sub and $auth.role, and {rows: SELECT} gives all rows, up to 1000.
+	Lookup map[string]lookupRule `yaml:"lookup"`
+	// Only under transaction: tables with a column each. The rule is evaluated once for each value that these columns have in the rows that the transaction writes, as they were and as they will be.
+	Each map[string]string `yaml:"each"`
+	// enforce: the rule rejects. observe: it rejects nothing, and what it would reject is counted and logged. Default: the table's mode, or else enforce.
+	Mode string `yaml:"mode"`
 }
 
 // rateRule limits a user's operations. A user may send all of them at once.
@@ -166,16 +173,21 @@ func (c *count) UnmarshalYAML(unmarshal func(any) error) error {
 	return nil
 }
 
-// assignment is an expression, or an expression with operations.
+// assignment is an expression, or one with a condition and operations.
 type assignment struct {
 	// The expression.
 	Value string `yaml:"value"`
-	// The operations: create, update or both.
+	// A condition. If it is false, the column keeps its value, or a new row gets the database's default, whatever the client sends. Null counts as true. Default: true.
+	When string `yaml:"when"`
+	// The operations: create, update or both. Not in defaults, which are for new rows.
 	On opList `yaml:"on"`
+
+	bare bool // it is only an expression
 }
 
 func (a *assignment) UnmarshalYAML(unmarshal func(any) error) error {
 	if unmarshal(&a.Value) == nil {
+		a.bare = true
 		return nil
 	}
 	type plain assignment
@@ -194,6 +206,21 @@ func (l *letRule) UnmarshalYAML(unmarshal func(any) error) error {
 		return nil
 	}
 	type plain letRule
+	return unmarshal((*plain)(l))
+}
+
+// lookupRule is a SELECT whose first row is the value, or one that gives all its rows.
+type lookupRule struct {
+	First string
+	// One SELECT, whose rows are the value.
+	Rows string `yaml:"rows"`
+}
+
+func (l *lookupRule) UnmarshalYAML(unmarshal func(any) error) error {
+	if unmarshal(&l.First) == nil {
+		return nil
+	}
+	type plain lookupRule
 	return unmarshal((*plain)(l))
 }
 
@@ -228,19 +255,25 @@ func ReadFS(files fs.FS, dir string) (*Source, error) {
 	return source, nil
 }
 
-// Problems lists everything that is wrong with the policies of a folder: the form of its
-// files, and what the rest of them says about the tables. nil means nothing is.
-func Problems(files fs.FS, dir string, snapshot *catalog.Snapshot, code ...CodeRule) error {
-	source, problems, err := read(files, dir)
+// Examine compiles what it can of the policies of a folder. problems is everything that is
+// wrong with them: the form of their files, and what the rest of these says about the
+// tables; nil if nothing is. part has what is not wrong, for CheckLookups and for warnings:
+// it must not come into force. err says why the folder could not be read.
+func Examine(files fs.FS, dir string, snapshot *catalog.Snapshot, code ...CodeRule) (part *Set, problems, err error) {
+	source, found, err := read(files, dir)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	source.code = code
-	_, err = source.Compile(snapshot)
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		problems = append(problems, joined.Unwrap()...)
-	}
-	return errors.Join(inOrder(problems)...)
+	part, found = source.examine(snapshot, found)
+	return part, errors.Join(found...), nil
+}
+
+// Problems is everything that is wrong with the policies of a folder, or why it could not
+// be read; nil if nothing is.
+func Problems(files fs.FS, dir string, snapshot *catalog.Snapshot, code ...CodeRule) error {
+	_, problems, err := Examine(files, dir, snapshot, code...)
+	return cmp.Or(err, problems)
 }
 
 // read reads a folder. source has what could be read, without the problems; err says why
@@ -262,6 +295,7 @@ func read(files fs.FS, dir string) (source *Source, problems []error, err error)
 		fmt.Fprintf(sum, "%d %s %d ", len(name), name, len(content))
 		sum.Write(content)
 		parsed, found := readFile(filepath.Join(dir, name), content)
+		parsed.mistaken = len(found) > 0
 		problems = append(problems, found...)
 		source.files = append(source.files, parsed)
 	}

@@ -40,7 +40,8 @@ var ownFunctions = []function{
 		})},
 	{"tx.of(table)`, `tx.of(table, column, value)", "The transaction's operations on a table, by the clients' name; those whose column was sent with a value. Column `id` is the row's id. A rule of a table finds what belongs to its row without a loop: `tx.of('sale_lines', 'sale_id', id).size() > 0`.", of()},
 	{"sum(list)", "The sum of numbers, or of texts with numbers. It is exact: `sum([0.1, 0.2]) == 0.3`. Nulls count as nothing.", sum()},
-	{"list.distinct()`, `list.sort()`, `list.hasOnly(list)", "And what else [CEL's lists](https://github.com/google/cel-go/tree/master/ext#lists) can do. `math.greatest(list)` and `math.least(list)` are the largest and the smallest element.", ext.Lists()},
+	{"min(list)`, `max(list)", "The smallest and the largest element. Nulls do not count, and of an empty list it is null.", ordered()},
+	{"list.distinct()`, `list.sort()`, `list.hasOnly(list)", "And what else [CEL's lists](https://github.com/google/cel-go/tree/master/ext#lists) can do.", ext.Lists()},
 	{"parseJson(text)", "The value of JSON in a text column or in metadata. It fails on a text that is not JSON.",
 		unary("parseJson", cel.DynType, parseJSON)},
 }
@@ -87,15 +88,16 @@ func functions() cel.EnvOption {
 type variable struct{ name, doc string }
 
 // variables are those of a table's rules. Rules over whole transactions have only
-// auth, now and tx.
+// auth, now, tx, lookup and each.
 var variables = []variable{
 	{"op", "The client's verb: `put`, `patch` or `delete`. What happens to the row is in a rule's `on`."},
 	{"id", "The row's id, as the client sent it."},
 	{"new", "The row as it will be, by the database's columns; null on DELETE. If a rule looks at a column that was neither sent nor set, it is evaluated after the operation, with the effects of defaults, triggers and the conflict strategy."},
 	{"old", "The row before the operation, as the user may see it; null if there is none, as on a PUT that inserts."},
 	{"data", "The columns that were sent. `has(data.title)` is true if title is among them. Each may be null."},
-	{"changed", "The columns that this write changes, a list of names: those that were sent and that the row has another value in, or all of them if the row is new. `changed.hasOnly(['title', 'note'])` closes all others, also those that a later migration adds. It does not count what the policy sets."},
-	{"lookup", "The first row of each of the rule's lookups, by name; null if there is none."},
+	{"changed", "The columns that this write changes, a list of names: those that were sent and that the row has another value in, or all of them if the row is new. `changed.hasOnly(['title', 'note'])` closes all others, also those that a later migration adds. It does not count what the policy sets, whatever was sent for it."},
+	{"lookup", "The first row of each of the rule's lookups, by name; null if there is none. A lookup of rows is a list of them."},
+	{"each", "The value for which a rule with `each` is evaluated."},
 	{"metadata", "The text that the app attached to the write; empty if it attached none."},
 	{"auth", "The user: `auth.sub`, `auth.role`, `auth.issuer`, `auth.session_id`, and `auth.claims` with the token's claims."},
 	{"now", "The time at which the server received the request. It is a microsecond later for each operation than for the one before, over all transactions of the request."},

@@ -106,6 +106,8 @@ var (
 		"messageRule.Code":         code,
 		"tableRule.UnknownColumns": {"enum": []string{"reject", "ignore"}},
 		"tableRule.OnMissing":      {"enum": []string{"ignore", "reject"}},
+		"tableRule.Mode":           {"enum": []string{"enforce", "observe"}},
+		"ruleRule.Mode":            {"enum": []string{"enforce", "observe"}},
 		"tableRule.Put":            {"enum": []string{"merge", "replace", "insert"}},
 		"tableRule.Epoch":          {"type": "object", "additionalProperties": map[string]any{"enum": []string{"s", "ms"}}},
 		"tableRule.Client":         {"type": "array", "items": code},
@@ -121,7 +123,7 @@ var (
 			}}}}),
 		}},
 	}
-	required = map[string][]string{"ruleRule": {"name", "check", "code", "message"}, "rateRule": {"most", "per"}, "messageRule": {"message"}, "assignment": {"value"}, "letRule": {"lookup"}, "tableRule": {"allow"}}
+	required = map[string][]string{"ruleRule": {"name", "check", "code", "message"}, "rateRule": {"most", "per"}, "messageRule": {"message"}, "assignment": {"value"}, "letRule": {"lookup"}, "lookupRule": {"rows"}, "tableRule": {"allow"}}
 )
 
 // some returns a list that must not be empty.
@@ -178,7 +180,7 @@ func schemaOf(t reflect.Type, docs map[string]string, top bool) map[string]any {
 		if top {
 			out["$schema"], out["title"] = "https://json-schema.org/draft/2020-12/schema", "Postern policies"
 		}
-		if t == reflect.TypeFor[assignment]() || t == reflect.TypeFor[letRule]() {
+		if t == reflect.TypeFor[assignment]() || t == reflect.TypeFor[letRule]() || t == reflect.TypeFor[lookupRule]() {
 			return map[string]any{"oneOf": []any{text, out}}
 		}
 		return out

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -19,12 +20,16 @@ type Row map[string]ref.Val
 
 // Input is what expressions see of one operation. It is not safe for concurrent use.
 type Input struct {
-	Operation int // index within the transaction; -1 for rules over all of it
+	Operation int    // index within the transaction; -1 for rules over all of it
+	Policy    *Table // of the operation; nil for rules over the whole transaction
 	Op        upload.Op
 	ID        string
 	Metadata  string
-	Lookups   map[string]Row // of the rule, by the lookup's name
-	Shared    map[string]Row // of the table's lets, likewise
+	Lookups   map[string]Row     // of the rule, by the lookup's name
+	Lists     map[string]ref.Val // likewise, of lookups of rows; see ListOf
+	Shared    map[string]Row     // of lets
+	Each      ref.Val            // the value for which a rule over a whole transaction is evaluated; nil if there is none
+	Excess    string             // a lookup with more rows than the rule may go through; empty if there is none
 
 	*TransactionInput
 
@@ -39,10 +44,11 @@ type TransactionInput struct {
 	Now time.Time // of the transaction and its first operation; see Input.now
 	Tx  []upload.Operation
 
-	trace Trace
-	steps uint64         // that all expressions took so far
-	auth  map[string]any // made when an expression first looks at it
-	tx    ref.Val        // likewise
+	trace         Trace
+	steps         uint64         // that all expressions took so far
+	observedSteps uint64         // likewise those of rules that only observe
+	auth          map[string]any // made when an expression first looks at it
+	tx            ref.Val        // likewise
 }
 
 // New is the row as it will be.
@@ -101,7 +107,7 @@ func (in *Input) ResolveName(name string) (any, bool) {
 		return in.txValue(), true
 	}
 	if in.Op == "" { // a rule over a whole transaction
-		return nil, false
+		return in.resolveFound(name)
 	}
 	switch name {
 	case "op":
@@ -118,11 +124,21 @@ func (in *Input) ResolveName(name string) (any, bool) {
 		return in.data.value(), true
 	case "changed":
 		return in.changed(), true
-	case "lookup":
-		lookups := make(map[string]ref.Val, len(in.Lookups))
+	}
+	return in.resolveFound(name)
+}
+
+// resolveFound resolves the names of what was found for an expression: lookups and lets.
+func (in *Input) resolveFound(name string) (any, bool) {
+	switch {
+	case name == "each" && in.Each != nil:
+		return in.Each, true
+	case name == "lookup":
+		lookups := make(map[string]ref.Val, len(in.Lookups)+len(in.Lists))
 		for name, row := range in.Lookups {
 			lookups[name] = row.value()
 		}
+		maps.Copy(lookups, in.Lists)
 		return lookups, true
 	}
 	if row, ok := in.Shared[name]; ok {
@@ -132,12 +148,22 @@ func (in *Input) ResolveName(name string) (any, bool) {
 	return value, ok
 }
 
-// changed are the columns whose sent value is not the stored one.
+// ListOf is the value of a lookup of rows.
+func ListOf(rows []Row) ref.Val {
+	values := make([]ref.Val, len(rows))
+	for i, row := range rows {
+		values[i] = row.value()
+	}
+	return types.NewRefValList(types.DefaultTypeAdapter, values)
+}
+
+// changed are the columns whose sent value is not the stored one, without those that the
+// policy sets in its place.
 func (in *Input) changed() []string {
 	names := []string{}
 	for name, sent := range in.Data() {
 		was, stored := in.Old()[name]
-		if !stored || sent.Equal(was) != types.True {
+		if (!stored || sent.Equal(was) != types.True) && !in.Policy.overrides(name, in.Op, in.Old() != nil) {
 			names = append(names, name)
 		}
 	}

@@ -3,6 +3,7 @@ package policies
 import (
 	"context"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -36,6 +37,11 @@ func (l *let) evaluate(ctx context.Context, in *Input) {
 	in.setLet(l.name, value)
 }
 
+// mistaken reports whether the let has a mistake, or uses what has one.
+func (l *let) mistaken() bool {
+	return l.value == nil && len(l.lookups) == 0 || l.value != nil && l.value.unsure
+}
+
 // letCompiler compiles the lets of a table, each after those that it uses.
 type letCompiler struct {
 	*compiler
@@ -67,18 +73,24 @@ func (c *compiler) lets(r tableRule, table *catalog.Table, at place) (scope, err
 	return lc.scope, nil
 }
 
+var anyWord = regexp.MustCompile(`\w+`)
+
 // variablesIn lists the variables that the expressions of a table use.
 func (c *compiler) variablesIn(r tableRule) (names []string) {
-	texts := slices.Collect(maps.Values(r.Defaults))
-	for _, a := range r.Set {
-		texts = append(texts, a.Value)
+	var texts []string
+	for _, list := range []map[string]assignment{r.Set, r.Defaults} {
+		for _, a := range list {
+			texts = append(texts, a.Value, a.When)
+		}
 	}
 	for _, rule := range r.Rules {
 		texts = append(append(texts, rule.Check, rule.When), slices.Collect(maps.Values(rule.Details))...)
 	}
 	for _, text := range texts {
-		if parsed, issues := c.base.env.Parse(text); issues.Err() == nil { // a mistake is reported where it is compiled
+		if parsed, issues := c.base.env.Parse(text); issues.Err() == nil {
 			names = append(names, variablesOf(parsed.NativeRep().Expr())...)
+		} else { // it is reported where it is compiled; its lets may have mistakes, too
+			names = append(names, anyWord.FindAllString(text, -1)...)
 		}
 	}
 	return names
@@ -101,7 +113,7 @@ func (c *letCompiler) compile(name string, users []string) {
 	c.scope.lets[name] = l
 	output := types.DynType // also for users of a let that has a mistake
 	if rule.Lookup != "" {
-		lookup := c.lookup(name, rule.Lookup, c.scope.table, l.place.in("lookup"))
+		lookup := c.lookup(name, rule.Lookup, c.scope, l.place.in("lookup"))
 		lookup.Shared = true
 		l.needs.lookup, l.lookups = true, []*Lookup{lookup}
 	} else if e := c.expression(l, rule.Value, append(users, name)); e != nil {
@@ -162,6 +174,7 @@ func (e *expression) addLets(lets map[string]*let, root celast.Expr) {
 		}
 		l.used = true
 		e.lets = append(e.lets, l)
+		e.unsure = e.unsure || l.mistaken()
 		e.needs.add(l.needs)
 		for _, lookup := range l.lookups {
 			if !slices.Contains(e.lookups, lookup) {
@@ -171,12 +184,12 @@ func (e *expression) addLets(lets map[string]*let, root celast.Expr) {
 	}
 }
 
-// unusedLets warns of lets that no expression uses.
-func unusedLets(lets map[string]*let) (warnings []error) {
+// unusedLets are lets that no expression uses.
+func unusedLets(lets map[string]*let) (unused []unusedName) {
 	for _, name := range sortedKeys(lets) {
 		if l := lets[name]; !l.used {
-			warnings = append(warnings, l.place.problem("no expression uses %s: remove it, or correct the name where it is meant", name))
+			unused = append(unused, unusedName{name, l.place})
 		}
 	}
-	return warnings
+	return unused
 }

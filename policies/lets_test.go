@@ -85,5 +85,5 @@ func TestTraceOfLets(t *testing.T) {
 	in.SetNew(Row{"title": types.String("b")})
 	_, err := rules[1].Check(t.Context(), in)
 	require.NoError(t, err)
-	require.Equal(t, `old = null, new.title = "b", data = null, list = {"archived":true}, open = false, mine = true, tagged = true`, entry.Detail)
+	require.Equal(t, `old = null, new.title = "b", list = {"archived":true}, open = false, mine = true, tagged = true`, entry.Detail)
 }

@@ -7,16 +7,8 @@ import (
 	"time"
 
 	"postern/service/identity"
+	"postern/service/limits"
 	"postern/service/upload"
-)
-
-const (
-	// maxAllowances bounds the users that are remembered for each rate. A user who is
-	// forgotten has the whole allowance again.
-	maxAllowances = 10_000
-	// maxCharged bounds the charged transactions that are remembered. A transaction
-	// that is forgotten is charged again if its client sends it again.
-	maxCharged = 20_000
 )
 
 // RateLimiter holds what each user may still write by the rates of the policies.
@@ -34,6 +26,7 @@ type RateLimiter struct {
 // charged lately.
 type allowances struct {
 	set            *Set
+	most           int // users that are remembered for each rate; who is forgotten has the whole allowance again
 	users          map[*Rate]map[user]allowance
 	charged, older map[[sha256.Size]byte]struct{} // charged is the newer half
 }
@@ -89,7 +82,7 @@ func (l *RateLimiter) of(set *Set) *allowances {
 	case l.previous != nil && l.previous.set == set:
 		return l.previous
 	}
-	l.newest, l.previous = &allowances{set: set, users: map[*Rate]map[user]allowance{}}, l.newest
+	l.newest, l.previous = &allowances{set: set, most: limits.This().RatedUsers(), users: map[*Rate]map[user]allowance{}}, l.newest
 	return l.newest
 }
 
@@ -118,7 +111,7 @@ func (a *allowances) take(rate *Rate, who user, operations int, now time.Time) {
 		users = map[user]allowance{}
 		a.users[rate] = users
 	}
-	if _, known := users[who]; !known && len(users) >= maxAllowances {
+	if _, known := users[who]; !known && len(users) >= a.most {
 		for other := range users {
 			delete(users, other)
 			break
@@ -133,8 +126,10 @@ func (a *allowances) hasCharged(digest [sha256.Size]byte) bool {
 	return newer || older
 }
 
+// addCharged remembers at least as many transactions as users. One that is forgotten is
+// charged again if its client sends it again.
 func (a *allowances) addCharged(digest [sha256.Size]byte) {
-	if a.charged == nil || len(a.charged) >= maxCharged/2 {
+	if a.charged == nil || len(a.charged) >= a.most {
 		a.charged, a.older = map[[sha256.Size]byte]struct{}{}, a.charged
 	}
 	a.charged[digest] = struct{}{}

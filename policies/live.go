@@ -17,7 +17,6 @@ type Live struct {
 	dir  string
 	read func() (*Source, error)
 	code []CodeRule
-	bare bool
 
 	reloading sync.Mutex              // held by Reload and Retry, which may take a while
 	refused   atomic.Pointer[refusal] // nil if what was read last is in force
@@ -83,10 +82,6 @@ func (l *Live) WithCode(rules ...CodeRule) *Live {
 // Dir is the folder that the policies are read from; empty after LoadFS.
 func (l *Live) Dir() string { return l.dir }
 
-// WithoutRules reduces the policies as Set.WithoutRules does. It must be called
-// before the first use.
-func (l *Live) WithoutRules() { l.bare = true }
-
 // For returns the set in force for a snapshot of the tables, and compiles it if the
 // tables have changed. If that fails, it returns the set before. The error lists
 // the mistakes if there was none before.
@@ -113,7 +108,7 @@ func (b *binding) usable() (*Set, error) {
 }
 
 func (l *Live) compile(source *Source, snapshot *catalog.Snapshot) *binding {
-	set, err := l.fit(source, snapshot)
+	set, err := source.Compile(snapshot)
 	b := &binding{set: set, schema: snapshot.Schema, err: err}
 	if before := l.bound.Load(); err != nil && before != nil {
 		b.set = before.set
@@ -121,23 +116,17 @@ func (l *Live) compile(source *Source, snapshot *catalog.Snapshot) *binding {
 	return b
 }
 
-// fit compiles a source as this Live uses it.
-func (l *Live) fit(source *Source, snapshot *catalog.Snapshot) (*Set, error) {
-	set, err := source.Compile(snapshot)
-	switch {
-	case err != nil:
-		return nil, err
-	case l.bare:
-		return set.WithoutRules(), nil
-	}
-	return set, nil
-}
-
 // Problem returns why the newest policies are not in force; nil if they are.
 func (l *Live) Problem() error {
 	if r := l.refused.Load(); r != nil {
 		return r.err
 	}
+	return l.Misfit()
+}
+
+// Misfit returns why the policies do not fit the tables, such as a table that was dropped;
+// nil if they do. The set that fitted the tables before stays in force.
+func (l *Live) Misfit() error {
 	if b := l.bound.Load(); b != nil {
 		return b.err
 	}
@@ -187,7 +176,7 @@ func (l *Live) take(source *Source, snapshot *catalog.Snapshot, check func(*Set)
 	var next *binding
 	if snapshot != nil {
 		next = &binding{schema: snapshot.Schema}
-		if next.set, next.err = l.fit(source, snapshot); next.err == nil {
+		if next.set, next.err = source.Compile(snapshot); next.err == nil {
 			err = check(next.set)
 		}
 		err = errors.Join(next.err, err)

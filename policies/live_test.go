@@ -144,18 +144,6 @@ func TestReloadNothingToKeep(t *testing.T) {
 	require.NoError(t, l.Problem())
 }
 
-func TestReloadStaysWithoutRules(t *testing.T) {
-	t.Parallel()
-	l := setupLive(t, "tables: {lists: {allow: [put]}}")
-	l.WithoutRules()
-	require.True(t, l.opens(t, l.before, "lists"))
-	l.write("tables: {lists: {allow: [patch]}}")
-	changed, err := l.Reload(l.before, good)
-	require.True(t, changed)
-	require.NoError(t, err)
-	require.True(t, l.opens(t, l.before, "lists"))
-}
-
 // TestFilesOfEditors checks that files which editors create are left out.
 func TestFilesOfEditors(t *testing.T) {
 	t.Parallel()

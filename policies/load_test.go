@@ -27,7 +27,7 @@ func TestEverything(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile("testdata/everything.yaml")
 	require.NoError(t, err)
-	require.Equal(t, "3 tables, 4 rules", compile(t, string(content)).String())
+	require.Equal(t, "3 tables, 5 rules", compile(t, string(content)).String())
 }
 
 // TestForms has files that are valid although they look unusual.
@@ -66,7 +66,7 @@ func FuzzRead(f *testing.F) {
 			if err == nil {
 				var set *policies.Set
 				if set, err = source.Compile(snapshot); err == nil {
-					_, _ = set.String(), set.Warnings(snapshot)
+					_, _ = set.String(), set.Warnings(snapshot, nil)
 				}
 			}
 			if err != nil && err.Error() == "" {

@@ -3,36 +3,57 @@ package policies
 import (
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"postern/service/catalog"
 )
 
-// Lookup is a query whose first row a rule needs.
+// MaxRows bounds the rows of one lookup of rows, for one value of each.
+const MaxRows = 1000
+
+// Lookup is a query whose first row a rule needs, or all its rows.
 type Lookup struct {
 	Name   string
 	Shared bool // it is a let, whose row all rules of the table share
+	Rows   bool // the rule needs all rows, which are at most MaxRows
 
 	place      place
-	texts      []string    // around the parameters: one more than there are parameters
-	parameters []Parameter // in the order of the text, each as often as it is used
+	mistaken   bool            // it is not prepared, because there is a mistake in it
+	texts      []string        // around the parameters: one more than there are parameters
+	parameters []Parameter     // in the order of the text, each as often as it is used
+	named      map[string]bool // what the query names
+	within     map[string]bool // what the views and functions name that it uses
 }
 
 // Parameter says where the value of a lookup's parameter comes from: a column of the
 // row as it will be or as it was, the row's id, or the user.
 type Parameter struct {
-	From   string // new, old, auth or id
+	From   string // new, old, auth, id or each
 	Column string // of new and old; for auth it is sub or role
 
-	table  *catalog.Table  // for new and old
-	column *catalog.Column // for new and old
+	table  *catalog.Table  // for new, old and each
+	column *catalog.Column // for new, old and each
 }
 
-// SQL returns the query for the lookup's first row, as one JSON object. render
-// returns the SQL of each parameter.
+// SQL returns the query for the lookup's first row, as one JSON object, or for its rows:
+// one more than MaxRows if there are too many. render returns the SQL of each parameter.
 func (l *Lookup) SQL(render func(Parameter) string) string {
-	return l.query("select to_jsonb(q.*) from (", render, " limit 1")
+	limit := " limit 1"
+	if l.Rows {
+		limit = " limit " + strconv.Itoa(MaxRows+1)
+	}
+	return l.query("select to_jsonb(q.*) from (", render, limit)
 }
+
+// Reads reports whether the query may read a table: whether it names it, or uses a view or
+// a function that does.
+func (l *Lookup) Reads(table *catalog.Table) bool {
+	return l.named[strings.ToLower(table.Name)] || l.ReadsWithin(table)
+}
+
+// ReadsWithin reports whether the query uses a view or a function that may read a table.
+func (l *Lookup) ReadsWithin(table *catalog.Table) bool { return l.within[strings.ToLower(table.Name)] }
 
 // ColumnsSQL returns a query that has the lookup's columns and no row.
 func (l *Lookup) ColumnsSQL(render func(Parameter) string) string {
@@ -71,7 +92,7 @@ func (p Parameter) ColumnOf(row string) string { return row + "." + p.column.SQL
 // The parts of SQL that matter here, each at the start of a text. See
 // https://www.postgresql.org/docs/current/sql-syntax-lexical.html.
 var (
-	parameter        = regexp.MustCompile(`^\$(?:(new|old|auth)\.([\pL_][\pL\pN_]*)|(id)\b)`)
+	parameter        = regexp.MustCompile(`^\$(?:(new|old|auth)\.([\pL_][\pL\pN_]*)|(id|each)\b)`)
 	unknownParameter = regexp.MustCompile(`^\$[\pL\pN_.]+`)
 	word             = regexp.MustCompile(`^[\pL_][\pL\pN_$]*`)
 	quotedText       = regexp.MustCompile(`^(?:'(?:[^']|'')*'|"(?:[^"]|"")*"|[eE]'(?:[^'\\]|''|\\(?s:.))*')`)
@@ -80,12 +101,26 @@ var (
 	lineComment      = regexp.MustCompile(`^--[^\n]*`)
 )
 
+// lookupOf compiles a rule's lookup.
+func (c *compiler) lookupOf(name string, r lookupRule, s scope, at place) *Lookup {
+	if r.Rows == "" {
+		return c.lookup(name, r.First, s, at)
+	}
+	at = at.in("rows")
+	if s.table != nil {
+		c.add(at.problem("rows is for rules under transaction: select what the rule needs in one row, such as count(*) as n"))
+	}
+	l := c.lookup(name, r.Rows, s, at)
+	l.Rows = true
+	return l
+}
+
 // lookup compiles a query. A parameter within quotes or a comment is text.
-func (c *compiler) lookup(name, sql string, table *catalog.Table, at place) *Lookup {
+func (c *compiler) lookup(name, sql string, s scope, at place) *Lookup {
 	l := &Lookup{Name: name, place: at}
-	if table == nil {
-		c.add(at.problem("a rule over whole transactions cannot have a lookup, because it has no row: move it to the rules of a table"))
-		return l
+	mistake := func(format string, args ...any) {
+		l.mistaken = true
+		c.add(at.problem(format, args...))
 	}
 	first, statements, start := "", 1, 0
 	for i := 0; i < len(sql); {
@@ -96,7 +131,8 @@ func (c *compiler) lookup(name, sql string, table *catalog.Table, at place) *Loo
 		}
 		if match := parameter.FindStringSubmatch(rest); match != nil {
 			l.texts = append(l.texts, sql[start:i])
-			l.parameters = append(l.parameters, c.parameter(match[1]+match[3], match[2], table, at))
+			p, ok := c.parameter(match[1]+match[3], match[2], s, at)
+			l.parameters, l.mistaken = append(l.parameters, p), l.mistaken || !ok
 			i += len(match[0])
 			start = i
 			continue
@@ -108,11 +144,11 @@ func (c *compiler) lookup(name, sql string, table *catalog.Table, at place) *Loo
 			}
 			i += len(found)
 		case opening.MatchString(rest):
-			c.add(at.problem("the quotation or comment that begins with %s has no end", opening.FindString(rest)))
+			mistake("the quotation or comment that begins with %s has no end", opening.FindString(rest))
 			i = len(sql)
 		case unknownParameter.MatchString(rest):
 			other := unknownParameter.FindString(rest)
-			c.add(at.problem("%s is not a parameter: write $new.column, $old.column, $id, $auth.sub or $auth.role", other))
+			mistake("%s is not a parameter: write $new.column, $old.column, $id, $auth.sub or $auth.role", other)
 			i += len(other)
 		default:
 			if rest[0] == ';' {
@@ -122,24 +158,41 @@ func (c *compiler) lookup(name, sql string, table *catalog.Table, at place) *Loo
 		}
 	}
 	l.texts = append(l.texts, sql[start:])
+	l.named, l.within = c.snapshot.Named(strings.Join(l.texts, " "))
 	if !slices.Contains([]string{"select", "with"}, first) || statements > 1 {
-		c.add(at.problem("a lookup must be one SELECT, without a semicolon"))
+		mistake("a lookup must be one SELECT, without a semicolon")
 	}
 	return l
 }
 
-// parameter compiles a parameter and checks its column.
-func (c *compiler) parameter(from, column string, table *catalog.Table, at place) Parameter {
-	p := Parameter{From: from, Column: column}
+// parameter compiles a parameter and checks its column. ok is false if there is a mistake.
+func (c *compiler) parameter(from, column string, s scope, at place) (p Parameter, ok bool) {
+	p = Parameter{From: from, Column: column}
 	switch from {
-	case "new", "old":
-		p.table, p.column = table, c.column(table, column, at)
+	case "new", "old", "id":
+		switch {
+		case s.table == nil:
+			c.add(at.problem("$%s belongs to one operation: a lookup of a rule over whole transactions can use $each, $auth.sub and $auth.role", from))
+			return p, false
+		case from != "id":
+			p.table, p.column = s.table, c.column(s.table, column, at)
+			return p, p.column != nil
+		}
+	case "each":
+		if len(s.each) == 0 {
+			if !s.hasEach {
+				c.add(at.problem("$each is for a rule under transaction that has each: {table: column}"))
+			}
+			return p, false
+		}
+		p.table, p.column = s.each[0].table, s.each[0].column
 	case "auth":
 		if column != "sub" && column != "role" {
 			c.add(at.problem("$auth.%s is not a parameter: write $auth.sub or $auth.role", column))
+			return p, false
 		}
 	}
-	return p
+	return p, true
 }
 
 // quotedLength returns the length of the quotation or comment that sql begins with.

@@ -13,6 +13,8 @@ import (
 	celast "cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
 
 	"postern/service/catalog"
 )
@@ -26,6 +28,25 @@ func readDays(root celast.Expr) {
 			if d, err := parseDuration(literal); err == nil {
 				arg := e.AsCall().Args()[0]
 				arg.SetKindCase(literals.NewLiteral(arg.ID(), types.String(d.String())))
+			}
+		}
+	}))
+}
+
+// readNulls lets a choice be null, as in new.done ? auth.sub : null. For CEL's checker, null
+// and a text have nothing in common.
+func readNulls(parsed *celast.AST) {
+	factory, next := celast.NewExprFactory(), celast.MaxID(parsed)
+	celast.PreOrderVisit(parsed.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		if functionName(e) != operators.Conditional {
+			return
+		}
+		for _, arg := range e.AsCall().Args()[1:] {
+			if isNull(arg) {
+				next++
+				at, _ := parsed.SourceInfo().GetOffsetRange(arg.ID())
+				parsed.SourceInfo().SetOffsetRange(next, at)
+				arg.SetKindCase(factory.NewCall(arg.ID(), "dyn", factory.NewLiteral(next, types.NullValue)))
 			}
 		}
 	}))
@@ -89,8 +110,8 @@ var clockFunctions = []string{"getFullYear", "getMonth", "getDate", "getDayOfMon
 
 var zoneOffset = regexp.MustCompile(`^[+-]?([01]?\d|2[0-3]):[0-5]\d$`)
 
-// mistakes finds values in an expression that would make it fail, or that its column does
-// not have: durations, time zones, and an enum's labels.
+// mistakes finds values in an expression that would make it fail, or that its column cannot
+// have: durations, time zones, what columns are compared with, and columns in changed.
 func (s scope) mistakes(checked *celast.AST, text string, at place) error {
 	var problems []error
 	add := func(e celast.Expr, format string, args ...any) {
@@ -113,11 +134,28 @@ func (s scope) mistakes(checked *celast.AST, text string, at place) error {
 			}
 		}
 		if slices.Contains([]string{operators.Equals, operators.NotEquals, operators.In}, call.FunctionName()) {
-			s.labels(call.Args()[0], call.Args()[1], call.FunctionName() == operators.In, add)
-			s.labels(call.Args()[1], call.Args()[0], false, add)
+			s.values(checked, call.Args()[0], call.Args()[1], call.FunctionName() == operators.In, add)
+			s.values(checked, call.Args()[1], call.Args()[0], false, add)
 		}
+		s.changedColumns(e, add)
 	}))
 	return errors.Join(problems...)
+}
+
+// changedColumns checks the columns that are looked for in changed.
+func (s scope) changedColumns(e celast.Expr, add func(e celast.Expr, format string, args ...any)) {
+	var names []celast.Expr
+	switch call := e.AsCall(); {
+	case call.FunctionName() == "hasOnly" && isVariable(call.Target(), "changed"):
+		names = elements(call.Args()[0])
+	case call.FunctionName() == operators.In && isVariable(call.Args()[1], "changed"):
+		names = call.Args()[:1]
+	}
+	for _, name := range names {
+		if column, ok := textOf(name); ok && s.table != nil && s.table.Column(column) == nil {
+			add(name, "%s has no column %q%s", s.table, column, didYouMean(column, columnNames(s.table)))
+		}
+	}
 }
 
 func isZone(name string) bool {
@@ -128,28 +166,57 @@ func isZone(name string) bool {
 	return err == nil
 }
 
-// labels checks the texts that an enum's column is compared with. Lists are compared
-// element by element, or if in is true, with each element of the other.
-func (s scope) labels(column, with celast.Expr, in bool, add func(e celast.Expr, format string, args ...any)) {
-	switch {
+// values checks the constants that a column is compared with. Lists are compared element by
+// element, or if in is true, with each element of the other.
+func (s scope) values(checked *celast.AST, column, with celast.Expr, in bool, add func(e celast.Expr, format string, args ...any)) {
+	switch c, constant := s.columnOf(column), constantIn(checked, with); {
 	case in && with.Kind() == celast.ListKind:
 		for _, element := range with.AsList().Elements() {
-			s.labels(column, element, false, add)
+			s.values(checked, column, element, false, add)
 		}
 	case in:
+		if list, ok := constant.(traits.Lister); ok && c != nil {
+			for i := range list.Size().(types.Int) {
+				s.value(c, list.Get(i), with, add)
+			}
+		}
 	case column.Kind() == celast.ListKind && with.Kind() == celast.ListKind:
 		for i, element := range column.AsList().Elements() {
 			if i < len(with.AsList().Elements()) {
-				s.labels(element, with.AsList().Elements()[i], false, add)
+				s.values(checked, element, with.AsList().Elements()[i], false, add)
 			}
 		}
+	case c != nil && constant != nil:
+		s.value(c, constant, with, add)
+	}
+}
+
+// value checks a constant that a column is compared with: whether the column can have it.
+func (s scope) value(c *catalog.Column, constant ref.Val, with celast.Expr, add func(e celast.Expr, format string, args ...any)) {
+	switch label, isText := constant.(types.String); {
+	case c.Type.Kind == catalog.Enum && isText:
+		if !slices.Contains(c.Type.Labels, string(label)) {
+			add(with, "%s is never %q, but one of %s%s", c.Name, label, strings.Join(c.Type.Labels, ", "), didYouMean(string(label), c.Type.Labels))
+		}
+	case c.Type.Kind != catalog.Base || slices.Contains([]string{"json", "jsonb", "bytea"}, c.Type.Name): // a client sends these as another text
 	default:
-		c := s.columnOf(column)
-		label, ok := textOf(with)
-		if c != nil && ok && c.Type.Kind == catalog.Enum && !slices.Contains(c.Type.Labels, label) {
-			add(with, "%s is never %q, but one of %s%s", c.Name, label, strings.Join(c.Type.Labels, ", "), didYouMean(label, c.Type.Labels))
+		if err := fits(s.table, c, constant); err != nil {
+			add(with, "%v", err)
 		}
 	}
+}
+
+// constantIn is the value of a constant: a literal, or a param; nil if it is none.
+func constantIn(checked *celast.AST, e celast.Expr) ref.Val {
+	switch e.Kind() {
+	case celast.LiteralKind:
+		return e.AsLiteral()
+	case celast.IdentKind:
+		if of := checked.ReferenceMap()[e.ID()]; of != nil {
+			return of.Value
+		}
+	}
+	return nil
 }
 
 // columnOf returns the column that an expression is: new.state, old.state or data.state;

@@ -32,6 +32,7 @@ type definition struct {
 	text     string
 	place    place
 	compiled bool
+	mistaken bool
 	body     celast.Expr // nil if it has a mistake; other functions are written out in it
 	loops    []string    // the variables of its loops
 }
@@ -63,6 +64,7 @@ func (c *compiler) defineNames(files []sourceFile) (err error) {
 			case !c.define(name, at):
 			case value == nil:
 				c.add(at.problem("a param is a text, a number, true or false, or a list of values of one of these types"))
+				c.names.options = append(c.names.options, cel.Variable(name, cel.DynType)) // its users have no mistake
 			default:
 				c.names.options = append(c.names.options, cel.Constant(name, of, value))
 			}
@@ -186,14 +188,14 @@ func (c *compiler) function(d *definition, callers []string) {
 	if d.compiled {
 		return
 	}
-	d.compiled = true
+	d.compiled, d.mistaken = true, true
 	output := types.DynType
 	if err := c.order(d, append(callers, d.name)); err != nil {
 		c.add(err)
 	} else if ast, err := c.body(d); err != nil {
 		c.add(err)
 	} else {
-		d.body, output = ast.NativeRep().Expr(), ast.OutputType()
+		d.body, output, d.mistaken = ast.NativeRep().Expr(), ast.OutputType(), c.names.mistaken(d.text)
 	}
 	c.names.options = append(c.names.options, cel.Function(d.name, cel.Overload(d.name+"_defined", d.types, output)))
 }
@@ -258,6 +260,14 @@ func (n *names) calls(root celast.Expr) (calls []celast.Expr) {
 	return calls
 }
 
+// mistaken reports whether an expression calls a function that has a mistake.
+func (n *names) mistaken(text string) bool {
+	return slices.ContainsFunc(anyWord.FindAllString(text, -1), func(word string) bool {
+		d := n.functions[word]
+		return d != nil && d.mistaken
+	})
+}
+
 // isLet reports whether a name is a let of the tables that use it.
 func (n *names) isLet(name string) bool {
 	_, ok := n.lets[name]
@@ -276,14 +286,14 @@ func (n *names) use(root celast.Expr) {
 	}))
 }
 
-// unused warns of what no expression uses.
-func (n *names) unused() (warnings []error) {
+// unused is what no expression uses.
+func (n *names) unused() (unused []unusedName) {
 	for _, name := range sortedKeys(n.defined) {
 		if !n.used[name] {
-			warnings = append(warnings, n.defined[name].problem("no expression uses %s: remove it, or correct the name where it is meant", name))
+			unused = append(unused, unusedName{name, n.defined[name]})
 		}
 	}
-	return warnings
+	return unused
 }
 
 // maxNodes bounds the parts of an expression in which all functions are written out.

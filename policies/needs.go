@@ -32,7 +32,7 @@ func (n *needs) find(e celast.Expr) {
 			n.data = true
 		case "changed":
 			n.data, n.oldWhole, n.old = true, true, with(n.old)
-		case "lookup":
+		case "lookup", "each": // both are known once rows are read
 			n.lookup = true
 		}
 	case celast.SelectKind:
@@ -108,7 +108,9 @@ func (n *needs) addColumns(other needs) {
 	if other.old != nil {
 		n.old = with(n.old, other.old...)
 	}
-	n.sent = with(n.sent, other.sent...)
+	if other.sent != nil {
+		n.sent = with(n.sent, other.sent...)
+	}
 }
 
 func isVariable(e celast.Expr, name string) bool {

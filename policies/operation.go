@@ -11,62 +11,84 @@ import (
 	"postern/service/upload"
 )
 
-// operationValue is an operation of tx. It is a map whose values are made when an
-// expression first looks at them: a rule over a large transaction looks at few of them.
-type operationValue struct {
-	op   *upload.Operation
-	data ref.Val
+// lazyMap is a map whose values are made when an expression looks at them, and are not
+// kept: a rule over a large transaction looks at few of them at a time.
+type lazyMap struct{ fields }
+
+type fields interface {
+	field(name string) (value ref.Val, ok bool)
+	names() []string
 }
 
-// Find implements traits.Mapper.
-func (v *operationValue) Find(key ref.Val) (ref.Val, bool) {
-	switch key {
-	case types.String("op"):
-		return types.String(strings.ToLower(string(v.op.Op))), true
-	case types.String("table"):
-		return types.String(v.op.Table), true
-	case types.String("id"):
-		return types.String(v.op.ID), true
-	case types.String("metadata"):
-		return types.String(v.op.Metadata), true
-	case types.String("data"):
-		if v.data == nil {
-			v.data = dataValue(v.op.Data)
-		}
-		return v.data, true
+// operationValue is an operation of tx.
+type operationValue upload.Operation
+
+func (v *operationValue) field(name string) (ref.Val, bool) {
+	switch name {
+	case "op":
+		return types.String(strings.ToLower(string(v.Op))), true
+	case "table":
+		return types.String(v.Table), true
+	case "id":
+		return types.String(v.ID), true
+	case "metadata":
+		return types.String(v.Metadata), true
+	case "data":
+		return lazyMap{dataValue(v.Data)}, true
 	}
 	return nil, false
 }
 
-func dataValue(members []upload.Member) ref.Val {
-	data := make(map[string]ref.Val, len(members))
-	for _, m := range members {
-		data[m.Name] = valueOrError(m.Name, m.Value)
+func (v *operationValue) names() []string { return sortedKeys(operationFields) }
+
+// dataValue is what an operation sent.
+type dataValue []upload.Member
+
+func (v dataValue) field(name string) (ref.Val, bool) {
+	for _, m := range v {
+		if m.Name == name {
+			return valueOrError(name, m.Value), true
+		}
 	}
-	return Row(data).value()
+	return nil, false
 }
 
-// whole is the operation as an ordinary map, for what expressions seldom do with it.
-func (v *operationValue) whole() traits.Mapper {
-	fields := make(map[ref.Val]ref.Val, len(operationFields))
-	for name := range operationFields {
-		fields[types.String(name)], _ = v.Find(types.String(name))
+func (v dataValue) names() []string {
+	names := make([]string, len(v))
+	for i, m := range v {
+		names[i] = m.Name
 	}
-	return types.NewRefValMap(types.DefaultTypeAdapter, fields)
+	return names
+}
+
+// Find implements traits.Mapper.
+func (m lazyMap) Find(key ref.Val) (ref.Val, bool) {
+	name, ok := key.(types.String)
+	if !ok {
+		return nil, false
+	}
+	return m.field(string(name))
+}
+
+// whole is an ordinary map, for what expressions seldom do with it.
+func (m lazyMap) whole() traits.Mapper {
+	values := make(map[string]ref.Val, len(m.names()))
+	for _, name := range m.names() {
+		values[name], _ = m.field(name)
+	}
+	return types.NewMap(types.DefaultTypeAdapter, values)
 }
 
 // The rest of traits.Mapper.
 
-func (v *operationValue) Contains(key ref.Val) ref.Val { return v.whole().Contains(key) }
-func (v *operationValue) Get(key ref.Val) ref.Val      { return v.whole().Get(key) }
-func (v *operationValue) Iterator() traits.Iterator    { return v.whole().Iterator() }
-func (v *operationValue) Size() ref.Val                { return types.Int(len(operationFields)) }
-func (v *operationValue) Equal(other ref.Val) ref.Val  { return v.whole().Equal(other) }
-func (v *operationValue) Type() ref.Type               { return types.MapType }
-func (v *operationValue) Value() any                   { return v.whole().Value() }
+func (m lazyMap) Contains(key ref.Val) ref.Val { return m.whole().Contains(key) }
+func (m lazyMap) Get(key ref.Val) ref.Val      { return m.whole().Get(key) }
+func (m lazyMap) Iterator() traits.Iterator    { return m.whole().Iterator() }
+func (m lazyMap) Size() ref.Val                { return types.Int(len(m.names())) }
+func (m lazyMap) Equal(other ref.Val) ref.Val  { return m.whole().Equal(other) }
+func (m lazyMap) Type() ref.Type               { return types.MapType }
+func (m lazyMap) Value() any                   { return m.whole().Value() }
 
-func (v *operationValue) ConvertToNative(t reflect.Type) (any, error) {
-	return v.whole().ConvertToNative(t)
-}
+func (m lazyMap) ConvertToNative(t reflect.Type) (any, error) { return m.whole().ConvertToNative(t) }
 
-func (v *operationValue) ConvertToType(t ref.Type) ref.Val { return v.whole().ConvertToType(t) }
+func (m lazyMap) ConvertToType(t ref.Type) ref.Val { return m.whole().ConvertToType(t) }

@@ -14,7 +14,8 @@ import (
 // rule of each of many operations finds those that belong to it without a loop over all.
 type operationsValue struct {
 	traits.Lister
-	list  []*operationValue
+	sent  []upload.Operation
+	list  []ref.Val
 	found map[columnOf]map[ref.Val][]ref.Val // by value; a column is gone through when it is first asked for
 }
 
@@ -22,13 +23,11 @@ type operationsValue struct {
 type columnOf struct{ table, column string }
 
 func newOperationsValue(sent []upload.Operation) *operationsValue {
-	v := &operationsValue{list: make([]*operationValue, len(sent)), found: map[columnOf]map[ref.Val][]ref.Val{}}
-	elements := make([]ref.Val, len(sent))
+	v := &operationsValue{sent: sent, list: make([]ref.Val, len(sent)), found: map[columnOf]map[ref.Val][]ref.Val{}}
 	for i := range sent {
-		v.list[i] = &operationValue{op: &sent[i]}
-		elements[i] = v.list[i]
+		v.list[i] = lazyMap{(*operationValue)(&sent[i])}
 	}
-	v.Lister = types.NewRefValList(types.DefaultTypeAdapter, elements)
+	v.Lister = types.NewRefValList(types.DefaultTypeAdapter, v.list)
 	return v
 }
 
@@ -37,12 +36,12 @@ func (v *operationsValue) of(where columnOf, value ref.Val) ref.Val {
 	found := v.found[where]
 	if found == nil {
 		found = map[ref.Val][]ref.Val{}
-		for _, o := range v.list {
-			if o.op.Table != where.table {
+		for i := range v.sent {
+			if v.sent[i].Table != where.table {
 				continue
 			}
-			if key, ok := comparable(o.column(where.column)); ok {
-				found[key] = append(found[key], o)
+			if key, ok := comparable(columnValue(&v.sent[i], where.column)); ok {
+				found[key] = append(found[key], v.list[i])
 			}
 		}
 		v.found[where] = found
@@ -54,20 +53,16 @@ func (v *operationsValue) of(where columnOf, value ref.Val) ref.Val {
 	return types.NewRefValList(types.DefaultTypeAdapter, found[key])
 }
 
-// column is the value of a column that was sent, or of the id; nil if it was not sent.
-func (v *operationValue) column(name string) ref.Val {
+// columnValue is the value of a column that was sent, or of the id; nil if it was not sent.
+func columnValue(op *upload.Operation, name string) ref.Val {
 	switch name {
 	case "":
 		return types.NullValue
 	case "id":
-		return types.String(v.op.ID)
+		return types.String(op.ID)
 	}
-	for _, m := range v.op.Data {
-		if m.Name == name {
-			return valueOrError(name, m.Value)
-		}
-	}
-	return nil
+	value, _ := dataValue(op.Data).field(name)
+	return value
 }
 
 // comparable is a value as a key of a map, in which 1 and 1.0 are one key. Numbers are

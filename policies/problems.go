@@ -111,6 +111,25 @@ func inOrder(problems []error) []error {
 	return problems
 }
 
+// Join is problems as one error: in the order of file, line and column, and each once,
+// also that of a let which several rules use. nil if there is none.
+func Join(problems ...error) error {
+	var all []error
+	for _, err := range problems {
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
+			all = append(all, joined.Unwrap()...)
+		} else if err != nil {
+			all = append(all, err)
+		}
+	}
+	seen := map[string]bool{}
+	return errors.Join(slices.DeleteFunc(inOrder(all), func(err error) bool {
+		was := seen[err.Error()]
+		seen[err.Error()] = true
+		return was
+	})...)
+}
+
 // formProblem words an error of the YAML parser, or a key that a form does not have.
 func formProblem(path string, lines []string, err error, form any) error {
 	var at yaml.Error

@@ -17,7 +17,7 @@ func (e *evalError) Error() string { return e.text + ": " + e.err.Error() }
 func (e *evalError) Unwrap() error { return e.err }
 
 // celReasons are the parts of CEL's messages that quote no value.
-var celReasons = regexp.MustCompile(`no such (overload|key|attribute|field)|out of range|division by zero|modulus by zero|overflow|type conversion error|error parsing regexp|regex program size|invalid RFC 3339 timestamp|invalid UTF-8|is not JSON|NaN values cannot be ordered`)
+var celReasons = regexp.MustCompile(`no such (overload|key|attribute|field)|out of range|division by zero|modulus by zero|overflow|type conversion error|error parsing regexp|regex program size|invalid RFC 3339 timestamp|invalid UTF-8|is not JSON|cannot hold|NaN values cannot be ordered`)
 
 // Reason is the error without values of rows, for the log. Error has all of it, for the
 // author of the rule.

@@ -20,7 +20,9 @@ import (
 type Rule struct {
 	Name           string
 	ClientHandling bool // its rejections are left to the app (requires_client_handling)
+	Observes       bool // it rejects nothing; see Observation
 	Lookups        []*Lookup
+	Each           []EachColumn // of a rule over whole transactions; see EachColumn
 
 	on      actions     // as the file says
 	applies actions     // of them, those that matter; see actions.in
@@ -33,6 +35,8 @@ type Rule struct {
 	place   place
 
 	expressions []*expression // all of the above
+	mistaken    bool          // a part of it could not be read; see Set.leaveOut
+	unsure      bool          // its when has a mistake, so nothing is said of its nulls
 }
 
 // Position is file:line:column of the rule.
@@ -77,6 +81,11 @@ func (r *Rule) NeedsStored(known func(column string) bool) bool {
 // Columns returns the columns of a table's row that the rule looks at: before the
 // operation, and after it.
 func (r *Rule) Columns(table *catalog.Table) (old, new []string) {
+	return columnsOf(r.expressions, table)
+}
+
+// columnsOf returns the columns of a table's row that expressions look at.
+func columnsOf(expressions []*expression, table *catalog.Table) (old, new []string) {
 	collect := func(columns nameSet, whole bool, into []string) []string {
 		for _, name := range columnNames(table) {
 			if (whole || slices.Contains(columns, name)) && !slices.Contains(into, name) {
@@ -85,7 +94,7 @@ func (r *Rule) Columns(table *catalog.Table) (old, new []string) {
 		}
 		return into
 	}
-	for _, e := range r.expressions {
+	for _, e := range expressions {
 		old = collect(e.needs.old, e.needs.oldWhole, old)
 		new = collect(e.needs.new, e.needs.newWhole, new)
 	}
@@ -96,16 +105,20 @@ func (r *Rule) Columns(table *catalog.Table) (old, new []string) {
 // although the table declares it NOT NULL. The database rejects such a row with a
 // better message than an expression that fails on the null.
 func (r *Rule) LooksAtForbiddenNull(table *catalog.Table, in *Input) bool {
+	return lookAtForbiddenNull(r.expressions, in, table, func(c *catalog.Column) bool { return c.NotNull })
+}
+
+func lookAtForbiddenNull(expressions []*expression, in *Input, table *catalog.Table, forbids func(*catalog.Column) bool) bool {
 	forbidden := func(columns nameSet, row Row) bool {
 		return slices.ContainsFunc(columns, func(name string) bool {
 			if row[name] != types.NullValue {
 				return false
 			}
 			c := table.Column(name)
-			return c != nil && c.NotNull
+			return c != nil && forbids(c)
 		})
 	}
-	return slices.ContainsFunc(r.expressions, func(e *expression) bool {
+	return slices.ContainsFunc(expressions, func(e *expression) bool {
 		return forbidden(e.needs.new, in.New()) || forbidden(e.needs.sent, in.Data())
 	})
 }
@@ -116,9 +129,13 @@ func (r *Rule) Skips(ctx context.Context, in *Input, known func(column string) b
 	if r.when == nil || r.when.needs.lookup || r.when.needsStored(known) {
 		return false, nil
 	}
-	applies, err := r.evaluate(ctx, r.when, in)
+	applies, err := r.evaluate(ctx, r.when, in, true)
 	if err == nil && !applies {
 		r.traceResult(in, false, nil, nil)
+	}
+	if err != nil && r.Observes {
+		r.traceResult(in, false, nil, err)
+		return true, r.observe(ctx, false, err)
 	}
 	return !applies, err
 }
@@ -134,22 +151,29 @@ func (r *Rule) Passes(ctx context.Context, in *Input) bool {
 	return true
 }
 
-// Check evaluates the rule. It returns a rejection if when is true and check is
-// false. An error means that an expression failed to evaluate, which says nothing
-// about the write, or that ctx has ended.
+// Check evaluates the rule. It returns a rejection if when is true or null, and check
+// is false or null. An error means that an expression failed to evaluate, which says nothing
+// about the write, or that ctx has ended. A rule that only observes gives neither a
+// rejection nor an error of its own.
 func (r *Rule) Check(ctx context.Context, in *Input) (*upload.Rejection, error) {
 	applies, rejection, err := r.result(ctx, in)
 	r.traceResult(in, applies, rejection, err)
+	if r.Observes {
+		return nil, r.observe(ctx, rejection != nil, err)
+	}
 	return rejection, err
 }
 
 func (r *Rule) result(ctx context.Context, in *Input) (applies bool, rejection *upload.Rejection, err error) {
-	if r.when != nil {
-		if applies, err = r.evaluate(ctx, r.when, in); err != nil || !applies {
+	if r.when != nil && (in.Excess == "" || !r.when.needs.lookup) {
+		if applies, err = r.evaluate(ctx, r.when, in, true); err != nil || !applies {
 			return false, nil, err
 		}
 	}
-	if passes, err := r.evaluate(ctx, r.check, in); err != nil || passes {
+	if in.Excess != "" {
+		return true, r.tooManyRows(in.Excess), nil
+	}
+	if passes, err := r.evaluate(ctx, r.check, in, false); err != nil || passes {
 		return true, nil, err
 	}
 	rejection, err = r.rejection(ctx, in)
@@ -160,14 +184,14 @@ func (r *Rule) result(ctx context.Context, in *Input) (applies bool, rejection *
 // it.
 func (r *Rule) rejection(ctx context.Context, in *Input) (*upload.Rejection, error) {
 	rejection := &upload.Rejection{Code: r.code, Message: r.message, ClientHandling: r.ClientHandling, Rule: r.Name, Operation: -1}
-	if len(r.details) == 0 {
+	if len(r.details) == 0 || r.Observes {
 		return rejection, nil
 	}
 	details := map[string]jsontext.Value{}
 	for _, name := range sortedKeys(r.details) {
 		value, err := r.details[name].eval(ctx, in)
 		if err == nil {
-			details[name], err = toJSON(value)
+			details[name], err = toJSON(orNull(value))
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -181,17 +205,17 @@ func (r *Rule) rejection(ctx context.Context, in *Input) (*upload.Rejection, err
 	return rejection, nil
 }
 
-// evaluate evaluates a condition.
-func (r *Rule) evaluate(ctx context.Context, e *expression, in *Input) (bool, error) {
-	value, err := e.eval(ctx, in)
+// evaluate evaluates a condition. unknown is what it counts as if it is null.
+func (r *Rule) evaluate(ctx context.Context, e *expression, in *Input, unknown bool) (bool, error) {
+	if r.Observes { // it takes no steps from rules that reject
+		in.steps, in.observedSteps = in.observedSteps, in.steps
+		defer func() { in.steps, in.observedSteps = in.observedSteps, in.steps }()
+	}
+	result, err := e.condition(ctx, in, unknown)
 	if err != nil {
 		return false, r.error(err)
 	}
-	result, ok := value.(types.Bool)
-	if !ok {
-		return false, r.error(fmt.Errorf("%s: gave a %s instead of a bool", e.text, value.Type().TypeName()))
-	}
-	return bool(result), nil
+	return result, nil
 }
 
 func (r *Rule) error(err error) error { return ruleError(r.Position()+" "+r.Name, err) }
@@ -237,7 +261,9 @@ func (c *compiler) rules(list []ruleRule, s scope, at place) (rules []*Rule) {
 }
 
 func (c *compiler) rule(r ruleRule, s scope, at place) *Rule {
-	rule := &Rule{Name: r.Name, ClientHandling: r.Client, on: c.actions(r.On, at.in("on")), words: r.On, code: upload.Code(r.Code), message: r.Message, place: at}
+	s = c.withEach(r, s, at)
+	rule := &Rule{Name: r.Name, ClientHandling: r.Client, on: c.actions(r.On, at.in("on")), words: r.On, code: upload.Code(r.Code), message: r.Message, Each: s.each, place: at}
+	rule.Observes = c.choice(at.in("mode"), r.Mode, enforce, observe) == observe
 	if !codeForm.MatchString(r.Code) {
 		c.add(at.in("code").problem("%q is not an error code: write one like TITLE_TOO_LONG", r.Code))
 	}
@@ -254,6 +280,7 @@ func (c *compiler) rule(r ruleRule, s scope, at place) *Rule {
 	}
 	if r.When != "" {
 		rule.when = c.ruleExpression(r, s, r.When, types.BoolType, at.in("when"))
+		rule.unsure = rule.when == nil
 	}
 	for _, name := range sortedKeys(r.Details) {
 		if rule.details == nil {
@@ -262,7 +289,7 @@ func (c *compiler) rule(r ruleRule, s scope, at place) *Rule {
 		rule.details[name] = c.ruleExpression(r, s, r.Details[name], nil, at.in("details", name))
 	}
 	for _, name := range sortedKeys(r.Lookup) {
-		rule.Lookups = append(rule.Lookups, c.lookup(name, r.Lookup[name], s.table, at.in("lookup", name)))
+		rule.Lookups = append(rule.Lookups, c.lookupOf(name, r.Lookup[name], s, at.in("lookup", name)))
 	}
 	rule.expressions = slices.DeleteFunc(append([]*expression{rule.check, rule.when}, slices.Collect(maps.Values(rule.details))...), func(e *expression) bool { return e == nil })
 	for _, e := range rule.expressions {
@@ -272,7 +299,7 @@ func (c *compiler) rule(r ruleRule, s scope, at place) *Rule {
 			}
 		}
 	}
-	if rule.on == 0 {
+	if len(r.On) == 0 {
 		rule.on = rule.defaultActions()
 		rule.words = rowWords(rule.on)
 	}

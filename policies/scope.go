@@ -19,6 +19,8 @@ const (
 type scope struct {
 	env      *cel.Env
 	table    *catalog.Table // nil for rules over a whole transaction
+	each     []EachColumn   // of such a rule
+	hasEach  bool           // it has some, unless there is a mistake in them
 	names    *names
 	lets     map[string]*let // of the table, by name
 	function bool            // it is for the expression of a function
@@ -51,10 +53,21 @@ func newScope(table *catalog.Table, names *names) (scope, error) {
 	return scope{env: env, table: table, names: names}, err
 }
 
+// beforeDefaults is the scope of what the policy sets: any column of a new row may be null,
+// because the database's defaults are not in it yet.
+func (s scope) beforeDefaults() (scope, error) {
+	rows := *s.env.CELTypeProvider().(*provider)
+	rows.nullable = true
+	env, err := s.env.Extend(cel.CustomTypeProvider(&rows))
+	s.env = env
+	return s, err
+}
+
 // provider adds the types of rows, of the user and of operations to CEL's own.
 type provider struct {
 	types.Provider
-	table *catalog.Table
+	table    *catalog.Table
+	nullable bool // any column may be null
 }
 
 var authFields = map[string]*types.Type{
@@ -77,7 +90,7 @@ func (p *provider) fields(name string) map[string]*types.Type {
 		fields := make(map[string]*types.Type, len(p.table.Columns))
 		for i := range p.table.Columns {
 			c := p.table.Columns[i]
-			c.NotNull = c.NotNull && name == p.table.String()
+			c.NotNull = c.NotNull && !p.nullable && name == p.table.String()
 			fields[c.Name] = columnType(&c)
 		}
 		return fields

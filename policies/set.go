@@ -23,22 +23,32 @@ type Set struct {
 	code        []CodeRule
 	rate        *Rate // of all tables together; nil if there is none
 	rated       bool  // there is some rate
-	unused      []error
+	unused      []unusedName
+	observing   []*Rule
+	mistaken    bool // it has mistakes, and is only examined
 }
 
 // Decide returns the policy of an operation's table, or the rejection if there is
 // none or it does not allow the operation. For a table that the catalogue had when
 // the set was compiled, it returns the same pointer each time.
 func (s *Set) Decide(op upload.Operation) (*Table, *upload.Rejection) {
-	table, message := s.table(op.Table)
+	table, reason := s.table(op.Table)
+	name := upload.Short(op.Table)
+	rejection := func(message, reason string) *upload.Rejection {
+		return &upload.Rejection{Code: upload.Unauthorized, Message: message, Details: map[string]any{"table": name, "reason": reason}}
+	}
 	switch {
 	case table == nil:
-		return nil, &upload.Rejection{Code: upload.Unauthorized, Message: message}
+		return nil, rejection(fmt.Sprintf("writes to table %q are not allowed", name), reason)
 	case !table.allow.appliesTo(op.Op):
-		return nil, &upload.Rejection{Code: upload.Unauthorized,
-			Message: fmt.Sprintf("%s is not allowed on table %q: its policy allows %s", op.Op, upload.Short(op.Table), table.allowed())}
+		return nil, rejection(fmt.Sprintf("%s of table %q is not allowed", deeds[op.Op], name), fmt.Sprintf("this was a %s, and the table's policy allows %s", op.Op, table.allowed()))
 	}
 	return table, nil
+}
+
+// deeds say to a device's user what an operation does.
+var deeds = map[upload.Op]string{
+	upload.Put: "adding a row", upload.Patch: "changing a row", upload.Delete: "deleting a row",
 }
 
 // ClientTable returns the name by which clients know a table, and its policy; nil if they
@@ -61,6 +71,10 @@ func (s *Set) ClientTable(table *catalog.Table) (name string, policy *Table) {
 	return "", nil
 }
 
+// OpensNoTable reports whether every write is rejected, because there is no policy of a
+// table. A folder may say so on purpose: tables: {}.
+func (s *Set) OpensNoTable() bool { return len(s.tables) == 0 }
+
 // Opens reports whether there is a policy for a table of the transaction.
 func (s *Set) Opens(t upload.Transaction) bool {
 	return slices.ContainsFunc(t.Operations, func(op upload.Operation) bool {
@@ -69,17 +83,16 @@ func (s *Set) Opens(t upload.Transaction) bool {
 	})
 }
 
-// table returns the policy of a client's table, or the message that says why there
-// is none.
-func (s *Set) table(name string) (table *Table, message string) {
+// table returns the policy of a client's table, or the reason why there is none.
+func (s *Set) table(name string) (table *Table, reason string) {
 	if table = s.tables[name]; table != nil && table != s.rest {
 		return table, ""
 	}
 	if s.rest == nil {
-		return nil, fmt.Sprintf("writes to table %q are not allowed: no policy names the table", upload.Short(name))
+		return nil, "no policy names the table"
 	}
-	if message, closed := s.closed[name]; closed {
-		return nil, message
+	if reason, closed := s.closed[name]; closed {
+		return nil, reason
 	}
 	if table = s.open[name]; table == nil {
 		table = s.rest.named(name) // the database may have got it since
@@ -102,18 +115,44 @@ func (s *Set) openTables(snapshot *catalog.Snapshot) {
 
 // Unused lists what the policies define and no expression uses, with file, line and
 // column.
-func (s *Set) Unused() []error { return inOrder(slices.Clone(s.unused)) }
+func (s *Set) Unused() (warnings []error) {
+	for _, u := range s.unused {
+		warnings = append(warnings, u.place.problem("no expression uses %s: remove it, or correct the name where it is meant", u.name))
+	}
+	return inOrder(warnings)
+}
 
-// Transaction checks the rules over a whole transaction. An error means that a rule
-// failed to evaluate, or that ctx has ended.
+// Transaction checks the rules over a whole transaction that need only what was sent. An
+// error means that a rule failed to evaluate, or that ctx has ended.
 func (s *Set) Transaction(ctx context.Context, in *TransactionInput) (*upload.Rejection, error) {
 	in.trace = traceOf(ctx)
 	for _, r := range s.transaction {
+		if r.followsWrites() {
+			continue
+		}
 		if rejection, err := r.Check(ctx, &Input{Operation: -1, TransactionInput: in}); rejection != nil || err != nil {
 			return rejection, err
 		}
 	}
 	return nil, nil
+}
+
+// AfterWrites returns the other rules over a whole transaction, which are evaluated on the
+// rows as they will be: not those that what was sent skips already.
+func (s *Set) AfterWrites(ctx context.Context, in *TransactionInput) (rules []*Rule, err error) {
+	for _, r := range s.transaction {
+		if !r.followsWrites() {
+			continue
+		}
+		skips, err := r.Skips(ctx, &Input{Operation: -1, TransactionInput: in}, nil)
+		if err != nil {
+			return nil, err
+		}
+		if !skips {
+			rules = append(rules, r)
+		}
+	}
+	return rules, nil
 }
 
 // CodeRules returns the rules in Go that check a transaction.
@@ -159,13 +198,17 @@ func (s *Set) String() string {
 	for _, t := range s.tables {
 		rules += len(t.Rules)
 	}
+	observing := ""
+	if n := len(s.observing); n > 0 {
+		observing = fmt.Sprintf(", of which %d only observe", n)
+	}
 	count := func(n int, noun string) string {
 		if n == 1 {
 			return "1 " + noun
 		}
 		return fmt.Sprintf("%d %ss", n, noun)
 	}
-	return count(len(s.tables), "table") + ", " + count(rules, "rule")
+	return count(len(s.tables), "table") + ", " + count(rules, "rule") + observing
 }
 
 // closedTables returns the tables of schema public that "*" must not open, each with
@@ -179,11 +222,11 @@ func (s *Set) closedTables() map[string]string {
 			clients[t.Name] = append(clients[t.Name], fmt.Sprintf("%q", name))
 		}
 		if t.History != nil && t.History.Schema == "public" {
-			closed[t.History.Name] = fmt.Sprintf("writes to table %q are not allowed: it keeps the history of %q", t.History.Name, name)
+			closed[t.History.Name] = fmt.Sprintf("the table keeps the history of %q", name)
 		}
 	}
 	for table, names := range clients {
-		closed[table] = fmt.Sprintf("writes to table %q are not allowed under that name: clients know it as %s", table, strings.Join(names, " and "))
+		closed[table] = "clients know the table as " + strings.Join(names, " and ")
 	}
 	return closed
 }

@@ -40,6 +40,7 @@ type Table struct {
 	client   []upload.Code // codes of rejections that are left to the app
 	required []string      // database columns that the policy needs
 	place    place
+	mistaken bool // there is a mistake besides those in rules and lets; see Set.leaveOut
 }
 
 // PutMode says what a PUT does if the row exists.
@@ -121,6 +122,11 @@ func (t *Table) Plain() bool {
 // HasExpressions reports whether the policy has rules or assignments.
 func (t *Table) HasExpressions() bool { return len(t.Rules)+len(t.Assignments) > 0 }
 
+// SetsByRows reports whether what the policy sets may need the stored row or a lookup.
+func (t *Table) SetsByRows() bool {
+	return slices.ContainsFunc(t.Assignments, func(a Assignment) bool { return a.NeedsStored(func(string) bool { return false }) })
+}
+
 // LooksAtData reports whether an expression looks at what the client sent.
 func (t *Table) LooksAtData() bool { return t.data }
 
@@ -133,8 +139,10 @@ func (t *Table) findNeeds() {
 	for _, r := range t.Rules {
 		expressions = append(expressions, r.expressions...)
 	}
-	for _, a := range t.Assignments {
-		expressions = append(expressions, a.value)
+	for i := range t.Assignments {
+		of := t.Assignments[i].expressions()
+		expressions = append(expressions, of...)
+		t.data = t.data || slices.ContainsFunc(of, func(e *expression) bool { return e.needs.new != nil }) // as it is sent
 	}
 	t.new = map[string]bool{}
 	for _, e := range expressions {

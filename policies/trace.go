@@ -18,10 +18,13 @@ type Trace func(TraceEntry)
 // TraceEntry is the result of one rule for one operation, or a column that was set.
 type TraceEntry struct {
 	Operation int        // index within the transaction; -1 for a rule over all of it
-	Rule      string     // the rule's name; if Assigned, the column
+	Each      string     // the value for which such a rule was evaluated; empty if there is none
+	Rule      string     // the rule's name; if Assigned or Kept, the column
 	Position  string     // file:line:column
 	Result    RuleResult // what came out
 	Detail    string     // the values that the rule looked at, or why it failed; if Assigned, the value
+	Parts     []Part     // of the rule's when, and then of its check, if they were evaluated
+	Observed  bool       // the rule only observes, so it rejects nothing
 }
 
 // RuleResult is the result of a rule.
@@ -34,6 +37,7 @@ const (
 	Skipped  RuleResult = "skipped"  // when is false
 	Errored  RuleResult = "error"    // an expression failed to evaluate
 	Assigned RuleResult = "assigned" // not a rule: the policy set a column
+	Kept     RuleResult = "kept"     // not a rule: the policy would set a column, but when is false
 )
 
 type traceKey struct{}
@@ -53,7 +57,16 @@ func (r *Rule) traceResult(in *Input, applies bool, rejection *upload.Rejection,
 	if in.trace == nil {
 		return
 	}
-	entry := TraceEntry{Operation: in.Operation, Rule: r.Name, Position: r.Position()}
+	entry := TraceEntry{Operation: in.Operation, Rule: r.Name, Position: r.Position(), Observed: r.Observes}
+	if r.when != nil {
+		entry.Parts = r.when.parts(in)
+	}
+	if applies {
+		entry.Parts = append(entry.Parts, r.check.parts(in)...)
+	}
+	if in.Each != nil {
+		entry.Each = shortJSON(in.Each)
+	}
 	switch {
 	case err != nil:
 		entry.Result, entry.Detail = Errored, err.Error()
@@ -95,13 +108,20 @@ func (r *Rule) values(in *Input, expressions ...*expression) string {
 	show("old", in.Old(), all.old)
 	show("new", in.New(), all.new)
 	show("data", in.Data(), all.sent)
+	if in.Each != nil {
+		list = append(list, "each = "+shortJSON(in.Each))
+	}
 	if all.lookup {
 		for _, l := range r.Lookups {
 			if l.Shared {
 				list = append(list, l.Name+" = "+shortJSON(in.Shared[l.Name].value()))
 				continue
 			}
-			list = append(list, "lookup."+l.Name+" = "+shortJSON(in.Lookups[l.Name].value()))
+			value := in.Lookups[l.Name].value()
+			if l.Rows {
+				value = in.Lists[l.Name]
+			}
+			list = append(list, "lookup."+l.Name+" = "+shortJSON(value))
 		}
 	}
 	for _, e := range expressions {
@@ -122,7 +142,7 @@ func (r *Rule) values(in *Input, expressions ...*expression) string {
 // has no JSON is named by its type.
 func shortJSON(value ref.Val) string {
 	const most = 200
-	text, err := toJSON(value)
+	text, err := toJSON(orNull(value))
 	if err != nil {
 		text = jsontext.Value("(" + value.Type().TypeName() + ")")
 	}

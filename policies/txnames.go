@@ -37,7 +37,9 @@ func (n *transactionNames) check() {
 			n.rule(r)
 		}
 		for i := range t.Assignments {
-			n.expression(t.Assignments[i].value)
+			for _, e := range t.Assignments[i].expressions() {
+				n.expression(e)
+			}
 		}
 	}
 }
@@ -92,10 +94,11 @@ func (n *transactionNames) expression(of *expression) {
 	}))
 }
 
-// opens reports whether a policy opens a client's table.
+// opens reports whether a policy opens a client's table. That the database does not have
+// the table of a policy is a mistake of that policy.
 func (n *transactionNames) opens(name string) bool {
 	table, _ := n.set.table(name)
-	return table != nil && n.snapshot.Table(table.Schema, table.Name) != nil
+	return table != nil && (n.set.tables[name] != nil || n.snapshot.Table(table.Schema, table.Name) != nil)
 }
 
 // columns are the clients' names of a table's columns.
@@ -116,7 +119,7 @@ func (n *transactionNames) columns(name string) (list []string) {
 
 func (n *transactionNames) hasColumn(name, column string) bool {
 	policy, _ := n.set.table(name)
-	return policy.IgnoreUnknown || slices.Contains(n.columns(name), column)
+	return policy.IgnoreUnknown || n.snapshot.Table(policy.Schema, policy.Name) == nil || slices.Contains(n.columns(name), column)
 }
 
 func (n *transactionNames) anyHasColumn(column string) bool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,7 +25,10 @@ func TestWarnings(t *testing.T) {
 			t.Parallel()
 			content, err := os.ReadFile(path)
 			require.NoError(t, err)
-			warnings := errors.Join(compile(t, string(content)).Warnings(tables(t))...)
+			set := compile(t, string(content))
+			columns, err := set.CheckLookups(columnsOf)
+			require.NoError(t, err)
+			warnings := errors.Join(set.Warnings(tables(t), columns)...)
 			require.Error(t, warnings)
 			golden := strings.TrimSuffix(path, ".yaml") + ".golden"
 			if *update {
@@ -38,7 +42,7 @@ func TestWarnings(t *testing.T) {
 }
 
 // TestUnguarded has expressions over note, which may be null, and over rows, and which of
-// them the warnings name.
+// them the warnings name, whether they are a rule's when or its check.
 func TestUnguarded(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, on, when, check, want string }{
@@ -80,16 +84,22 @@ func TestUnguarded(t *testing.T) {
 			if test.on != "" {
 				on = "on: " + test.on + ", "
 			}
-			set := compile(t, fmt.Sprintf("tables: {todos: {allow: all, put: replace, rules: [{name: r, %swhen: %q, check: %q, code: R, message: m}]}}", on, test.when, test.check))
-			table, _ := set.Decide(upload.Operation{Op: upload.Put, Table: "todos"})
-			require.NotNil(t, table)
-			var found []string
-			for _, warning := range set.Warnings(tables(t)) {
-				if before, _, ok := strings.Cut(warning.Error(), ", and then the rule fails"); ok {
-					found = append(found, strings.Fields(before)[2])
-				}
+			condition := test.check
+			if test.when != "" {
+				condition = "(" + test.when + ") && (" + test.check + ")"
 			}
-			require.Equal(t, test.want, strings.Join(found, " "))
+			for _, keys := range []string{"when: %q, check: 'true'", "check: %q", "when: %[2]q, check: %[2]q"} {
+				set := compile(t, fmt.Sprintf("tables: {todos: {allow: all, put: replace, rules: [{name: r, %s"+keys+", code: R, message: m}]}}", on, condition))
+				table, _ := set.Decide(upload.Operation{Op: upload.Put, Table: "todos"})
+				require.NotNil(t, table)
+				var found []string
+				for _, warning := range set.Warnings(tables(t), nil) {
+					if before, _, ok := strings.Cut(warning.Error(), ", and then the rule "); ok && !slices.Contains(found, strings.Fields(before)[2]) {
+						found = append(found, strings.Fields(before)[2])
+					}
+				}
+				require.Equal(t, test.want, strings.Join(found, " "), keys)
+			}
 		})
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -13,19 +11,19 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"postern/policies"
+	"postern/service/limits"
+	"postern/service/plan"
 	"postern/service/upload"
 )
 
 const (
-	firstChunk      = 16 << 10         // of a body's buffer, which then doubles
-	bodyTimeout     = 20 * time.Second // for reading a body; reference connectors give up after 30 s
-	bodyGrace       = 2 * time.Second  // for the rest of a body once a shutdown has begun
-	drainBytes      = 16 << 20         // of a body that is refused, so that its client reads the answer
-	drainTime       = 3 * time.Second
-	budgetShare     = 16        // of the memory limit, because a request may need 8 times its body
-	unlimitedBudget = 256 << 20 // bytes, if there is no memory limit
-	plainBytes      = 100       // of a body that an operation counts as, however short it is
-	guardedBytes    = 400       // the same, if its table's policy has rules or guards
+	firstChunk   = 16 << 10         // of a body's buffer, which then doubles
+	bodyTimeout  = 20 * time.Second // for reading a body; reference connectors give up after 30 s
+	bodyGrace    = 2 * time.Second  // for the rest of a body once a shutdown has begun
+	drainBytes   = 64 << 20         // of a body that is refused, so that its client reads the answer
+	drainTime    = 3 * time.Second
+	plainBytes   = 100 // of a body that an operation of a portion counts as, however short it is
+	guardedBytes = 400 // the same, if its table's policy has rules or guards
 )
 
 // bodies reads request bodies, and bounds how many bytes of them are in memory at once.
@@ -33,25 +31,16 @@ const (
 type bodies struct {
 	budget *semaphore.Weighted
 	most   int64        // of the budget, in bytes
+	least  int64        // of the budget, that each request takes
 	used   atomic.Int64 // bytes of it
 	limit  int          // of one body
 }
 
-// newBodies derives the bound from the process's memory limit (GOMEMLIMIT). One body of
-// the greatest length always fits.
-func newBodies(limit int) *bodies {
-	budget, _ := bodyBudget()
-	most := max(budget, int64(limit))
-	return &bodies{budget: semaphore.NewWeighted(most), most: most, limit: limit}
-}
-
-// bodyBudget returns how many bytes of bodies may be in memory at once, and the process's
-// memory limit, which is 0 if there is none.
-func bodyBudget() (budget, memory int64) {
-	if memory = debug.SetMemoryLimit(-1); memory == math.MaxInt64 {
-		return unlimitedBudget, 0
-	}
-	return memory / budgetShare, memory
+// newBodies derives the bound from the machine. One body of the greatest length always
+// fits.
+func newBodies(machine limits.Machine, limit int) *bodies {
+	most := machine.Bodies(limit)
+	return &bodies{budget: semaphore.NewWeighted(most), most: most, least: min(machine.Request(), most), limit: limit}
 }
 
 // take takes bytes of the budget, if it has them. give gives them back.
@@ -97,6 +86,10 @@ func (b *bodies) read(c *fiber.Ctx) (body []byte, release func(), err error) {
 	}
 	stop := b.bound(c)
 	defer stop()
+	if !b.take(b.least) {
+		return nil, release, errBodies
+	}
+	taken = b.least
 	arriving := &source{Reader: sent, left: b.limit + 1}
 	c.Locals(sourceKey, arriving)
 	stream, err := unpack(c, arriving)
@@ -116,10 +109,11 @@ func (b *bodies) read(c *fiber.Ctx) (body []byte, release func(), err error) {
 				arriving.err = io.EOF
 				return body, release, nil
 			}
-			if !b.take(int64(size - cap(body))) {
+			more := max(int64(size)-taken, 0)
+			if !b.take(more) {
 				return nil, release, errBodies
 			}
-			taken += int64(size - cap(body))
+			taken += more
 			body = append(make([]byte, 0, size), body...)
 		}
 		n, err := stream.Read(body[len(body):cap(body)])
@@ -135,22 +129,26 @@ func (b *bodies) read(c *fiber.Ctx) (body []byte, release func(), err error) {
 	}
 }
 
-// weigh counts the bytes of the budget that a batch's operations need, however short they
-// are.
+// weigh counts the bytes of the budget that the operations of a batch's first portion need,
+// however short they are. What comes after them needs no more than its bytes.
 func (s *Service) weigh(batch upload.Batch) (weight int) {
+	room := plan.Portion
 	var set *policies.Set
 	if snapshot := s.catalog.Snapshot(); snapshot != nil {
 		set, _ = s.policies.For(snapshot)
 	}
 	for _, t := range batch.Transactions {
-		weight += len(t.Operations) * plainBytes
 		for _, op := range t.Operations {
-			if set == nil {
-				break // nothing is planned
+			of, bytes := 1, plainBytes
+			if set != nil { // otherwise nothing is planned
+				if table, _ := set.Decide(op); table != nil && (len(table.Rules) > 0 || table.SetsByRows() || !table.Plain()) {
+					of, bytes = plan.Guarded, guardedBytes
+				}
 			}
-			if table, _ := set.Decide(op); table != nil && (len(table.Rules) > 0 || !table.Plain()) {
-				weight += guardedBytes - plainBytes
+			if room -= of; room < 0 {
+				return weight
 			}
+			weight += bytes
 		}
 	}
 	return weight

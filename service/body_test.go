@@ -117,6 +117,36 @@ func TestTooManyBodies(t *testing.T) {
 	require.Eventually(t, func() bool { return post("/", limit) == http.StatusOK }, 10e9, 1e6)
 }
 
+// TestManyRequests has as many requests under way as the budget allows. Each takes a part
+// of it, however short its body is.
+func TestManyRequests(t *testing.T) {
+	t.Parallel()
+	const least, limit, many = 1000, 2000, 5
+	let := make(chan struct{})
+	b := &bodies{budget: semaphore.NewWeighted(many * least), least: least, limit: limit}
+	address := serveBodies(t, b, let)
+	post := func(path string, length int) int {
+		response, err := http.Post("http://"+address+path, "application/json", bytes.NewReader(make([]byte, length)))
+		if err != nil {
+			return 0
+		}
+		defer response.Body.Close()
+		return response.StatusCode
+	}
+	held := make(chan int)
+	for range many {
+		go func() { held <- post("/hold", 1) }()
+	}
+	require.Eventually(t, func() bool { return b.used.Load() == many*least }, 10e9, 1e6)
+	require.Equal(t, http.StatusServiceUnavailable, post("/", 1))
+	close(let)
+	for range many {
+		require.Equal(t, http.StatusOK, <-held)
+	}
+	require.Eventually(t, func() bool { return b.used.Load() == 0 }, 10e9, 1e6)
+	require.Equal(t, http.StatusOK, post("/", limit), "a longer body takes its length, and not more")
+}
+
 // TestManyOperations has requests of many short operations. They take more of the budget
 // than their bodies, and give it back.
 func TestManyOperations(t *testing.T) {

@@ -1,8 +1,10 @@
 package service
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -20,6 +22,7 @@ import (
 
 	"postern/service/apply"
 	"postern/service/identity"
+	"postern/service/limits"
 )
 
 // ConfigFile is read if it exists. It has the same keys as the environment.
@@ -55,15 +58,23 @@ type Config struct {
 	BodyLimit      int      `env:"POSTERN_BODY_LIMIT" yaml:"POSTERN_BODY_LIMIT"`           // bytes
 	MaxOperations  int      `env:"POSTERN_MAX_OPERATIONS" yaml:"POSTERN_MAX_OPERATIONS"`   // in one request
 	Log            string   `env:"POSTERN_LOG" yaml:"POSTERN_LOG"`                         // debug, info, warn or error
+	Record         string   `env:"POSTERN_RECORD" yaml:"POSTERN_RECORD"`                   // the file of recorded requests; if empty, none are
+	RecordLimit    int      `env:"POSTERN_RECORD_LIMIT" yaml:"POSTERN_RECORD_LIMIT"`       // bytes
+
+	DecisionLog     string `env:"POSTERN_DECISION_LOG" yaml:"POSTERN_DECISION_LOG"`         // stdout or a file; if empty, there is none
+	DecisionSubject string `env:"POSTERN_DECISION_SUBJECT" yaml:"POSTERN_DECISION_SUBJECT"` // plain, hashed or omitted
 
 	MetricsListen     string `env:"POSTERN_METRICS_LISTEN" yaml:"POSTERN_METRICS_LISTEN"`         // host:port of GET /metrics
+	ConsolePassword   string `env:"POSTERN_CONSOLE_PASSWORD" yaml:"POSTERN_CONSOLE_PASSWORD"`     // of the console, for requests from other machines
 	RejectedRetention string `env:"POSTERN_REJECTED_RETENTION" yaml:"POSTERN_REJECTED_RETENTION"` // how long closed rejected writes are kept, such as 90d
 	WebhookURL        string `env:"POSTERN_WEBHOOK_URL" yaml:"POSTERN_WEBHOOK_URL"`               // receives each new rejected write; if empty, there is no webhook
 	WebhookSecret     string `env:"POSTERN_WEBHOOK_SECRET" yaml:"POSTERN_WEBHOOK_SECRET"`         // signs the webhook's requests
 }
 
-// Default returns the default configuration.
-func Default() Config {
+// Default returns the default configuration on this machine.
+func Default() Config { return defaults(limits.This()) }
+
+func defaults(machine limits.Machine) Config {
 	return Config{
 		Policies:       "policies",
 		Listen:         ":6060",
@@ -71,9 +82,12 @@ func Default() Config {
 		AnonymousUsers: "allow",
 		TokenLifetime:  "15m",
 		AllowedOrigins: []string{"*"},
-		BodyLimit:      8 << 20,
-		MaxOperations:  20_000,
+		BodyLimit:      machine.Body(),
+		MaxOperations:  machine.Operations(),
 		Log:            "info",
+		RecordLimit:    100 << 20,
+
+		DecisionSubject: subjectHashed,
 
 		MetricsListen:     "127.0.0.1:9091",
 		RejectedRetention: "90d",
@@ -86,7 +100,11 @@ func LoadConfig(file string) (Config, error) {
 	cfg := Default()
 	content, err := os.ReadFile(file)
 	if err == nil {
-		if err := yaml.UnmarshalWithOptions(content, &cfg, yaml.Strict()); err != nil {
+		err := yaml.NewDecoder(bytes.NewReader(content), yaml.Strict()).Decode(&cfg)
+		if errors.Is(err, io.EOF) { // comments alone, for which the decoder has emptied cfg
+			cfg, err = Default(), nil
+		}
+		if err != nil {
 			// The error leaves out the lines around it, because they may contain secrets.
 			return Config{}, fmt.Errorf("%s: %s", file, yaml.FormatError(err, false, false))
 		}
@@ -150,10 +168,13 @@ func (c *Config) parse(variables map[string]string) (mistyped []error, err error
 // that may contain a password are left out.
 func (c Config) Validate() error {
 	var problems []error
+	var unreadable *os.PathError
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	if c.DatabaseURL == "" {
 		problem("DATABASE_URL is not set: set it to the URL of Postern's login role, which `postern migrate` prints")
-	} else if _, err := pgxpool.ParseConfig(c.DatabaseURL); err != nil {
+	} else if _, err := pgxpool.ParseConfig(c.DatabaseURL); errors.As(err, &unreadable) {
+		problem("DATABASE_URL names a file that cannot be read: %v: correct sslrootcert, sslcert or sslkey", unreadable)
+	} else if err != nil {
 		problem("DATABASE_URL is not a Postgres URL: write postgres://user:password@host:5432/database")
 	}
 	c.validateIssuers(problem)
@@ -176,9 +197,15 @@ func (c Config) Validate() error {
 	if c.BodyLimit < 1<<10 || c.BodyLimit > 1<<30 {
 		problem("POSTERN_BODY_LIMIT=%d is out of range: write a number of bytes from 1024 to 1073741824, such as 8388608", c.BodyLimit)
 	}
+	if c.RecordLimit < 1<<20 {
+		problem("POSTERN_RECORD_LIMIT=%d is out of range: write a number of bytes from 1048576 on, such as 104857600", c.RecordLimit)
+	}
 	c.validateRejected(problem)
 	if _, err := c.LogLevel(); err != nil {
 		problem("POSTERN_LOG=%q is not a level: write debug, info, warn or error", c.Log)
+	}
+	if !slices.Contains([]string{subjectPlain, subjectHashed, subjectOmitted}, c.DecisionSubject) {
+		problem("POSTERN_DECISION_SUBJECT=%q is neither plain, hashed nor omitted: write one of them", c.DecisionSubject)
 	}
 	return errors.Join(problems...)
 }
@@ -284,19 +311,22 @@ func (c Config) validateRejected(problem func(format string, args ...any)) {
 	if _, _, err := net.SplitHostPort(c.MetricsListen); err != nil {
 		problem("POSTERN_METRICS_LISTEN=%q is not host:port: write 127.0.0.1:9091, or :9091 for a scraper on another machine", c.MetricsListen)
 	}
+	if n := len(c.ConsolePassword); n > 0 && n < minSecret {
+		problem("POSTERN_CONSOLE_PASSWORD has %d bytes: set one of at least %d bytes, such as `openssl rand -hex 16` prints", n, minSecret)
+	}
 	if (c.WebhookURL == "") != (c.WebhookSecret == "") {
 		problem("POSTERN_WEBHOOK_URL and POSTERN_WEBHOOK_SECRET go together: set both, or neither")
 	}
 	if c.WebhookURL != "" && !isPrivateURL(c.WebhookURL) {
 		problem("POSTERN_WEBHOOK_URL is not an https URL: write https://…, or http://… for a loopback address") // its value may contain a secret
 	}
-	if n := len(c.WebhookSecret); n > 0 && n < minWebhookSecret {
-		problem("POSTERN_WEBHOOK_SECRET has %d bytes: set one of at least %d bytes, such as `openssl rand -hex 32` prints", n, minWebhookSecret)
+	if n := len(c.WebhookSecret); n > 0 && n < minSecret {
+		problem("POSTERN_WEBHOOK_SECRET has %d bytes: set one of at least %d bytes, such as `openssl rand -hex 32` prints", n, minSecret)
 	}
 }
 
-// minWebhookSecret is the least length of a secret in bytes.
-const minWebhookSecret = 16
+// minSecret is the least length of a secret in bytes.
+const minSecret = 16
 
 // isPrivateURL reports whether requests to the URL are encrypted or stay on this machine.
 func isPrivateURL(text string) bool {

@@ -80,6 +80,7 @@ func TestValidate(t *testing.T) {
 		{"BodyLimitTooSmall", func(c *service.Config) { c.BodyLimit = 1023 }, "POSTERN_BODY_LIMIT=1023 is out of range: write a number of bytes from 1024 to 1073741824"},
 		{"BodyLimitTooLarge", func(c *service.Config) { c.BodyLimit = 1<<30 + 1 }, "POSTERN_BODY_LIMIT=1073741825 is out of range: write a number of bytes"},
 		{"Log", func(c *service.Config) { c.Log = "verbose" }, `POSTERN_LOG="verbose" is not a level: write debug, info, warn or error`},
+		{"DecisionSubject", func(c *service.Config) { c.DecisionSubject = "md5" }, `POSTERN_DECISION_SUBJECT="md5" is neither plain, hashed nor omitted: write one of them`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -111,6 +112,7 @@ func TestValidate(t *testing.T) {
 			{"POSTERN_ALLOWED_ORIGINS", func(c *service.Config) { c.AllowedOrigins = []string{"x", "y"} }},
 			{"POSTERN_BODY_LIMIT", func(c *service.Config) { c.BodyLimit = 0 }},
 			{"POSTERN_LOG", func(c *service.Config) { c.Log = "" }},
+			{"POSTERN_DECISION_SUBJECT", func(c *service.Config) { c.DecisionSubject = "" }},
 		} {
 			test.change(&c)
 			wanted++
@@ -138,6 +140,8 @@ func TestValidateRejectedWrites(t *testing.T) {
 		{"NoDays", func(c *service.Config) { c.RejectedRetention = "0d" }, `POSTERN_REJECTED_RETENTION="0d" is neither`},
 		{"NegativeHours", func(c *service.Config) { c.RejectedRetention = "-2h" }, `POSTERN_REJECTED_RETENTION="-2h" is neither`},
 		{"MetricsListen", func(c *service.Config) { c.MetricsListen = "9091" }, `POSTERN_METRICS_LISTEN="9091" is not host:port: write 127.0.0.1:9091, or :9091 for a scraper on another machine`},
+		{"ConsolePassword", func(c *service.Config) { c.ConsolePassword = good }, ""},
+		{"ShortConsolePassword", func(c *service.Config) { c.ConsolePassword = "hidden" }, "POSTERN_CONSOLE_PASSWORD has 6 bytes: set one of at least 16 bytes"},
 		{"WebhookWithoutSecret", func(c *service.Config) { c.WebhookURL = "https://example.com" }, "POSTERN_WEBHOOK_URL and POSTERN_WEBHOOK_SECRET go together: set both, or neither"},
 		{"WebhookOverHTTP", func(c *service.Config) { c.WebhookURL, c.WebhookSecret = "http://example.com?key=hidden", good }, "POSTERN_WEBHOOK_URL is not an https URL: write https://"},
 		{"ShortSecret", func(c *service.Config) { c.WebhookURL, c.WebhookSecret = "https://example.com", "hidden" }, "POSTERN_WEBHOOK_SECRET has 6 bytes: set one of at least 16 bytes"},
@@ -197,6 +201,15 @@ func TestLoadConfig(t *testing.T) {
 		require.Equal(t, 2048, c.BodyLimit)
 		require.Equal(t, service.Default().OnReject, c.OnReject, "a key that is not set keeps its default")
 	})
+
+	for name, content := range map[string]string{"Empty": "", "Comments": "# POSTERN_LOG: debug\n", "Separator": "---\n"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := load(t, content)
+			require.NoError(t, err)
+			require.Equal(t, service.Default().Listen, c.Listen, "the defaults stay")
+		})
+	}
 
 	const secret = "hunter2"
 	for _, test := range []struct{ name, content, want string }{

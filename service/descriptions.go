@@ -26,12 +26,19 @@ var descriptions = map[string]description{
 	"POSTERN_LISTEN":          {meaning: "the address to listen on"},
 	"POSTERN_ON_REJECT":       {meaning: "after a rejected transaction: `skip` to the next one, or `stop` the request"},
 	"POSTERN_ALLOWED_ORIGINS": {meaning: "origins of browser apps"},
-	"POSTERN_BODY_LIMIT":      {unit: "bytes", meaning: "the longest body, after it is unpacked", reason: "A request may need 8 times its body, and a machine of 256 MB has room for that"},
-	"POSTERN_MAX_OPERATIONS":  {unit: "operations", meaning: "the most operations in one request", reason: "So many can be written within the 25 s of a request"},
+	"POSTERN_BODY_LIMIT":      {unit: "bytes", derived: true, meaning: "the longest body, after it is unpacked", reason: "A thirty-second of the memory, because a request may need 8 times its body; from 1 to 32 MiB"},
+	"POSTERN_MAX_OPERATIONS":  {unit: "operations", derived: true, meaning: "the most operations in one request", reason: "One for each 400 bytes of the longest body, and at most 20,000, which can be written within the 25 s of a request"},
+	"POSTERN_RECORD":          {meaning: "record what is applied for users in this file, for [`postern policy diff`](policies/README.md#what-a-change-would-do); it has what they wrote, and no tokens"},
+	"POSTERN_RECORD_LIMIT":    {unit: "bytes", meaning: "the size at which recording ends", reason: "Some 200,000 small writes"},
 	"POSTERN_LOG":             {meaning: "`debug`, `info`, `warn` or `error`"},
 
+	"POSTERN_DECISION_LOG": {meaning: "write [a line for each transaction](service/monitoring/README.md#the-decision-log), its outcome and its times, to `stdout` or to this file; if empty, there is none, " +
+		"because such a log tells what each user does when, and somebody must decide who keeps it for how long"},
+	"POSTERN_DECISION_SUBJECT": {meaning: "the user in these lines: `plain`, `hashed` or `omitted`"},
+
 	"POSTERN_METRICS_LISTEN":     {meaning: "the address of `/metrics` and [the console](#the-console). For a scraper on another machine or outside the container, `:9091`; users must not reach it"},
-	"POSTERN_REJECTED_RETENTION": {meaning: "how long closed rejected writes are kept, such as `36h` or `90d`"},
+	"POSTERN_CONSOLE_PASSWORD":   {secret: true, meaning: "what the console asks requests from other machines for. Without it, they are refused"},
+	"POSTERN_REJECTED_RETENTION": {meaning: "how long closed rejected writes are kept, such as `36h` or `90d`", reason: "A user may ask late what became of a write. Open and held ones stay until somebody closes them"},
 	"POSTERN_WEBHOOK_URL":        {secret: true, meaning: "send each new rejected write to this URL; the database then does not go to sleep"},
 	"POSTERN_WEBHOOK_SECRET":     {secret: true, meaning: "signs the webhook's requests"},
 }

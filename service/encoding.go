@@ -19,14 +19,14 @@ const acceptedEncodings = "gzip, deflate"
 // unpack returns a reader of a body whose Content-Encoding is one of acceptedEncodings or
 // none.
 func unpack(c *fiber.Ctx, sent io.Reader) (io.Reader, error) {
-	packed := bufio.NewReader(sent)
 	named := bytes.Join(c.Request().Header.PeekAll(fiber.HeaderContentEncoding), []byte(","))
 	switch strings.ToLower(string(bytes.TrimSpace(named))) {
 	case "", "identity":
 		return sent, nil
 	case "gzip", "x-gzip":
-		return gzip.NewReader(packed)
+		return gzip.NewReader(bufio.NewReader(sent))
 	case "deflate":
+		packed := bufio.NewReader(sent)
 		if start, err := packed.Peek(2); err == nil && isZlib(start) {
 			return zlib.NewReader(packed)
 		}

@@ -2,25 +2,41 @@ package service
 
 import (
 	"context"
+	"math"
 	"net/http"
+	"slices"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postern/policies"
 	"postern/service/catalog"
 	"postern/service/doctor"
 	"postern/service/identity"
+	"postern/service/limits"
 )
 
 // Examination returns what `postern doctor` examines. db and live may be nil.
 func (c Config) Examination(db *pgxpool.Pool, issuers []identity.Issuer, live *policies.Live) doctor.Setup {
-	budget, memory := bodyBudget()
+	machine := limits.This()
+	memory := machine.Memory
+	if machine.Assumed {
+		memory = 0
+	}
 	minter, err := c.minter()
+	if err != nil {
+		minter = nil // Validate says so
+	}
+	available, err := memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)()
+	if err != nil {
+		available = 0
+	}
 	return doctor.Setup{
 		DB: db, TLS: c.sslMode(), Issuers: issuers, Roles: rolesOf(issuers), Policies: live,
-		PowerSyncURL: c.PowerSyncURL, PowerSyncAudience: c.PowerSyncAudience, Mints: err == nil && minter != nil,
-		BodyLimit: int64(c.BodyLimit), BodyBudget: budget, Memory: memory,
+		PowerSyncURL: c.PowerSyncURL, PowerSyncAudience: c.PowerSyncAudience, Minter: minter,
+		BodyLimit: int64(c.BodyLimit), BodyBudget: machine.Bodies(0), Memory: memory, Available: int64(min(available, math.MaxInt64)),
 		Transport: http.DefaultTransport, Now: time.Now,
 	}
 }
@@ -55,8 +71,14 @@ func (c Config) sslMode() string {
 	if err != nil || config.ConnConfig.TLSConfig == nil {
 		return "disable"
 	}
-	if tls := config.ConnConfig.TLSConfig; !tls.InsecureSkipVerify && tls.ServerName != "" {
+	unencrypted := func(f *pgconn.FallbackConfig) bool { return f.TLSConfig == nil }
+	switch tls := config.ConnConfig.TLSConfig; {
+	case !tls.InsecureSkipVerify:
 		return "verify-full"
+	case tls.VerifyPeerCertificate != nil:
+		return "verify-ca"
+	case slices.ContainsFunc(config.ConnConfig.Fallbacks, unencrypted):
+		return "prefer"
 	}
 	return "require"
 }

@@ -20,6 +20,9 @@ import (
 
 	"postern/service/apply"
 	"postern/service/identity"
+	"postern/service/limits"
+	"postern/service/timing"
+	"postern/service/tracing"
 	"postern/service/upload"
 )
 
@@ -45,19 +48,21 @@ func (s *Service) routes() *fiber.App {
 		StreamRequestBody:            true, // the token comes first, see bodies
 		DisablePreParseMultipartForm: true, // would write bodies of that type to temporary files
 		ReadBufferSize:               readBufferSize,
+		Concurrency:                  limits.This().Connections(),
 		ReadTimeout:                  time.Minute,
 		WriteTimeout:                 writeTimeout,
 		IdleTimeout:                  75 * time.Second,
 		ErrorHandler:                 s.fail,
 	})
+	app.Use(s.leaving.closeConnection)
 	app.Use(s.trace)
 	app.Use(cors.New(cors.Config{
 		AllowOrigins:  strings.Join(s.cfg.AllowedOrigins, ","),
 		AllowMethods:  "GET,POST,PUT,PATCH,DELETE", // and any headers, those that the browser names
-		ExposeHeaders: "X-Request-Id,Retry-After",
+		ExposeHeaders: requestIDHeader + ",Retry-After",
 		MaxAge:        7200, // the longest Chromium honours
 	}))
-	app.Get("/livez", func(c *fiber.Ctx) error { return c.JSON(fiber.Map{"status": "ok"}) })
+	app.Get("/livez", s.livez)
 	app.Get("/readyz", s.readyz)
 	app.Get("/openapi.yaml", func(c *fiber.Ctx) error {
 		c.Set(fiber.HeaderContentType, "application/yaml")
@@ -90,9 +95,16 @@ func (s *Service) data(decode func(body []byte) (upload.Batch, error)) fiber.Han
 func (s *Service) upload(c *fiber.Ctx, decode func(body []byte) (upload.Batch, error)) error {
 	ctx, cancel := requestContext()
 	defer cancel()
-	lap := s.metrics.lap()
+	laps, span := timing.Start(), requestSpan(c)
+	if span.Sampled() {
+		laps.Keep()
+	}
+	defer func() {
+		s.metrics.measured(laps)
+		span.Phases(laps.Kept())
+	}()
 	who, _, err := s.authenticate(ctx, c)
-	lap.end(phaseToken)
+	laps.End(timing.Token)
 	if err != nil {
 		return err
 	}
@@ -106,12 +118,12 @@ func (s *Service) upload(c *fiber.Ctx, decode func(body []byte) (upload.Batch, e
 		return s.refuseBody(ctx, c, who, err)
 	}
 	c.Locals(bodyKey, len(body))
-	lap.end(phaseBody)
+	laps.End(timing.Body)
 	batch, err := decode(body)
 	if err != nil {
 		return s.refuseBody(ctx, c, who, err)
 	}
-	lap.end(phaseDecode)
+	laps.End(timing.Decode)
 	release, err = s.bodies.reserve(len(body), s.weigh(batch))
 	defer release()
 	if err != nil {
@@ -124,15 +136,28 @@ func (s *Service) upload(c *fiber.Ctx, decode func(body []byte) (upload.Batch, e
 		s.catalog.RefreshIfOlderThan(retryAfter) // the schema may fit the new policies by now
 	}
 	s.metrics.countUnnamed(requestLogger(c), who, batch)
+	span.Upload(batch)
+	defer laps.End(timing.Answer)
 	if batch.StatusOnly {
-		err := s.applyOlder(ctx, c, who, batch)
-		lap.end(phaseApply)
-		return err
+		return s.applyOlder(ctx, c, who, batch, laps)
 	}
-	results := s.applier.Apply(ctx, requestLogger(c), who, batch)
-	lap.end(phaseApply)
-	s.countResults(batch, results)
+	results := s.applier.Apply(ctx, requestLogger(c), who, batch, laps)
+	s.conclude(c, who, batch, results, laps)
 	return c.JSON(fiber.Map{"results": results})
+}
+
+// conclude counts results, records their request, and adds them to the decision log.
+func (s *Service) conclude(c *fiber.Ctx, who identity.Identity, batch upload.Batch, results []upload.Result, laps *timing.Laps) {
+	s.countResults(batch, results)
+	s.record(who, batch, results)
+	s.decisions.write(decided{requestID: c.GetRespHeader(requestIDHeader), traceID: requestSpan(c).TraceID(), subject: who.Subject, laps: laps}, batch, results)
+}
+
+func (s *Service) livez(c *fiber.Ctx) error {
+	if s.leaving.begun.Load() {
+		return fiber.NewError(fiber.StatusServiceUnavailable, errLeaving.Error())
+	}
+	return c.JSON(fiber.Map{"status": "ok"})
 }
 
 func (s *Service) readyz(c *fiber.Ctx) error {
@@ -241,8 +266,11 @@ func (s *Service) refuseToken(c *fiber.Ctx, refusal *identity.Refusal) (status i
 	return fiber.StatusUnauthorized, string(refusal.Kind)
 }
 
+const requestIDHeader = "X-Request-Id"
+
 const (
 	loggerKey = "logger"
+	spanKey   = "span"   // of a request that is traced
 	bodyKey   = "body"   // the bytes of a body that was read
 	sourceKey = "source" // the body as it arrived, once it is read
 )
@@ -253,13 +281,19 @@ var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 // turns a panic into an error.
 func (s *Service) trace(c *fiber.Ctx) (err error) {
 	started := time.Now()
-	id := strings.Clone(c.Get("X-Request-Id"))
+	id := strings.Clone(c.Get(requestIDHeader))
 	if !requestID.MatchString(id) {
 		id = rand.Text()
 	}
-	logger := s.logger.With("request_id", id)
+	lines := &requestLog{Handler: s.logger.Handler(), id: id}
+	span := s.startSpan(c)
+	if span != nil {
+		lines.traceID = span.TraceID()
+		c.Locals(spanKey, span)
+	}
+	logger := slog.New(lines)
 	c.Locals(loggerKey, logger)
-	c.Set("X-Request-Id", id)
+	c.Set(requestIDHeader, id)
 	func() {
 		defer func() {
 			if r := recover(); r != nil {
@@ -275,9 +309,24 @@ func (s *Service) trace(c *fiber.Ctx) (err error) {
 	drain(c)
 	bytes, _ := c.Locals(bodyKey).(int)
 	s.metrics.answered(c, time.Since(started))
-	logger.Info("request", "method", upload.Short(strings.Clone(c.Method())), "path", upload.Short(strings.Clone(c.Path())), "status", c.Response().StatusCode(),
-		"bytes", bytes, "took", time.Since(started).Round(10*time.Microsecond).String())
+	span.End(routeLabel(c), c.Response().StatusCode(), id)
+	lines.answered(c, bytes, time.Since(started))
 	return err
+}
+
+// startSpan begins the span of a request of the API. It returns nil for others, and if
+// nothing is traced.
+func (s *Service) startSpan(c *fiber.Ctx) *tracing.Request {
+	if s.tracer == nil || !strings.HasPrefix(c.Path(), "/api/") {
+		return nil
+	}
+	return s.tracer.Start(upload.Short(strings.Clone(c.Method())), strings.Clone(c.Get("traceparent")), strings.Clone(c.Get("tracestate")))
+}
+
+// requestSpan returns the span that trace has set; nil if the request is not traced.
+func requestSpan(c *fiber.Ctx) *tracing.Request {
+	span, _ := c.Locals(spanKey).(*tracing.Request)
+	return span
 }
 
 // panicText describes the value of a panic without row data. The runtime's own errors

@@ -7,27 +7,29 @@ import (
 	"time"
 )
 
-// silentFor is how long a connection that has sent nothing stays open after the shutdown
-// begins.
+// silentFor is how long a connection that waits for a request stays open after the
+// shutdown begins.
 const silentFor = time.Second
 
-// listener closes connections that have never sent anything, soon after it is closed
-// itself. Proxies and browsers open such connections in advance. fasthttp v1.51 to v1.78
-// counts them as active, and its Shutdown waits for them until ReadTimeout.
+// listener closes connections that wait for a request, or for the rest of its headers, soon
+// after it is closed itself. Proxies and browsers open connections in advance, and a slow
+// client sends headers for as long as it likes. fasthttp v1.51 to v1.78 counts both as
+// active, and its Shutdown waits for them until ReadTimeout.
 type listener struct {
 	net.Listener
-	mu     sync.Mutex
-	silent map[*connection]struct{}
+	mu   sync.Mutex
+	open map[*connection]struct{}
 }
 
 type connection struct {
 	net.Conn
-	spoken   atomic.Bool
-	listener *listener
+	listener  *listener
+	requested atomic.Bool // the headers of a request are read, and no later request has begun
+	answered  atomic.Bool // its answer is made
 }
 
 func newListener(l net.Listener) *listener {
-	return &listener{Listener: l, silent: map[*connection]struct{}{}}
+	return &listener{Listener: l, open: map[*connection]struct{}{}}
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -38,7 +40,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	connection := &connection{Conn: c, listener: l}
-	l.silent[connection] = struct{}{}
+	l.open[connection] = struct{}{}
 	return connection, nil
 }
 
@@ -46,28 +48,33 @@ func (l *listener) Close() error {
 	time.AfterFunc(silentFor, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		for c := range l.silent {
-			c.Conn.Close()
+		for c := range l.open {
+			if !c.requested.Load() {
+				c.Conn.Close()
+			}
 		}
 	})
 	return l.Listener.Close()
 }
 
-func (l *listener) forget(c *connection) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.silent, c)
+// request notes that a request's headers are read. done must be called once its answer is
+// made: what is read afterwards is the next request.
+func (c *connection) request() (done func()) {
+	c.answered.Store(false)
+	c.requested.Store(true)
+	return func() { c.answered.Store(true) }
 }
 
 func (c *connection) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if n > 0 && c.spoken.CompareAndSwap(false, true) {
-		c.listener.forget(c)
+	if c.answered.CompareAndSwap(true, false) {
+		c.requested.Store(false)
 	}
-	return n, err
+	return c.Conn.Read(b)
 }
 
 func (c *connection) Close() error {
-	c.listener.forget(c)
+	c.listener.mu.Lock()
+	delete(c.listener.open, c)
+	c.listener.mu.Unlock()
 	return c.Conn.Close()
 }

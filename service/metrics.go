@@ -23,10 +23,12 @@ type metrics struct {
 	registry   *prometheus.Registry
 	results    *prometheus.CounterVec
 	rejections *prometheus.CounterVec
+	codes      codeLabels
 	unnamed    *prometheus.CounterVec
 	tooLarge   prometheus.Counter
 	malformed  prometheus.Counter
 	warned     sync.Once // that a client names no device
+	history    *history
 }
 
 func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
@@ -49,7 +51,7 @@ func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
 		}, []string{"queue"}),
 	}
 	m.requestMetrics = newRequestMetrics(m.registry)
-	m.registry.MustRegister(m.results, m.rejections, m.unnamed, m.tooLarge, m.malformed, stuckQueues{applier}, conflicts{applier}, policiesInForce{live}, collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
+	m.registry.MustRegister(m.results, m.rejections, m.unnamed, m.tooLarge, m.malformed, stuckQueues{applier}, conflicts{applier}, observed{applier}, policiesInForce{live}, collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "postern_rejected_full_total", Help: "Rejected writes that were not stored, because those of their user are full. Each is a device whose queue is stuck.",
 		}, func() float64 { return float64(applier.Ledger.Unstored()) }),
@@ -60,18 +62,33 @@ func newMetrics(applier *apply.Applier, live *policies.Live) *metrics {
 	for _, status := range []upload.Status{upload.Success, upload.RetryableError, upload.FatalError, upload.NotAttempted} {
 		m.results.WithLabelValues(string(status))
 	}
+	m.history = newHistory(m)
 	return m
 }
 
 // Metrics returns a server of GET /metrics in Prometheus' format, which does not use the
-// database, and of the console. It belongs on a listener that users cannot reach.
+// database, and of the console, which asks other machines for a password. It belongs on a
+// listener that users cannot reach.
 func (s *Service) Metrics() *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
-	board := console.New(s.applier, s.logger)
+	board := (&console.Console{Applier: s.applier, Logger: s.logger, Password: s.cfg.ConsolePassword, Roles: s.roles, Server: operations{s}, Users: s.users, Phones: s.phones != nil}).Handler()
 	mux.Handle("/console", board)
 	mux.Handle("/console/", board)
+	if s.phones != nil {
+		mux.Handle("/phone/", s.phones)
+	}
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute}
+}
+
+// Release names the running version in the metrics. go_build_info cannot: Go does not know
+// the version of a program that is built in its own folder.
+func (s *Service) Release(version string) {
+	release := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "postern_build_info", Help: "The running version; always 1.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	release.Set(1)
+	s.metrics.registry.MustRegister(release)
 }
 
 // countUnnamed counts an upload whose client names no device. The first one is logged.
@@ -89,7 +106,7 @@ func (m *metrics) countUnnamed(logger *slog.Logger, who identity.Identity, batch
 	})
 }
 
-// countResults adds a request's results to the metrics.
+// countResults adds results to the metrics.
 func (s *Service) countResults(batch upload.Batch, results []upload.Result) {
 	s.countOperations(batch, results)
 	for i, result := range results {
@@ -102,7 +119,7 @@ func (s *Service) countResults(batch upload.Batch, results []upload.Result) {
 		if failed.OperationIndex != nil {
 			table = s.tableLabel(batch.Transactions[i].Operations[*failed.OperationIndex].Table)
 		}
-		s.metrics.rejections.WithLabelValues(string(failed.ErrorCode), table).Inc()
+		s.metrics.rejections.WithLabelValues(s.metrics.codes.label(failed.ErrorCode), table).Inc()
 	}
 }
 
@@ -124,6 +141,31 @@ func (s *Service) tableLabel(name string) string {
 		}
 	}
 	return unknown
+}
+
+// maxCodes is how many codes of rejections have a label of their own. Postern and policies
+// have some dozens.
+const maxCodes = 200
+
+// codeLabels are the codes of rejections that have a label. A rule in Go can make any
+// number of codes, even of what clients send. It is safe for concurrent use.
+type codeLabels struct {
+	mu   sync.Mutex
+	seen map[upload.Code]bool
+}
+
+// label returns a code, or else (other) if it is new and there are too many.
+func (l *codeLabels) label(code upload.Code) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.seen[code] && len(l.seen) >= maxCodes {
+		return "(other)"
+	}
+	if l.seen == nil {
+		l.seen = map[upload.Code]bool{}
+	}
+	l.seen[code] = true
+	return string(code)
 }
 
 // policiesInForce is a metric whose label is the SHA-256 of the policies in force.
@@ -161,5 +203,23 @@ func (conflicts) Describe(descs chan<- *prometheus.Desc) { descs <- conflictsDes
 func (c conflicts) Collect(out chan<- prometheus.Metric) {
 	for conflict, n := range c.applier.Conflicts() {
 		out <- prometheus.MustNewConstMetric(conflictsDesc, prometheus.CounterValue, float64(n), conflict.Table, string(conflict.Strategy), conflict.Outcome)
+	}
+}
+
+// observed is a metric that is computed when it is scraped.
+type observed struct{ applier *apply.Applier }
+
+var observedDesc = prometheus.NewDesc("postern_observed_total", "Transactions that were applied although a rule in mode observe would have rejected them, or failed to evaluate, by the rule and its table.",
+	[]string{"table", "rule", "result"}, nil)
+
+func (observed) Describe(descs chan<- *prometheus.Desc) { descs <- observedDesc }
+
+func (o observed) Collect(out chan<- prometheus.Metric) {
+	for one, n := range o.applier.Observed() {
+		result := "rejected"
+		if one.Failed {
+			result = "failed"
+		}
+		out <- prometheus.MustNewConstMetric(observedDesc, prometheus.CounterValue, float64(n), one.Table, one.Rule, result)
 	}
 }

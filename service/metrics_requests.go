@@ -7,6 +7,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"postern/service/timing"
 	"postern/service/upload"
 )
 
@@ -15,20 +16,9 @@ import (
 type requestMetrics struct {
 	requests   *prometheus.CounterVec
 	seconds    *prometheus.HistogramVec
-	phases     map[phase]prometheus.Observer
-	phase      *prometheus.HistogramVec
+	phases     []prometheus.Observer // by timing.Phase
 	operations *prometheus.CounterVec
 }
-
-// phase is a step of an upload.
-type phase string
-
-const (
-	phaseToken  phase = "token"  // verifying it
-	phaseBody   phase = "body"   // reading it from the device
-	phaseDecode phase = "decode" // JSON becomes operations
-	phaseApply  phase = "apply"  // planning, waiting for a connection, and Postgres
-)
 
 var secondsBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25}
 
@@ -40,27 +30,31 @@ func newRequestMetrics(registry *prometheus.Registry) requestMetrics {
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "postern_request_seconds", Help: "How long requests took, by route.", Buckets: secondsBuckets,
 		}, []string{"route"}),
-		phase: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "postern_upload_phase_seconds", Help: "How long each phase of an upload took. apply includes the wait for a connection.", Buckets: secondsBuckets,
-		}, []string{"phase"}),
 		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_operations_total", Help: "Operations answered, by table, operation and the status of their transaction.",
 		}, []string{"table", "op", "status"}),
-		phases: map[phase]prometheus.Observer{},
 	}
-	for _, p := range []phase{phaseToken, phaseBody, phaseDecode, phaseApply} {
-		m.phases[p] = m.phase.WithLabelValues(string(p))
+	phase := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "postern_upload_phase_seconds", Help: "How long each phase of an upload took, if it had this phase.", Buckets: secondsBuckets,
+	}, []string{"phase"})
+	for _, p := range timing.Phases() {
+		m.phases = append(m.phases, phase.WithLabelValues(p.String()))
 	}
-	registry.MustRegister(m.requests, m.seconds, m.phase, m.operations)
+	registry.MustRegister(m.requests, m.seconds, phase, m.operations)
 	return m
 }
 
-// answered counts a request. Paths without a route share one label.
-func (m *requestMetrics) answered(c *fiber.Ctx, took time.Duration) {
-	route := c.Route().Path
-	if !knownRoutes[route] {
-		route = "(other)"
+// routeLabel is the pattern of a request's path. Paths without a route share one.
+func routeLabel(c *fiber.Ctx) string {
+	if route := c.Route().Path; knownRoutes[route] {
+		return route
 	}
+	return "(other)"
+}
+
+// answered counts a request.
+func (m *requestMetrics) answered(c *fiber.Ctx, took time.Duration) {
+	route := routeLabel(c)
 	m.requests.WithLabelValues(route, strconv.Itoa(c.Response().StatusCode())).Inc()
 	m.seconds.WithLabelValues(route).Observe(took.Seconds())
 }
@@ -71,18 +65,13 @@ var knownRoutes = map[string]bool{
 	keySetPath: true, "/livez": true, "/readyz": true, "/openapi.yaml": true,
 }
 
-// lap measures phases that follow each other.
-type lap struct {
-	metrics *requestMetrics
-	began   time.Time
-}
-
-func (m *requestMetrics) lap() lap { return lap{m, time.Now()} }
-
-func (l *lap) end(p phase) {
-	now := time.Now()
-	l.metrics.phases[p].Observe(now.Sub(l.began).Seconds())
-	l.began = now
+// measured counts the phases that an upload had.
+func (m *requestMetrics) measured(laps *timing.Laps) {
+	for _, p := range timing.Phases() {
+		if took := laps.Took(p); took > 0 {
+			m.phases[p].Observe(took.Seconds())
+		}
+	}
 }
 
 // countOperations counts the operations of a request. Neighbours of the same kind are one

@@ -9,6 +9,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"postern/service/identity"
+	"postern/service/timing"
 	"postern/service/upload"
 )
 
@@ -19,13 +20,13 @@ import (
 //
 // A list may have any number of transactions. They are applied in the portions that the
 // write API allows, each in one round trip.
-func (s *Service) applyOlder(ctx context.Context, c *fiber.Ctx, who identity.Identity, batch upload.Batch) error {
+func (s *Service) applyOlder(ctx context.Context, c *fiber.Ctx, who identity.Identity, batch upload.Batch, laps *timing.Laps) error {
 	answer := upload.Result{Status: upload.Success}
 	for portion := range slices.Chunk(batch.Transactions, upload.MaxTransactions) {
 		part := batch
 		part.Transactions = portion
-		results := s.applier.Apply(ctx, requestLogger(c), who, part)
-		s.countResults(part, results)
+		results := s.applier.Apply(ctx, requestLogger(c), who, part, laps)
+		s.conclude(c, who, part, results, laps)
 		for _, result := range results {
 			switch result.Status {
 			case upload.RetryableError:

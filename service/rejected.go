@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"errors"
 	"strconv"
 	"strings"
@@ -47,8 +48,18 @@ func (s *Service) rejected(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	release, err := s.applier.ShareOfRecords(ctx, who)
+	if err != nil {
+		return s.answerUnavailable(c, err)
+	}
+	sent := false
+	defer func() {
+		if !sent {
+			release()
+		}
+	}()
 	filter.Issuer, filter.Subject = who.Issuer, who.Subject
-	page, next, more, err := s.ledger.Records(ctx, filter, after, limit)
+	page, next, more, err := s.ledger.Records(apply.WithPing(ctx), filter, after, limit)
 	if err != nil {
 		return s.answerUnavailable(c, err)
 	}
@@ -65,7 +76,26 @@ func (s *Service) rejected(c *fiber.Ctx) error {
 	if more {
 		body.Next = next.String()
 	}
-	return c.JSON(body)
+	content, err := c.App().Config().JSONEncoder(body)
+	if err != nil {
+		return err
+	}
+	sent = true
+	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	return c.SendStream(&answer{*bytes.NewReader(content), release}, len(content))
+}
+
+// answer is a long answer, which is in memory until its client has read it. release is
+// called then.
+type answer struct {
+	bytes.Reader
+	release func()
+}
+
+// Close is called when the answer is written, or its client is gone.
+func (a *answer) Close() error {
+	a.release()
+	return nil
 }
 
 func rejectedQuery(c *fiber.Ctx) (f ledger.Filter, after ledger.Cursor, limit int, err error) {
@@ -104,8 +134,13 @@ func (s *Service) dismiss(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	release, err := s.applier.ShareOfRecords(ctx, who)
+	if err != nil {
+		return s.answerUnavailable(c, err)
+	}
+	defer release()
 	id := strings.Clone(c.Params("id"))
-	status, err := s.ledger.Dismiss(ctx, id, ledger.Own{Issuer: who.Issuer, Subject: who.Subject})
+	status, err := s.ledger.Dismiss(apply.WithPing(ctx), id, ledger.Own{Issuer: who.Issuer, Subject: who.Subject})
 	switch {
 	case errors.Is(err, ledger.ErrNoRecord):
 		return fiber.NewError(fiber.StatusNotFound, "you have no rejected write with this id")

@@ -112,11 +112,13 @@ func (s *Service) reloadPolicies(ctx context.Context) {
 		s.logReload()
 		s.catalog.RefreshIfOlderThan(0) // then catalogRead checks their grants and lookups
 	case err != nil:
+		s.reloads.failed(err)
 		s.logger.Error("the new policies are not taken: correct them; the policies in force stay", "sha256", s.policies.SHA256(), "error", err)
 	}
 }
 
 func (s *Service) logReload() {
+	s.reloads.succeeded()
 	s.logger.Info("policies reloaded", "sha256", s.policies.SHA256())
 }
 
@@ -155,10 +157,10 @@ func (s *Service) recheckLookups(set *policies.Set) {
 // prepareLookups has Postgres parse the lookups of a set as each role. problems are errors
 // in the lookups; err means that they could not be checked.
 func (s *Service) prepareLookups(set *policies.Set) (problems, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(apply.WithPing(context.Background()), 30*time.Second)
 	defer cancel()
 	for _, role := range s.roles {
-		found, err := apply.PrepareLookups(ctx, s.db, role, s.catalog.Snapshot().Settings(role), set)
+		_, found, err := apply.PrepareLookups(ctx, s.db, role, s.catalog.Snapshot().Settings(role), set)
 		if err != nil {
 			return nil, fmt.Errorf("checking the policies' lookups: %w", err)
 		}

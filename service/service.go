@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
 	"github.com/jackc/pgx/v5"
@@ -32,6 +33,9 @@ import (
 	"postern/service/catalog"
 	"postern/service/identity"
 	"postern/service/ledger"
+	"postern/service/limits"
+	"postern/service/record"
+	"postern/service/tracing"
 )
 
 const (
@@ -44,28 +48,37 @@ const (
 
 // Service answers requests until it is closed.
 type Service struct {
-	cfg      Config
-	logger   *slog.Logger
-	db       *pgxpool.Pool
-	verifier *identity.Verifier
-	minter   *identity.Minter // nil if there is no signing key
-	catalog  *catalog.Catalog
-	policies *policies.Live
-	applier  *apply.Applier
-	ledger   *ledger.Ledger
-	metrics  *metrics
-	bodies   *bodies
-	unready  atomic.Value // why the service was not ready the last time: a string
-	app      *fiber.App
+	cfg       Config
+	logger    *slog.Logger
+	db        *pgxpool.Pool
+	verifier  *identity.Verifier
+	minter    *identity.Minter // nil if there is no signing key
+	catalog   *catalog.Catalog
+	policies  *policies.Live
+	applier   *apply.Applier
+	ledger    *ledger.Ledger
+	metrics   *metrics
+	reloads   reloads
+	decisions *decisions      // nil if there is no decision log
+	tracer    *tracing.Tracer // nil if requests are not traced
+	watching  *pgxpool.Pool   // of one connection, for traces; nil without
+	bodies    *bodies
+	leaving   leaving
+	recorder  *record.Recorder // nil if requests are not recorded
+	unready   atomic.Value     // why the service was not ready the last time: a string
+	app       *fiber.App
 
 	roles         []string  // the database roles that users write as
 	missingGrants []string  // as last logged; only catalogRead uses them
+	opensNoTable  bool      // as last logged; only catalogRead uses it
 	catalogFailed time.Time // when that was last logged; only catalogRead uses it
 	lookups       atomic.Pointer[lookups]
 	outdated      atomic.Bool // whether schema postern lacks migrations
 	examined      bool        // the checks of the start have run; only catalogRead uses it
 	issuers       []identity.Issuer
-	schemaVersion *int64 // of the database, as last checked; only catalogRead uses it
+	users         func(name string) (jsontext.Value, error) // see Develop
+	phones        http.Handler                              // likewise
+	schemaVersion *int64                                    // of the database, as last checked; only catalogRead uses it
 
 	end     context.CancelFunc
 	running sync.WaitGroup // the background goroutines
@@ -90,23 +103,43 @@ func Open(cfg Config, issuers []identity.Issuer, live *policies.Live, logger *sl
 		db.Close()
 		return nil, err
 	}
+	decisions, err := openDecisions(cfg, logger)
+	if err != nil {
+		end()
+		db.Close()
+		return nil, err
+	}
 	roles := rolesOf(issuers)
-	tables, receipts := catalog.New(db, roles), ledger.New(db)
+	tables, receipts := catalog.New(tried{db}, roles), ledger.New(db)
 	receipts.Retention, receipts.Announce = cfg.rejectedRetention(), cfg.WebhookURL != ""
 	s := &Service{
 		cfg: cfg, logger: logger, db: db, verifier: verifier, minter: minter, catalog: tables, policies: live, ledger: receipts,
-		applier: apply.New(db, tables, live, receipts, apply.OnReject(cfg.OnReject)),
-		roles:   roles,
-		issuers: issuers,
-		bodies:  newBodies(cfg.BodyLimit),
-		end:     end,
+		applier:   apply.New(db, tables, live, receipts, apply.OnReject(cfg.OnReject)),
+		decisions: decisions,
+		roles:     roles,
+		issuers:   issuers,
+		reloads:   reloads{loadedAt: time.Now()},
+		bodies:    newBodies(limits.This(), cfg.BodyLimit),
+		end:       end,
+	}
+	if cfg.Record != "" {
+		if s.recorder, err = record.Open(cfg.Record, int64(cfg.RecordLimit), logger); err != nil {
+			end()
+			db.Close()
+			return nil, fmt.Errorf("POSTERN_RECORD: %w", err)
+		}
+		logger.Info("requests are recorded", "file", cfg.Record)
 	}
 	s.metrics = newMetrics(s.applier, live)
+	if s.recorder != nil {
+		s.metrics.registry.MustRegister(recorded{s.recorder})
+	}
 	s.metrics.registry.MustRegister(state{s})
 	s.app = s.routes()
 	s.running.Go(func() { tables.Run(ctx, s.catalogRead) })
 	s.running.Go(func() { s.watchPolicies(ctx, fsnotify.NewWatcher) })
 	s.running.Go(func() { receipts.Run(ctx, logger) })
+	s.running.Go(func() { s.metrics.history.run(ctx) })
 	if receipts.Announce {
 		s.running.Go(func() { s.announce(ctx) })
 	}
@@ -155,6 +188,15 @@ func Connect(databaseURL string) (*pgxpool.Pool, error) {
 	return pgxpool.NewWithConfig(context.Background(), config)
 }
 
+// tried is a pool that tries each connection before the catalogue is read on it. That is
+// seldom, and a read that finds a dead connection fails.
+type tried struct{ pool *pgxpool.Pool }
+
+// BeginTx begins a database transaction.
+func (t tried) BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) {
+	return t.pool.BeginTx(apply.WithPing(ctx), options)
+}
+
 // catalogRead checks the policies against a new snapshot of the catalogue.
 func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
 	if err != nil {
@@ -166,7 +208,7 @@ func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
 	}
 	s.catalogFailed = time.Time{}
 	s.checkSchema(snapshot)
-	s.examine(snapshot)
+	defer s.examine(snapshot) // with the policies that are in use then
 	if changed, _ := s.policies.Retry(snapshot, s.checkLookups); changed {
 		s.logReload()
 	}
@@ -178,6 +220,11 @@ func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
 		return
 	}
 	s.recheckLookups(set)
+	if was := s.opensNoTable; set.OpensNoTable() != was {
+		if s.opensNoTable = !was; s.opensNoTable {
+			s.logger.Warn("the policies open no table, so every write is rejected: name one under tables", "policies", s.policies.Dir())
+		}
+	}
 	var missing []string
 	for _, role := range s.roles {
 		missing = append(missing, set.MissingGrants(snapshot, role)...)
@@ -192,7 +239,7 @@ func (s *Service) catalogRead(snapshot *catalog.Snapshot, err error) {
 // difference when it has changed. Migrations keep what the previous version needs, so a
 // newer schema is no obstacle.
 func (s *Service) checkSchema(snapshot *catalog.Snapshot) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(apply.WithPing(context.Background()), 10*time.Second)
 	defer cancel()
 	installed, newest, err := ledger.Versions(ctx, s.db)
 	if err != nil {
@@ -227,13 +274,43 @@ func rolesOf(issuers []identity.Issuer) (roles []string) {
 	return slices.Compact(roles)
 }
 
+// Develop says that the users are those of a development issuer. claims returns a user's
+// claims by name, and the console may write as such a user. phones are devices to look at,
+// which answer /phone/ beside the console. It must be called before Metrics.
+func (s *Service) Develop(claims func(name string) (jsontext.Value, error), phones http.Handler) {
+	s.users, s.phones = claims, phones
+}
+
 // Mount adds a handler for all paths below path, such as /dev.
 func (s *Service) Mount(path string, handler http.Handler) {
 	s.app.Use(path, adaptor.HTTPHandler(handler))
 }
 
-// Serve answers requests on the listener until ctx ends. It returns when the running
-// requests are answered, or after shutdownTimeout.
+// Trace has requests traced. It must be called before Serve. While a traced upload is slow,
+// one more connection to the database finds out which statement is.
+func (s *Service) Trace(tracer *tracing.Tracer) (err error) {
+	if tracer == nil {
+		return nil
+	}
+	config := s.db.Config()
+	config.MaxConns, config.MaxConnIdleTime = 1, time.Minute
+	if s.watching, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
+		return err
+	}
+	s.tracer = tracer
+	s.applier.FindSlowStatements(s.watching)
+	return nil
+}
+
+// SetClock replaces the clock of what takes minutes to show: the history of the last hour,
+// which begins anew, and the stuck queues. Tests move it.
+func (s *Service) SetClock(clock func() time.Time) {
+	s.applier.SetClock(clock)
+	s.metrics.history.begin(clock)
+}
+
+// Serve answers requests on the listener until ctx ends, and a moment longer: see leaving.
+// It returns when the running requests are answered, or after shutdownTimeout.
 func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.app.Listener(newListener(listener)) }()
@@ -242,9 +319,11 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 		return fmt.Errorf("serving: %w", err)
 	case <-ctx.Done():
 	}
-	if err := s.app.ShutdownWithTimeout(shutdownTimeout); err != nil {
+	s.leaving.wait()
+	if err := s.app.ShutdownWithTimeout(shutdownTimeout - leaveTime); err != nil {
 		return fmt.Errorf("shutting down: %w", err)
 	}
+	_ = listener.Close() // it is open if the shutdown was before the beginning
 	return <-failed
 }
 
@@ -252,11 +331,25 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener) error {
 func (s *Service) Close() {
 	s.end()
 	s.running.Wait()
+	if s.recorder != nil {
+		s.recorder.Close()
+	}
+	if s.watching != nil {
+		s.watching.Close()
+	}
 	s.db.Close()
+	s.decisions.close()
 }
+
+// ReopenDecisionLog begins the decision log's file anew, after a program such as logrotate
+// has renamed it.
+func (s *Service) ReopenDecisionLog() error { return s.decisions.reopen() }
 
 // ready returns an error if the service cannot apply uploads.
 func (s *Service) ready() error {
+	if s.leaving.begun.Load() {
+		return errLeaving
+	}
 	if err := s.verifier.Ready(); err != nil {
 		return err
 	}
@@ -271,6 +364,9 @@ func (s *Service) ready() error {
 		return errors.New("the database's schema postern is of an older version: run `postern migrate` as the owner of the tables")
 	}
 	set, err := s.policies.For(snapshot)
+	if err == nil {
+		err = s.policies.Misfit()
+	}
 	if err != nil {
 		return policyTrouble{err}
 	}

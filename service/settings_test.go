@@ -13,9 +13,17 @@ import (
 
 var update = flag.Bool("update", false, "write README.md's table of settings again")
 
-// README.md's table is what the code says.
+// README.md's table and the page of limits are what the code says.
 func TestReference(t *testing.T) {
 	t.Parallel()
+	page := filepath.Join("limits", "README.md")
+	if *update {
+		require.NoError(t, os.WriteFile(page, []byte(LimitsReference()), 0o600))
+	}
+	written, err := os.ReadFile(page)
+	require.NoError(t, err)
+	require.Equal(t, LimitsReference(), string(written), "run: go test ./service -run TestReference -update")
+
 	const begin, end = "<!-- go test ./service -run TestReference -update -->\n\n", "\n<!-- the end of the settings -->\n"
 	path := filepath.Join("..", "README.md")
 	content, err := os.ReadFile(path)
@@ -36,6 +44,9 @@ func TestEverySettingIsDescribed(t *testing.T) {
 	require.Len(t, descriptions, len(keys()))
 	for _, key := range keys() {
 		require.NotEmpty(t, descriptions[key].meaning, key)
+	}
+	for _, key := range []string{"POSTERN_TOKEN_LIFETIME", "POSTERN_REJECTED_RETENTION"} {
+		require.NotEmpty(t, descriptions[key].reason, key)
 	}
 	for field := range reflect.TypeFor[Config]().Fields() {
 		if field.Type.Kind() == reflect.Int {
@@ -59,6 +70,7 @@ func TestSecretsAreMasked(t *testing.T) {
 		"a file of passwords":        {Config{DatabaseURL: "postgres://postern:x@db/app?sslpassword=" + secret}, "DATABASE_URL", "(secret)"},
 		"words instead of a URL":     {Config{DatabaseURL: "host=db password=" + secret}, "DATABASE_URL", "(secret)"},
 		"a shared secret":            {Config{SupabaseJWTSecret: secret}, "SUPABASE_JWT_SECRET", "(secret)"},
+		"a console's password":       {Config{ConsolePassword: secret}, "POSTERN_CONSOLE_PASSWORD", "(secret)"},
 		"a signing key":              {Config{SigningKey: secret}, "POSTERN_SIGNING_KEY", "(secret)"},
 		"a webhook's URL":            {Config{WebhookURL: "https://hooks.example.com/" + secret}, "POSTERN_WEBHOOK_URL", "(secret)"},
 		"credentials of another URL": {Config{KeySetURL: "https://app:" + secret + "@id.example.com/keys"}, "POSTERN_JWKS_URL", "https://app:xxxxx@id.example.com/keys"},

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"postern/service/identity"
 	"postern/service/ledger"
 	"postern/service/plan"
+	"postern/service/timing"
 	"postern/service/upload"
 )
 
@@ -35,15 +37,19 @@ type Applier struct {
 	OnReject OnReject
 
 	failures    *failureTracker
-	retries     atomic.Int64 // attempts that were repeated within their request
-	applied     tableTimes   // transactions
+	shapes      atomic.Pointer[plan.Shapes] // of the latest request's policies and catalogue
+	retries     atomic.Int64                // attempts that were repeated within their request
+	applied     tableTimes                  // transactions
 	long        *semaphore.Weighted
 	rates       policies.RateLimiter
 	contended   tableTimes // rows are locked first, in the order of their keys
-	entangled   tableTimes // that did not help, so transactions are sent alone: a trigger takes locks, too
+	entangled   tableTimes // that did not help, so their requests run one at a time: a trigger or a foreign key takes locks, too
+	watcher     *watcher   // nil if nothing is traced
 	connections *shares    // of the pool
 	waiters     *shares    // requests that wait long for a lock, each on a connection
+	records     *shares    // requests about rejected writes, see ShareOfRecords
 	conflicts   conflictCounts
+	observed    observedCounts
 }
 
 // New is an Applier that has seen no failures yet. A user gets at most half of the
@@ -53,12 +59,22 @@ func New(db *pgxpool.Pool, tables *catalog.Catalog, live *policies.Live, l *ledg
 	pool := int(db.Config().MaxConns)
 	return &Applier{
 		DB: db, Catalog: tables, Policies: live, Ledger: l, OnReject: onReject, failures: newFailureTracker(),
-		long: semaphore.NewWeighted(1), connections: newShares(pool, pool/2), waiters: newShares(pool/4, pool/8),
+		long: semaphore.NewWeighted(1), connections: newShares(pool, pool/2), waiters: newShares(pool/4, pool/8), records: newShares(pool/4, 1),
 	}
 }
 
 // Retries is how many attempts have been repeated within their request since the start.
 func (a *Applier) Retries() int64 { return a.retries.Load() }
+
+// shapesOf returns the shapes of a policy set and a catalogue, as long as no others are used.
+func (a *Applier) shapesOf(set *policies.Set, tables *catalog.Snapshot) *plan.Shapes {
+	s := a.shapes.Load()
+	if !s.AreFor(set, tables) {
+		s = plan.NewShapes(set, tables)
+		a.shapes.Store(s)
+	}
+	return s
+}
 
 // transaction is one of a request's transactions on its way to a result.
 type transaction struct {
@@ -68,17 +84,41 @@ type transaction struct {
 	duplicateOf *transaction   // the same transaction, earlier in the request
 	result      *upload.Result // nil until it is known
 
-	orders         []plan.Order      // the first one is sent; the next one is tried if that is rejected
+	observed       observations
+	decision       upload.Decision // of the latest attempt
+	orders         []*plan.Order   // the first one is sent; the next one is tried if that is rejected
+	checks         *plan.TransactionChecks
 	failed         *failure          // known before it is sent: of a rule while it was planned, or of an earlier attempt
 	firstRejection *upload.Rejection // of the order before, if the last one is tried now
 }
 
 // planned reports whether the transaction has statements to send.
-func (t *transaction) planned() bool { return len(t.orders) > 0 && len(t.orders[0]) > 0 }
+func (t *transaction) planned() bool { return len(t.orders) > 0 && len(t.orders[0].Tables) > 0 }
+
+// toSend are the operations of a transaction; none if it is rejected.
+func (t *transaction) toSend() *plan.Order {
+	if t.Rejection != nil || len(t.orders) == 0 {
+		return &plan.Order{}
+	}
+	return t.orders[0]
+}
+
+// hasChecks reports whether a rule over the whole transaction looks at rows.
+func (t *transaction) hasChecks() bool { return t.checks != nil && len(t.toSend().Tables) > 0 }
+
+// needChecks reports whether a rule of the transactions needs the database.
+func needChecks(transactions []*transaction) bool {
+	return slices.ContainsFunc(transactions, func(t *transaction) bool { return t.hasChecks() || t.toSend().Checked })
+}
+
+// areKept reports whether the operations of the transactions are one portion.
+func areKept(transactions []*transaction) bool {
+	return !slices.ContainsFunc(transactions, func(t *transaction) bool { return !t.toSend().IsKept() })
+}
 
 // Apply answers each transaction of the batch, in order. It never fails as a whole:
-// an error becomes a transaction's result.
-func (a *Applier) Apply(ctx context.Context, logger *slog.Logger, who identity.Identity, batch upload.Batch) []upload.Result {
+// an error becomes a transaction's result. laps measure its phases.
+func (a *Applier) Apply(ctx context.Context, logger *slog.Logger, who identity.Identity, batch upload.Batch, laps *timing.Laps) []upload.Result {
 	all := make([]*transaction, len(batch.Transactions))
 	distinct := make([]*transaction, 0, len(all))
 	firsts := make(map[ledger.Digest]*transaction, len(all))
@@ -92,9 +132,11 @@ func (a *Applier) Apply(ctx context.Context, logger *slog.Logger, who identity.I
 	}
 	r := &request{
 		Applier: a, logger: logger, who: who, clientID: batch.ClientID, statusOnly: batch.StatusOnly,
-		now: time.Now().Truncate(time.Microsecond),
+		now: time.Now().Truncate(time.Microsecond), laps: laps,
 	}
-	if err := r.prepare(ctx, distinct); err != nil {
+	err := r.prepare(ctx, distinct)
+	laps.End(timing.Plan)
+	if err != nil {
 		r.retryLater(distinct[0], err)
 	} else {
 		l := &loop{request: r, pending: r.withinRates(r.upToEnd(distinct))}
@@ -113,6 +155,9 @@ func results(all []*transaction) []upload.Result {
 		if results[i] = (upload.Result{Status: upload.NotAttempted}); t.result != nil && !ended {
 			results[i] = *t.result
 			ended = t.result.Status == upload.RetryableError
+			if t.duplicateOf != nil {
+				results[i].Decision = upload.Decision{Repeated: true}
+			}
 		}
 	}
 	return results

@@ -3,40 +3,62 @@ package apply
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postern/service/plan"
+	"postern/service/timing"
+	"postern/service/upload"
 )
 
 // attempt is one try to put transactions into the database: all of them, or none.
 type attempt struct {
 	*request
-	conn         *pgx.Conn
+	manner
 	transactions []*transaction
-	isolated     bool
-	unnamed      bool            // statements are parsed anew
-	discard      bool            // the connection's plans are discarded
 	contended    map[uint32]bool // the OIDs of tables whose rows are locked ahead
+	oneAtATime   bool            // no other such attempt runs meanwhile
 	lockTimeout  time.Duration
-	answers      plan.Answers
-	noted        []Conflict // of its operations
+
+	conn     *pgx.Conn
+	backend  atomic.Uint32 // its process id, if the request is traced; 0 until it is known
+	steps    []step        // that the next round trip sends
+	answers  plan.Answers  // of queries that are not evaluated yet
+	rejected *failure      // the first one that a rule has caused
+	noted    map[Conflict]int
+
+	waiting  []*waiting // operations whose turn has not come, in order; see sets.go
+	unproven []*waiting // those whose rows the next round trip reads again
+}
+
+// manner is how a batch is sent, once another way has failed.
+type manner struct {
+	isolated bool // each operation locks its own row, instead of all rows ahead
+	inTurn   bool // no operation is completed ahead of its turn; see sets.go
+	unseen   bool // before an operation whose rules have not seen its row, it is asked whether the row is hidden
+	unnamed  bool // statements are parsed anew, because a named one may not fit the tables any more
+	skips    bool // it does not wait for the requests that run one at a time
+	discard  bool // the connection's plans are discarded first, because a function's may not fit the tables any more
 }
 
 // run makes the attempt. nil means that it is committed.
 func (a *attempt) run(ctx context.Context) *failure {
+	for _, t := range a.transactions {
+		t.decision, t.observed.checked = upload.Decision{}, nil // what was rolled back does not count
+	}
 	steps, err := prologue(ctx, a.request, a.transactions, a.lockTimeout)
 	if err != nil {
 		return failedOutside(err, true)
 	}
-	if a.discard {
-		steps = slices.Insert(steps, 0, ours(session, `discard plans`))
+	if a.steps = steps; a.discard {
+		a.steps = slices.Insert(a.steps, 1, ours(session, `discard plans`)) // before any function
 	}
 	if rehearsal := a.rehearsal(); rehearsal != nil {
 		a.conn = rehearsal.conn
-		return a.inOpenTransaction(ctx, savepoint, steps)
+		return a.inOpenTransaction(ctx, savepoint)
 	}
 	conn, release, err := a.connect(ctx)
 	if err != nil {
@@ -44,23 +66,25 @@ func (a *attempt) run(ctx context.Context) *failure {
 	}
 	defer release()
 	a.conn = conn.Conn()
-	if needChecks(a.transactions) || a.needsCode() {
-		return a.inOpenTransaction(ctx, databaseTransaction, steps)
+	if statementsOf(a.conn.PgConn(), a.snapshot.Schema) == nil {
+		a.parseAnew()
 	}
-	if a.contended != nil {
-		steps = append(steps, a.lockSteps(a.transactions)...)
+	a.findBackend()
+	if needChecks(a.transactions) || a.needsCode() || !areKept(a.transactions) {
+		return a.inOpenTransaction(ctx, databaseTransaction)
 	}
-	for i, t := range a.transactions {
-		steps = a.transactionSteps(steps, i, t)
+	if failed := a.write(ctx, 0, a.transactions); failed != nil {
+		return failed
 	}
-	steps = a.expectTables(steps, a.transactions)
-	return a.exchange(ctx, steps) // without BEGIN: one implicit transaction, and one round trip
+	return a.roundTrip(ctx, nil) // the only one, without BEGIN: one implicit transaction
 }
 
 // connect takes a connection from the pool, within the user's share of it.
 func (a *attempt) connect(ctx context.Context) (conn *pgxpool.Conn, release func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
+	a.laps.End(timing.Plan)
+	defer a.laps.End(timing.Pool)
 	leave, err := a.connections.acquire(ctx, a.who)
 	if err != nil {
 		return nil, nil, err
@@ -80,14 +104,6 @@ func (a *attempt) rehearsal() *rehearsal {
 	return a.single.rehearsal
 }
 
-func (a *attempt) exchange(ctx context.Context, steps []step) *failure {
-	var named *statements
-	if a.single == nil && !a.unnamed {
-		named = statementsOf(a.conn.PgConn(), a.snapshot.Schema)
-	}
-	return exchange(ctx, a.conn.PgConn(), named, a.who.Role, steps, a.answers)
-}
-
 // envelope is what makes the steps of an attempt one unit.
 type envelope struct{ begin, end, rollback string }
 
@@ -98,129 +114,100 @@ var (
 	savepoint = envelope{"savepoint postern", "release savepoint postern", "rollback to savepoint postern"}
 )
 
-// inOpenTransaction sends the steps, evaluates the rules that needed rows, and
-// commits if none rejects: two round trips, and more if there are rules in Go.
-func (a *attempt) inOpenTransaction(ctx context.Context, e envelope, prologue []step) *failure {
-	steps := append(make([]step, 0, cap(prologue)+4), ours(session, e.begin))
-	steps = append(steps, prologue...)
+// inOpenTransaction writes in one round trip or more, and commits in the last one, if no
+// rule rejects what was written.
+func (a *attempt) inOpenTransaction(ctx context.Context, e envelope) *failure {
+	a.steps = slices.Insert(a.steps, 0, ours(session, e.begin))
 	var failed *failure
 	if a.needsCode() {
-		if failed = a.exchange(ctx, steps); failed == nil {
-			failed = a.oneByOne(ctx)
-		}
+		failed = a.writeWithCode(ctx)
 	} else {
-		failed = a.sendAndCheck(ctx, steps, 0, a.transactions)
+		failed = a.write(ctx, 0, a.transactions)
 	}
 	if failed == nil {
-		return a.exchange(ctx, []step{ours(commit, e.end)})
+		a.add(ours(commit, e.end))
+		failed = a.roundTrip(ctx, nil)
 	}
-	if a.conn.PgConn().TxStatus() != 'I' {
-		_ = a.exchange(ctx, []step{ours(commit, e.rollback)}) // a connection that cannot is closed
+	if failed != nil && a.conn.PgConn().TxStatus() != 'I' {
+		a.steps = []step{ours(commit, e.rollback)}
+		_ = a.roundTrip(ctx, nil) // a connection that cannot is closed
 	}
 	return failed
 }
 
-// sendAndCheck sends operations and evaluates the rules that needed rows, in the
-// order of the operations. first is the index of the first transaction.
-func (a *attempt) sendAndCheck(ctx context.Context, steps []step, first int, transactions []*transaction) *failure {
-	steps = append(steps, a.lockSteps(transactions)...)
-	for i, t := range transactions {
-		steps = a.transactionSteps(steps, first+i, t)
+// write adds what transactions write. It sends it, if rules or completed operations need the
+// answers; otherwise the next round trip does. first is the index of the first transaction.
+//
+// An error of Postgres counts more than what a rule says of an earlier operation, as if all
+// rules were evaluated at the end. So it does not matter where a portion ends.
+func (a *attempt) write(ctx context.Context, first int, transactions []*transaction) *failure {
+	if err := a.addLocks(ctx, transactions); err != nil {
+		return &failure{step: step{kind: rule, transaction: first, index: -1}, err: err}
 	}
-	steps = a.expectTables(steps, transactions)
-	if failed := a.exchange(ctx, steps); failed != nil {
-		return failed
+	a.waiting = nil
+	for i, t := range transactions {
+		a.waiting = append(a.waiting, waitingOf(first+i, t.toSend().Kept())...)
 	}
 	for i, t := range transactions {
-		for _, o := range t.toSend() {
-			if o.Checks == nil {
-				continue
-			}
-			rejection, err := o.Checks.Evaluate(ctx, a.answers)
-			if rejection != nil || err != nil {
-				return &failure{step: step{kind: rule, transaction: first + i, index: o.Index}, rejection: rejection, err: err}
-			}
+		if failed := a.addTransaction(ctx, first+i, t); failed != nil {
+			return failed
 		}
 	}
-	return nil
-}
-
-// toSend are the operations of a transaction, unless it is rejected.
-func (t *transaction) toSend() plan.Order {
-	if t.Rejection != nil || len(t.orders) == 0 {
+	a.expectTables(transactions)
+	if a.rejected == nil && len(a.unproven) == 0 && !slices.ContainsFunc(a.steps, func(s step) bool { return s.completes }) {
 		return nil
 	}
-	return t.orders[0]
-}
-
-// orders are the operations of transactions.
-func orders(transactions []*transaction) []plan.Order {
-	orders := make([]plan.Order, len(transactions))
-	for i, t := range transactions {
-		orders[i] = t.toSend()
+	if failed := a.send(ctx); failed != nil {
+		return failed
 	}
-	return orders
+	return a.rejected
 }
 
-// needChecks reports whether a rule of the transactions needs the database.
-func needChecks(transactions []*transaction) bool {
-	return slices.ContainsFunc(transactions, func(t *transaction) bool {
-		return slices.ContainsFunc(t.toSend(), func(o *plan.Operation) bool { return o.Checks != nil })
+// send sends the steps in one round trip, and evaluates the rules of each operation as soon
+// as its rows are read, because rows may be long.
+func (a *attempt) send(ctx context.Context) *failure {
+	failed := a.roundTrip(ctx, func(s step) {
+		if a.rejected == nil {
+			a.rejected = a.evaluate(ctx, s)
+		}
+		for _, q := range s.checked() {
+			delete(a.answers, q)
+		}
 	})
+	return a.prove(failed)
 }
 
-func (a *attempt) lockSteps(transactions []*transaction) (steps []step) {
-	orders := orders(transactions)
-	if keys, ok := plan.LockKeys(orders); ok {
-		steps = append(steps, ours(reading, keys.SQL, keys.Args...))
+// roundTrip sends the steps. complete is that of exchange.
+func (a *attempt) roundTrip(ctx context.Context, complete func(step)) *failure {
+	var named *statements
+	if a.single == nil && !a.unnamed {
+		named = statementsOf(a.conn.PgConn(), a.snapshot.Schema)
 	}
-	if a.isolated {
-		return steps
-	}
-	for _, rows := range plan.LockRows(orders, a.contended) {
-		s := ours(reading, rows.SQL, rows.Args...)
-		s.locksAhead = true
-		steps = append(steps, s)
-	}
-	return steps
+	steps := a.steps
+	a.steps = nil
+	a.laps.End(timing.Plan)
+	defer a.laps.End(timing.Database)
+	defer a.watch(named, steps).end()
+	return exchange(ctx, a.conn.PgConn(), named, a.who.Role, steps, a.answers, complete)
 }
 
-// transactionSteps are the operations of a transaction. Deferrable constraints may be
-// violated between them, as on the client, and are checked at the end.
-func (a *attempt) transactionSteps(steps []step, i int, t *transaction) []step {
-	order := t.toSend()
-	if len(order) == 0 {
-		return steps
+// evaluate evaluates the rules that a step completes.
+func (a *attempt) evaluate(ctx context.Context, s step) *failure {
+	evaluate := s.whole.Evaluate
+	if s.whole == nil {
+		evaluate = s.operation.Checks.Evaluate
 	}
-	if a.snapshot.Deferred {
-		steps = append(steps, step{kind: session, transaction: i, index: -1, Statement: plan.Statement{SQL: `set constraints all deferred`}})
+	rejection, err := evaluate(a.observingChecks(ctx, s.transaction), a.answers)
+	if rejection == nil && err == nil {
+		return nil
 	}
-	for _, o := range order {
-		if o.Checks != nil {
-			steps = a.queries(steps, i, o, o.Checks.Before())
-		}
-		run := step{kind: operation, transaction: i, index: o.Index, operation: o, Statement: o.Statement}
-		if rehearsal := a.rehearsal(); rehearsal != nil {
-			steps = append(steps, rehearsal.watch(a.request, t.Transaction.Operations[o.Index], run)...)
-		} else {
-			run.save = a.noteConflicts(t.Transaction.Operations[o.Index].Table, o)
-			steps = append(steps, run)
-		}
-		if o.Checks != nil {
-			steps = a.queries(steps, i, o, o.Checks.After())
-		}
-	}
-	if a.snapshot.Deferred {
-		steps = append(steps, step{kind: constraints, transaction: i, index: -1, Statement: plan.Statement{SQL: `set constraints all immediate`}})
-	}
-	return steps
+	return &failure{step: step{kind: rule, transaction: s.transaction, index: s.index}, rejection: rejection, err: err}
 }
 
-func (a *attempt) queries(steps []step, i int, o *plan.Operation, queries []*plan.Query) []step {
-	for _, q := range queries {
-		steps = append(steps, step{
-			kind: reading, transaction: i, index: o.Index, operation: o, query: q, Statement: q.Statement,
-		})
+// checked are the queries of the rules that a step completes.
+func (s *step) checked() []*plan.Query {
+	if s.whole != nil {
+		return s.whole.After()
 	}
-	return steps
+	return append(s.operation.Checks.Before(), s.operation.Checks.After()...)
 }

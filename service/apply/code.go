@@ -17,16 +17,22 @@ func (a *attempt) needsCode() bool {
 	})
 }
 
-// oneByOne sends the transactions one after the other within the open database
+// writeWithCode writes the transactions one after the other within the open database
 // transaction. The rules in Go of each run before its operations.
-func (a *attempt) oneByOne(ctx context.Context) *failure {
+func (a *attempt) writeWithCode(ctx context.Context) *failure {
+	if failed := a.roundTrip(ctx, nil); failed != nil {
+		return failed
+	}
 	for i, t := range a.transactions {
 		if t.Rejection != nil {
 			continue
 		}
 		changed, failed := a.runCode(ctx, i, t)
 		if failed == nil {
-			failed = a.sendAndCheck(ctx, nil, i, []*transaction{changed})
+			if failed = a.write(ctx, i, []*transaction{changed}); failed == nil && len(a.steps) > 0 {
+				failed = a.send(ctx)
+			}
+			t.observed.planned = changed.observed.planned
 		}
 		if failed != nil {
 			return failed.ofClient(t)
@@ -71,13 +77,15 @@ func (a *attempt) runCode(ctx context.Context, i int, t *transaction) (*transact
 	}
 	changed := *t
 	changed.Transaction.Operations = tx.Operations
-	orders, rejection, err := a.planner(t.now).Transaction(ctx, changed.Transaction)
+	changed.observed = observations{}
+	orders, checks, rejection, err := a.planner(t.now).Transaction(a.observing(ctx, &changed.observed.planned), changed.Transaction)
 	if rejection != nil || err != nil {
 		return fail(rejection, err)
 	}
 	if t.firstRejection != nil {
 		orders = orders[len(orders)-1:] // the first order was rejected before
 	}
-	t.orders, changed.orders = orders, orders
+	t.orders, changed.orders, changed.checks = orders, orders, checks
+	a.dropUnobserved(ctx, &changed)
 	return &changed, nil
 }

@@ -2,7 +2,6 @@ package apply
 
 import (
 	"maps"
-	"slices"
 	"sync"
 
 	"postern/policies"
@@ -22,7 +21,7 @@ type conflictCounts struct {
 	counts map[Conflict]int
 }
 
-func (c *conflictCounts) add(conflicts []Conflict) {
+func (c *conflictCounts) add(conflicts map[Conflict]int) {
 	if len(conflicts) == 0 {
 		return
 	}
@@ -31,8 +30,8 @@ func (c *conflictCounts) add(conflicts []Conflict) {
 	if c.counts == nil {
 		c.counts = map[Conflict]int{}
 	}
-	for _, conflict := range conflicts {
-		c.counts[conflict]++
+	for conflict, n := range conflicts {
+		c.counts[conflict] += n
 	}
 }
 
@@ -47,7 +46,7 @@ func (a *Applier) Conflicts() map[Conflict]int {
 // noteConflicts receives the answer of an operation's statement, and adds what conflict
 // strategies did. That counts when the attempt is committed. It is nil if there is nothing
 // to add.
-func (a *attempt) noteConflicts(table string, o *plan.Operation) func(row [][]byte) {
+func (a *attempt) noteConflicts(table string, o *plan.Operation, t *transaction) func(row [][]byte) {
 	if !o.Resolves() {
 		return nil
 	}
@@ -55,14 +54,20 @@ func (a *attempt) noteConflicts(table string, o *plan.Operation) func(row [][]by
 		if len(row) == 0 {
 			return
 		}
-		noted := map[Conflict]bool{}
+		noted, dropped, merged := map[Conflict]bool{}, 0, 0
 		for _, r := range o.Resolved(string(row[0])) {
 			outcome := "dropped"
 			if r.Merged {
-				outcome = "merged"
+				outcome, merged = "merged", 1
+			} else {
+				dropped = 1
 			}
 			noted[Conflict{table, r.Strategy, outcome}] = true
 		}
-		a.noted = slices.AppendSeq(a.noted, maps.Keys(noted))
+		for conflict := range noted {
+			a.noted[conflict]++
+		}
+		t.decision.Dropped += dropped
+		t.decision.Merged += merged
 	}
 }

@@ -29,13 +29,10 @@ func (t *tableTimes) add(batch []*transaction) {
 	if t.at == nil {
 		t.at = map[uint32]time.Time{}
 	}
-	now, last := time.Now(), uint32(0)
+	now := time.Now()
 	for _, transaction := range batch {
-		for _, o := range transaction.toSend() {
-			if o.Table.OID != last {
-				last = o.Table.OID
-				t.at[last] = now
-			}
+		for _, u := range transaction.toSend().Tables {
+			t.at[u.Table.OID] = now
 		}
 	}
 }
@@ -59,7 +56,7 @@ func (t *tableTimes) within(d time.Duration) (tables map[uint32]bool) {
 // concerns reports whether a batch has an operation in one of the tables.
 func concerns(tables map[uint32]bool, batch []*transaction) bool {
 	return tables != nil && slices.ContainsFunc(batch, func(t *transaction) bool {
-		return slices.ContainsFunc(t.toSend(), func(o *plan.Operation) bool { return tables[o.Table.OID] })
+		return slices.ContainsFunc(t.toSend().Tables, func(u plan.TableUse) bool { return tables[u.Table.OID] })
 	})
 }
 

@@ -21,11 +21,33 @@
 //
 // So each transaction gets the outcome that it would have alone and in order.
 //
+// # The way of an attempt
+//
+// An attempt (attempt.go) collects steps, which are statements and what they belong to
+// (steps.go). When it needs an answer, it sends the steps that it has in one round trip,
+// and collects on. In the order in which it happens:
+//
+//	run                 the prologue; a connection; BEGIN, unless one round trip is enough
+//	write               all that the transactions write:
+//	  addLocks            locks, for all of them together
+//	  addTransaction      each transaction, portion by portion; then what rules over the
+//	                      whole transaction read
+//	    complete            what comes before an operation that waits for rows is sent, and
+//	                        the operation gets its statement (sets.go)
+//	    addOperation        an operation, with what its rules read before and after it
+//	  expectTables        the check that the tables are those of the catalogue
+//	send                one round trip: rules are evaluated while their rows arrive, and
+//	                    completed operations are proven
+//	run                 COMMIT, in the last round trip
+//
+// If nothing waits for an answer, write sends nothing, and COMMIT ends the only round trip.
+// A failed attempt is over. The next one is a new value, and differs in its manner.
+//
 // # One round trip
 //
-// An attempt (attempt.go) sends a batch as one pipeline (pipeline.go). It sends no
-// BEGIN: Postgres runs a pipeline as one implicit transaction. The steps, of which the
-// first four are the prologue (prologue.go):
+// Most batches are one pipeline (pipeline.go). It has no BEGIN: Postgres runs a pipeline as
+// one implicit transaction. The steps, of which the first four are the prologue
+// (prologue.go):
 //
 //	1  time limits, the user's claims, the settings of the user's role
 //	2  the receipts, as the login role; a second arrival of a transaction fails here
@@ -42,6 +64,11 @@
 // catalogue is over a minute old, one more step fails if their tables have changed since
 // it was read (outdated.go). Then it is read again, and the batch planned again.
 //
+// The answers arrive together, when Postgres has run all steps, so they do not tell which
+// step was slow. While a round trip of a traced request takes longer than 100 ms, another
+// connection asks Postgres what the backend runs (watcher.go). The text that Postgres
+// reports is that of a step, so the trace has the step's operation and table.
+//
 // # Named statements
 //
 // On a direct connection Postgres parses each statement once, and keeps its plan
@@ -49,7 +76,10 @@
 // switch to the user's role. So the text of a statement is the same for the same work:
 // whatever belongs to one user or one request is a parameter. Through a pooler, whose
 // connections are not ours, statements have no name. Then a statement that equals the
-// one before it is parsed once.
+// one before it is parsed once. Postgres makes one plan of it for all values, because
+// planning takes longer than running. If the application's own queries are among the
+// statements, Postgres decides, because their values may matter. The receipts have another
+// statement then, which is shorter to plan.
 //
 // Postgres plans a named statement again if its tables or policies change, and it checks
 // grants and row-level security as the role that runs it. The types of its parameters
@@ -64,12 +94,38 @@
 // see the row as it really was and as it really will be, with the effects of earlier
 // operations, defaults and triggers.
 //
+// What the policy sets may need the stored row or a lookup, too (sets.go). Then the first
+// round trip reads them, and the statement is made of the answers. The second one sends the
+// operations and COMMIT. It is a third one if rules need rows as well, or if several
+// operations were made of answers at once: then it is checked before COMMIT that no
+// operation has changed what a later one was made of. If one has, the attempt is repeated
+// with a round trip for each such operation.
+//
+// A rule over a whole transaction has its lookups after the transaction's last operation,
+// in the same pipeline. Transactions that concern the same order, say, wait for each other
+// at a lock that comes right before these lookups.
+//
 // If several operations need rows, the rows are locked first, in the order of their
 // keys, so that two requests do not deadlock. If Postgres rejects that statement, each
 // operation locks its own row in the next attempt. This shows which operation caused it.
 //
 // Rules in Go (code.go) run before the operations of their transaction. They make
 // round trips of their own.
+//
+// Rules in mode observe (observe.go) are evaluated like the others, and reject nothing.
+// They lock no rows. If a query of theirs fails, the batch is sent again without it. What
+// they would have rejected counts once their transaction is answered with success.
+//
+// # Portions
+//
+// A statement takes several times the memory of its operation. So the statements of a
+// request are in memory at once only up to a portion: 2,000 operations, or 200 with rules
+// or guards. The transactions that do not fit into it are planned again, portion by portion,
+// in a database transaction with a round trip for each portion, and COMMIT is the last one.
+// The locks still come first, for all operations together. The rules of an operation are
+// evaluated as soon as its rows are read, so that the rows of one operation are in memory.
+// If Postgres rejects a later operation, its error is the outcome, whatever a rule has said
+// before: where a portion ends changes no outcome.
 //
 // # Waiting for locks
 //
@@ -79,8 +135,9 @@
 //   - For the next ten minutes, requests that touch several rows of the batch's tables
 //     lock these first, in the order of their keys, in the same round trip. So they wait
 //     in line, and not for each other.
-//   - If they deadlock all the same, a trigger locks rows that no statement names. Then
-//     each transaction of a request in these tables is sent alone.
+//   - If they deadlock all the same, a trigger or a foreign key locks what no statement
+//     names. Then requests in these tables run one at a time, behind one advisory lock.
+//     One that has waited 5 s for it goes on without.
 //   - The request waits for a lock for up to 5 s. At most a quarter of the pool's
 //     connections wait so long, and half of these for one user. Who comes later waits
 //     for a turn without a connection, in the order of arrival.

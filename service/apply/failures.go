@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"postern/policies"
 	"postern/service/identity"
 	"postern/service/ledger"
+	"postern/service/timing"
 )
 
 const (
@@ -31,6 +33,7 @@ const (
 // each transaction in the same way.
 type failureTracker struct {
 	mu           sync.Mutex
+	clock        func() time.Time
 	failures     map[[2]string]int // by issuer and subject
 	transactions map[ledger.Digest]failureCount
 }
@@ -39,12 +42,13 @@ type failureCount struct {
 	state       string // the SQLSTATE, or the rule that failed; empty if it was neither
 	times       int    // in a row
 	since, last time.Time
-	slow        bool // it did not fit into a request's time, or its batch did not
-	counted     bool // schema postern counts its failures
+	who         [2]string // the issuer and the subject
+	slow        bool      // it did not fit into a request's time, or its batch did not
+	counted     bool      // schema postern counts its failures
 }
 
 func newFailureTracker() *failureTracker {
-	return &failureTracker{failures: map[[2]string]int{}, transactions: map[ledger.Digest]failureCount{}}
+	return &failureTracker{clock: time.Now, failures: map[[2]string]int{}, transactions: map[ledger.Digest]failureCount{}}
 }
 
 // room forgets entries of a map that has become too large.
@@ -79,12 +83,12 @@ func (f *failureTracker) failed(who identity.Identity, digest ledger.Digest, err
 	case errors.As(err, &rule):
 		state = rule.Rule
 	}
-	now := time.Now()
+	now := f.clock()
 	t, known := f.transactions[digest]
 	if !known {
 		t.since = now
 	}
-	t.last = now
+	t.last, t.who = now, key
 	if state != "" {
 		if t.state != state {
 			t.state, t.times = state, 0
@@ -114,7 +118,7 @@ func (f *failureTracker) note(digest ledger.Digest, set func(*failureCount)) {
 	room(f.transactions)
 	t, known := f.transactions[digest]
 	if !known {
-		t.since = time.Now()
+		t.since = f.clock()
 	}
 	set(&t)
 	f.transactions[digest] = t
@@ -127,17 +131,40 @@ func (f *failureTracker) isSlow(batch []*transaction) bool {
 	return len(batch) > 0 && f.transactions[batch[0].Digest].slow
 }
 
-// Stuck counts the queues that are stuck, by cause: an SQLSTATE, a rule that fails, or
-// "no answer" of the database.
-func (a *Applier) Stuck() map[string]int {
+// SetClock replaces the clock that says for how long a queue is stuck. Tests move it.
+func (a *Applier) SetClock(clock func() time.Time) {
 	a.failures.mu.Lock()
 	defer a.failures.mu.Unlock()
+	a.failures.clock = clock
+}
+
+// Stuck counts the queues that are stuck, by reason.
+func (a *Applier) Stuck() map[string]int {
 	stuck := map[string]int{}
+	for _, q := range a.StuckQueues() {
+		stuck[q.Reason]++
+	}
+	return stuck
+}
+
+// StuckQueue is a device that has been sending the same transaction in vain.
+type StuckQueue struct {
+	Issuer, Subject string
+	Reason          string // an SQLSTATE, a rule that fails, or "no answer" of the database
+	Since, Last     time.Time
+}
+
+// StuckQueues are the queues that are stuck, the oldest first.
+func (a *Applier) StuckQueues() (stuck []StuckQueue) {
+	a.failures.mu.Lock()
+	defer a.failures.mu.Unlock()
+	now := a.failures.clock()
 	for _, t := range a.failures.transactions {
-		if t.last.Sub(t.since) >= stuckAfter && time.Since(t.last) <= stuckWithin {
-			stuck[cmp.Or(t.state, "no answer")]++
+		if t.last.Sub(t.since) >= stuckAfter && now.Sub(t.last) <= stuckWithin {
+			stuck = append(stuck, StuckQueue{t.who[0], t.who[1], cmp.Or(t.state, "no answer"), t.since, t.last})
 		}
 	}
+	slices.SortFunc(stuck, func(a, b StuckQueue) int { return a.Since.Compare(b.Since) })
 	return stuck
 }
 
@@ -161,7 +188,8 @@ func (f *failureTracker) succeeded(who identity.Identity, answered []*transactio
 
 // pause waits 10 to 20 ms, then twice as long with each attempt up to a second;
 // it reports whether ctx leaves time for another one.
-func pause(ctx context.Context, attempt int) bool {
+func (l *loop) pause(ctx context.Context, attempt int) bool {
+	defer l.laps.End(timing.Retry)
 	base := min(10*time.Millisecond<<min(attempt-1, 10), time.Second)
 	wait := base + rand.N(base)
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+time.Second {

@@ -35,6 +35,8 @@ func TestStuck(t *testing.T) {
 
 		a.failures.succeeded(identity.Identity{Subject: "\x02"}, []*transaction{{Entry: ledger.Entry{Digest: ledger.Digest{Sum: [32]byte{2}}}}})
 		require.Equal(t, map[string]int{"53100": 1}, a.Stuck())
+		now := time.Now()
+		require.Equal(t, []StuckQueue{{"", "\x01", "53100", now.Add(-10 * time.Minute), now}}, a.StuckQueues())
 		time.Sleep(6 * time.Minute)
 		require.Empty(t, a.Stuck(), "its device has gone")
 	})

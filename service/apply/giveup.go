@@ -68,7 +68,7 @@ func causeOf(f *failure, t *transaction, tables *catalog.Snapshot) cause {
 	case f.query != nil && f.query.IsLookup():
 		return cause{f.query.Rule(), true, upload.RuleFailed, "its lookup failed with SQLSTATE " + pg.Code}
 	}
-	return cause{pg.Code, inFunction(pg) == "", upload.UnclassifiedError, "SQLSTATE " + pg.Code}
+	return cause{pg.Code, inFunction(pg) == "" && !lacksPartition(pg), upload.UnclassifiedError, "SQLSTATE " + pg.Code}
 }
 
 // exceedsTime reports whether a transaction ran out of time, its own or Postgres' for one
@@ -88,7 +88,7 @@ func mayBeOwn(f *failure, pg *pgconn.PgError, tables *catalog.Snapshot) bool {
 	if function := inFunction(pg); function != "" && !tables.IsTriggerFunction(function) {
 		return false
 	}
-	return f.operation == nil || !f.operation.QuotesSubject(pg.Message)
+	return !f.quotesClaim(pg)
 }
 
 // giveUp counts a failure of the transaction's own, and returns a rejection if there were
@@ -140,8 +140,8 @@ func (l *loop) forget(ctx context.Context, counted []ledger.Digest) {
 // within a time.
 func (l *loop) othersWrote(t *transaction, within time.Duration) bool {
 	tables := l.applied.within(within)
-	for _, o := range t.toSend() {
-		if !tables[o.Table.OID] {
+	for _, u := range t.toSend().Tables {
+		if !tables[u.Table.OID] {
 			return false
 		}
 	}

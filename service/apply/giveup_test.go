@@ -34,6 +34,7 @@ func TestCauseOf(t *testing.T) {
 		outdated = "the database no longer has table lists"
 	)
 	none := cause{}
+	noPartition := &pgconn.PgError{Code: "23514", TableName: "readings", Routine: "ExecFindPartition"}
 	for _, test := range []struct {
 		name    string
 		failure failure
@@ -46,6 +47,8 @@ func TestCauseOf(t *testing.T) {
 		{"StatementTimeout", failure{step: run, err: pg("57014", "")}, cause{timeLimit, false, upload.TimeLimitExceeded, tooSlow}},
 		{"TransactionTimeout", failure{step: run, err: pg("25P04", "")}, cause{timeLimit, false, upload.TimeLimitExceeded, tooSlow}},
 		{"RequestTimeout", failure{step: ours(session, ""), err: fmt.Errorf("read: %w", context.DeadlineExceeded)}, cause{timeLimit, false, upload.TimeLimitExceeded, tooSlow}},
+
+		{"NoPartition", failure{step: run, err: noPartition}, cause{"23514", false, upload.UnclassifiedError, "SQLSTATE 23514"}},
 
 		{"NoConnectionInTime", failure{step: ours(session, ""), err: context.DeadlineExceeded, unsent: true}, none},
 		{"StatementTimeoutOfOurs", failure{step: ours(receipts, ""), err: pg("57014", "")}, none},

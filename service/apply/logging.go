@@ -20,8 +20,9 @@ var functionPlace = regexp.MustCompile(`function "?[^"\s(]+"?(\([^()\n]*\))?( li
 const ownFunction = "PL/pgSQL function postern."
 
 // LogAttributes describes an error without row data. Messages of classes 22 and 23 quote
-// values. So may those of RAISE, and those of a function that builds its SQL; then the
-// log has the line of the function, and Postgres' own log has the message.
+// values, and so do those of types that refuse a text. So may those of RAISE, and those of
+// a function that builds its SQL; then the log has the line of the function, and Postgres'
+// own log has the message.
 func LogAttributes(err error) []any {
 	var (
 		pg   *pgconn.PgError
@@ -43,7 +44,7 @@ func LogAttributes(err error) []any {
 	switch {
 	case place != "" && !strings.HasPrefix(pg.Where, ownFunction):
 		attributes = append(attributes, "function", strings.TrimPrefix(place, "function "))
-	case slices.Contains([]string{"22", "23", "P0", "PT"}, pg.Code[:min(2, len(pg.Code))]):
+	case slices.Contains([]string{"22", "23", "P0", "PT"}, pg.Code[:min(2, len(pg.Code))]), readsParameter(pg):
 	default:
 		attributes = append(attributes, "error", pg.Message)
 	}

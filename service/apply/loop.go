@@ -8,6 +8,7 @@ import (
 
 	"postern/service/ledger"
 	"postern/service/plan"
+	"postern/service/timing"
 	"postern/service/upload"
 )
 
@@ -20,12 +21,10 @@ const (
 // the request. They share a commit as long as none fails.
 type loop struct {
 	*request
-	pending  []*transaction
-	alone    bool // each transaction is sent by itself
-	isolated bool // each operation locks its own row, instead of all rows ahead
-	lost     bool // a connection was lost in this request
-	unnamed  bool // statements are parsed anew, because a named one may not fit the tables any more
-	discard  bool // the connection's plans are discarded first, because a function's may not fit the tables any more
+	manner
+	pending []*transaction
+	alone   bool // each transaction is sent by itself
+	lost    bool // a connection was lost in this request
 }
 
 // next is what an outcome makes the loop do.
@@ -43,17 +42,19 @@ const (
 
 func (l *loop) run(ctx context.Context) {
 	size := len(l.pending) // how many of the pending are sent next
-	l.alone = concerns(l.entangled.within(contendedFor), l.pending) || l.failures.isSlow(l.pending)
+	slow := l.failures.isSlow(l.pending)
+	if slow {
+		l.unobserve(ctx, l.set.Observing(), errNoTime, l.pending)
+	}
+	l.alone = slow
 	for len(l.pending) > 0 {
 		if l.alone {
 			size = 1
 		}
 		batch := l.pending[:size]
+		l.letGo(ctx, batch)
 		failed := l.sendWithRetries(ctx, batch)
-		out, at := classify(failed, l.snapshot), 0
-		if failed != nil {
-			at = max(failed.transaction, 0)
-		}
+		out, at := classify(failed, l.snapshot), failed.of()
 		switch l.after(batch, failed, out, at) {
 		case answer:
 			if l.answer(ctx, batch); l.ends(batch[size-1].Rejection) {
@@ -113,7 +114,7 @@ func (l *loop) after(batch []*transaction, failed *failure, out outcome, at int)
 		return readCatalogue
 	case out.rejection != nil:
 		return rejectFailed
-	case (deadlocked(failed.err) || failed.entangled) && len(batch) > 1:
+	case deadlocked(failed.err) && len(batch) > 1:
 		return sendAlone // which holds fewer locks, and for a shorter time
 	case at > 0:
 		return sendEarlier
@@ -147,6 +148,22 @@ func (l *loop) rejectFailed(batch []*transaction, at int, failed *failure, rejec
 	return at + 1
 }
 
+// letGo has a device drop a rejected transaction that it keeps for its app, if somebody has
+// closed its record. Receipts say so of other transactions; this is for those that none may
+// stand for.
+func (l *loop) letGo(ctx context.Context, batch []*transaction) {
+	for _, t := range batch {
+		if t.Rejection == nil || !t.Rejection.ClientHandling || t.Digest.Receipt {
+			continue
+		}
+		closed, err := l.Ledger.IsClosed(ctx, t.Digest)
+		if err != nil {
+			l.log(t).Warn("cannot tell whether a held write was closed: its device keeps it for now", LogAttributes(err)...)
+		}
+		t.Rejection.ClientHandling = !closed
+	}
+}
+
 // ofBothOrders picks the rejection that tells more: the first order's, unless that
 // was about foreign keys alone and the second order got further.
 func ofBothOrders(first, second *upload.Rejection) *upload.Rejection {
@@ -167,18 +184,17 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 	if l.single == nil && !slices.ContainsFunc(batch, func(t *transaction) bool { return t.Rejection != nil || l.works(t) }) {
 		return nil // an operation that changes nothing leaves no trace, not even a receipt
 	}
-	a := &attempt{request: l.request, transactions: batch, lockTimeout: firstLockTimeout}
 	ctx, end := l.timeFor(ctx, batch)
 	defer end()
-	started := time.Now()
+	started, wait := time.Now(), firstLockTimeout
 	for try := 1; ; try++ {
-		a.isolated, a.unnamed, a.discard, a.contended, a.answers, a.noted = l.isolated, l.unnamed, l.discard, l.contended.within(contendedFor), plan.Answers{}, nil
+		a := l.attempt(batch, wait)
 		failed := a.run(l.context(ctx))
 		if failed == nil {
 			l.conflicts.add(a.noted)
 			return nil
 		}
-		if l.plansAnew(failed) {
+		if l.plansAnew(failed) || l.failedObserving(ctx, failed, batch) {
 			continue
 		}
 		out := classify(failed, l.snapshot)
@@ -188,44 +204,58 @@ func (l *loop) sendWithRetries(ctx context.Context, batch []*transaction) *failu
 		if (blocked(failed.err) || deadlocked(failed.err)) && failed.kind.ofWrite() {
 			l.contended.add(batch)
 		}
-		if blocked(failed.err) && a.lockTimeout == firstLockTimeout {
+		if blocked(failed.err) && wait == firstLockTimeout {
 			done := l.waitLonger(ctx)
 			if done == nil {
 				return failed
 			}
 			defer done()
-			if failed.entangled = len(batch) > 1 && concerns(l.entangled.within(contendedFor), batch); failed.entangled {
-				return failed // others have found out meanwhile
-			}
-			a.lockTimeout = lockTimeout
+			wait = lockTimeout
+			continue
+		}
+		if failed.inLine && blocked(failed.err) && !l.skips {
+			l.skips = true // one that takes long does not hold up all others
 			continue
 		}
 		if failed.locksAhead && out.again == nil {
 			l.isolated = true // which tells whose row it is
 			continue
 		}
-		if deadlocked(failed.err) && a.contended != nil && !failed.locksAhead && len(batch) > 1 {
+		if deadlocked(failed.err) && a.contended != nil && !failed.locksAhead {
 			l.entangled.add(batch)
-			return failed
 		}
 		if out.again == nil {
 			return failed
 		}
-		if l.exhausted(failed, try, started) || !pause(ctx, try) {
+		if l.exhausted(failed, try, started) || !l.pause(ctx, try) {
 			return failed
 		}
 		l.retries.Add(1)
 	}
 }
 
-// plansAnew reports whether a batch failed because of what the connection keeps, which
-// the next try does without.
+// attempt is the next one for a batch, which waits for a lock for up to wait.
+func (l *loop) attempt(batch []*transaction, wait time.Duration) *attempt {
+	return &attempt{
+		request: l.request, manner: l.manner, transactions: batch, lockTimeout: wait,
+		contended: l.contended.within(contendedFor), oneAtATime: !l.skips && concerns(l.entangled.within(contendedFor), batch),
+		answers: plan.Answers{}, noted: map[Conflict]int{},
+	}
+}
+
+// plansAnew reports whether a batch failed because of what the connection keeps, or of an
+// operation that was completed ahead of its turn, or whose rules have not seen its row. The
+// next try does without, or finds out why.
 func (l *loop) plansAnew(failed *failure) bool {
 	switch {
+	case !l.inTurn && failed.isOutOfTurn(l.snapshot):
+		l.inTurn = true
 	case hasStalePlan(failed.err) && !l.discard:
 		l.discard = true
 	case failed.outdated:
 		l.unnamed = true
+	case !l.unseen && raised(failed.err, ledger.StateUnseen):
+		l.unseen = true
 	default:
 		return false
 	}
@@ -247,6 +277,7 @@ func (l *loop) exhausted(failed *failure, try int, started time.Time) bool {
 func (l *loop) waitLonger(ctx context.Context) (done func()) {
 	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
 	defer cancel()
+	defer l.laps.End(timing.Retry)
 	done, err := l.waiters.acquire(ctx, l.who)
 	if err != nil {
 		return nil
@@ -257,7 +288,7 @@ func (l *loop) waitLonger(ctx context.Context) (done func()) {
 // context has the pool try connections before it hands them out, if one was lost.
 func (l *loop) context(ctx context.Context) context.Context {
 	if l.lost {
-		return withPing(ctx)
+		return WithPing(ctx)
 	}
 	return ctx
 }
@@ -266,10 +297,12 @@ func (l *loop) context(ctx context.Context) context.Context {
 func (l *loop) answer(ctx context.Context, batch []*transaction) {
 	for _, t := range batch {
 		if t.Rejection == nil {
-			t.result = &upload.Result{Status: upload.Success}
+			t.decision.WouldReject = l.noteObserved(t)
+			t.result = &upload.Result{Status: upload.Success, Decision: t.decision}
 			continue
 		}
 		result := upload.Rejected(t.Rejection)
+		result.Decision.Rule = t.Rejection.Rule
 		t.result = &result
 		table := ""
 		if t.Rejection.Operation >= 0 {
@@ -292,6 +325,7 @@ func (l *loop) readReceipts(ctx context.Context, batch []*transaction) (ok bool)
 		entries[i] = t.Entry
 	}
 	answers, err := l.Ledger.Answers(l.context(ctx), entries)
+	l.laps.End(timing.Database)
 	if err == nil && len(answers) == 0 {
 		err = errors.New("a receipt was there and is gone")
 	}
@@ -306,6 +340,7 @@ func (l *loop) readReceipts(ctx context.Context, batch []*transaction) (ok bool)
 			rest = append(rest, t)
 			continue
 		}
+		result.Decision.Repeated = true
 		t.result = &result
 		if result.Status == upload.FatalError && l.stops() {
 			l.pending = rest // what comes after it is not attempted

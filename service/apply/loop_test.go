@@ -20,8 +20,8 @@ import (
 // TestAfter has the next step for each outcome of a batch.
 func TestAfter(t *testing.T) {
 	t.Parallel()
-	plain := &transaction{orders: []plan.Order{{{}}}}
-	withRules := &transaction{orders: []plan.Order{{{Checks: &plan.Checks{}}}}}
+	plain := &transaction{orders: []*plan.Order{{Tables: []plan.TableUse{{}}}}}
+	withRules := &transaction{orders: []*plan.Order{{Tables: []plan.TableUse{{}}, Checked: true}}}
 	alreadyRejected := &transaction{orders: withRules.orders}
 	alreadyRejected.Rejection = &upload.Rejection{Code: "C"}
 	at := func(k kind, transaction int, err error) *failure {
@@ -60,7 +60,6 @@ func TestAfter(t *testing.T) {
 		{"ClashOfAll", batch{plain, plain}, at(commit, -1, clash), retryFailed},
 		{"DeadlockOfTheFirst", batch{plain, plain}, at(operation, 0, deadlock), sendAlone},
 		{"DeadlockOfTheSecond", batch{plain, plain}, at(operation, 1, deadlock), sendAlone},
-		{"BlockedInAnEntangledTable", batch{plain, plain}, &failure{step: step{kind: operation}, err: &pgconn.PgError{Code: "55P03"}, entangled: true}, sendAlone},
 		{"BlockedAtTheSecond", batch{plain, plain}, at(operation, 1, &pgconn.PgError{Code: "55P03"}), sendEarlier},
 		{"DeadlockOfOne", batch{plain}, at(operation, 0, deadlock), retryFailed},
 		{"ConnectionLostAtTheSecond", batch{plain, plain}, at(operation, 1, lost), sendEarlier},
@@ -79,12 +78,8 @@ func TestAfter(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			index := 0
-			if test.failed != nil {
-				index = max(test.failed.transaction, 0)
-			}
 			l := &loop{request: &request{snapshot: &catalog.Snapshot{}, began: time.Now()}}
-			require.Equal(t, test.want, l.after(test.batch, test.failed, classify(test.failed, &catalog.Snapshot{}), index))
+			require.Equal(t, test.want, l.after(test.batch, test.failed, classify(test.failed, &catalog.Snapshot{}), test.failed.of()))
 		})
 	}
 }

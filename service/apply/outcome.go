@@ -44,7 +44,7 @@ func classify(f *failure, tables *catalog.Snapshot) outcome {
 	switch {
 	case f.kind == receipts && pg.ConstraintName == ledger.ReceiptConstraint:
 		return outcome{answered: true}
-	case pg.Code == "40001", pg.Code == "40P01", // a clash with another transaction
+	case pg.Code == "40001", pg.Code == "40P01", pg.Code == ledger.StateUnseen, // a clash with another transaction
 		goesAway(pg), // the server goes away, or comes back
 		strings.HasPrefix(pg.Code, "08"):
 		return outcome{again: f.err}
@@ -76,7 +76,7 @@ func (f *failure) mayReject(pg *pgconn.PgError) bool {
 // readsSentValue reports whether a query failed on a value that was sent: of the
 // row's key, or one that a lookup's error quotes.
 func (f *failure) readsSentValue(pg *pgconn.PgError) bool {
-	if !strings.HasPrefix(pg.Code, "22") {
+	if !strings.HasPrefix(pg.Code, "22") && !readsParameter(pg) {
 		return false
 	}
 	return f.query == nil || !f.query.IsLookup() || slices.ContainsFunc(f.query.Args, func(arg []byte) bool {
@@ -89,6 +89,12 @@ func (f *failure) readsSentValue(pg *pgconn.PgError) bool {
 func lost(err error) bool {
 	var pg *pgconn.PgError
 	return !errors.As(err, &pg)
+}
+
+// raised reports whether a function of schema postern raised an error with a state.
+func raised(err error, state string) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == state
 }
 
 // goesAway reports whether the server said that it ends the connection.
@@ -107,10 +113,10 @@ func hasStalePlan(err error) bool {
 
 type pingKey struct{}
 
-// withPing has a pool try each connection before it hands it out, see MustPing.
-func withPing(ctx context.Context) context.Context { return context.WithValue(ctx, pingKey{}, true) }
+// WithPing has a pool try each connection before it hands it out, see MustPing.
+func WithPing(ctx context.Context) context.Context { return context.WithValue(ctx, pingKey{}, true) }
 
-// MustPing reports whether the pool must try a connection before it hands it out: one
-// was just lost, so that the others that are idle may be dead, too. It is for the
-// pool's ShouldPing.
+// MustPing reports whether the pool must try a connection before it hands it out. One was
+// just lost, so that the others that are idle may be dead, too; or what follows is not
+// tried again. It is for the pool's ShouldPing.
 func MustPing(ctx context.Context) bool { return ctx.Value(pingKey{}) != nil }

@@ -66,11 +66,21 @@ func (b testBundle) transaction(t *testing.T, operations ...upload.Operation) *t
 	p := &plan.Planner{Set: b.set, Tables: b.tables, Who: identity.Identity{Subject: "u1", Role: "authenticated"}}
 	tx := &transaction{}
 	tx.Transaction.Operations = operations
-	orders, rejection, err := p.Transaction(t.Context(), tx.Transaction)
+	orders, _, rejection, err := p.Transaction(t.Context(), tx.Transaction)
 	require.NoError(t, err)
 	require.Nil(t, rejection)
 	tx.orders = orders
 	return tx
+}
+
+// sentOf are the operations of a transaction as they are sent.
+func sentOf(t *testing.T, tx *transaction) (operations []*plan.Operation) {
+	t.Helper()
+	for portion, err := range tx.toSend().Portions(t.Context()) {
+		require.NoError(t, err)
+		operations = append(operations, portion...)
+	}
+	return operations
 }
 
 // write is an operation. data are names and values in JSON.
@@ -87,7 +97,7 @@ func steps(t *testing.T) map[string][]step {
 	t.Helper()
 	b := setupShop(t)
 	readings := func(op upload.Operation) (list []step) {
-		o := b.transaction(t, op).orders[0][0]
+		o := sentOf(t, b.transaction(t, op))[0]
 		for _, q := range slices.Concat(o.Checks.Before(), o.Checks.After()) {
 			list = append(list, step{kind: reading, operation: o, query: q})
 		}

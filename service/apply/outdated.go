@@ -1,11 +1,8 @@
 package apply
 
 import (
-	"errors"
 	"strconv"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"postern/service/catalog"
 	"postern/service/ledger"
@@ -16,27 +13,23 @@ import (
 // read. Most plans do not need it, because Postgres would reject their statements. It is
 // for operations that would do something else without an error, and for all if the
 // catalogue is old: none was read while the service had no requests.
-func (a *attempt) expectTables(steps []step, transactions []*transaction) []step {
+func (a *attempt) expectTables(transactions []*transaction) {
 	old := time.Since(a.snapshot.ReadAt) > catalog.MaxAge
 	var tables, versions []string
 	listed := map[*catalog.Table]bool{}
 	for _, t := range transactions {
-		for _, o := range t.toSend() {
-			if (old || o.RestsOnCatalogue()) && !listed[o.Table] {
-				listed[o.Table] = true
-				tables = append(tables, strconv.FormatUint(uint64(o.Table.OID), 10))
-				versions = append(versions, strconv.FormatInt(o.Table.Version(), 10))
+		for _, u := range t.toSend().Tables {
+			if (old || u.RestsOnCatalogue) && !listed[u.Table] {
+				listed[u.Table] = true
+				tables = append(tables, strconv.FormatUint(uint64(u.Table.OID), 10))
+				versions = append(versions, strconv.FormatInt(u.Table.Version(), 10))
 			}
 		}
 	}
-	if len(tables) == 0 {
-		return steps
+	if len(tables) > 0 {
+		a.add(ours(session, `select postern.expect_tables($1, $2)`, value.TextArray(tables), value.TextArray(versions)))
 	}
-	return append(steps, ours(session, `select postern.expect_tables($1, $2)`, value.TextArray(tables), value.TextArray(versions)))
 }
 
 // tablesChanged reports whether the step of expectTables has failed.
-func tablesChanged(f *failure) bool {
-	var pg *pgconn.PgError
-	return errors.As(f.err, &pg) && pg.Code == ledger.StateOutdated
-}
+func tablesChanged(f *failure) bool { return raised(f.err, ledger.StateOutdated) }

@@ -31,13 +31,13 @@ func TestExpectTables(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			a := &attempt{request: &request{snapshot: &catalog.Snapshot{ReadAt: time.Now().Add(-test.age)}}}
-			steps := a.expectTables(nil, []*transaction{b.transaction(t, test.operations...)})
+			a.expectTables([]*transaction{b.transaction(t, test.operations...)})
 			if test.want == "" {
-				require.Empty(t, steps)
+				require.Empty(t, a.steps)
 				return
 			}
-			require.Len(t, steps, 1)
-			require.Equal(t, test.want, string(steps[0].Args[0]))
+			require.Len(t, a.steps, 1)
+			require.Equal(t, test.want, string(a.steps[0].Args[0]))
 		})
 	}
 }

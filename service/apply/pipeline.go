@@ -26,6 +26,8 @@ const (
 	commit                  //
 )
 
+var kindNames = [...]string{"receipts", "rejected write", "session", "pre-request", "read", "write", "rule", "constraints", "commit"}
+
 // ofWrite reports whether a step belongs to the user's write, and is not one of
 // Postern's own around it.
 func (k kind) ofWrite() bool {
@@ -41,12 +43,18 @@ type step struct {
 	plan.Statement
 	kind        kind
 	locksAhead  bool // it locks the rows of several operations
+	inLine      bool // it waits for the other requests that run one at a time
+	ahead       bool // it belongs to an operation that was completed ahead of its turn
 	transaction int  // index among the transactions sent; -1 if it is for all of them
 	index       int  // of the operation within the transaction; -1 if it is for all of it
 
 	operation *plan.Operation
-	query     *plan.Query        // if it is one of a rule
-	save      func(row [][]byte) // receives the first row, if there is one and no query
+	query     *plan.Query             // if it is one of a rule
+	save      func(row [][]byte)      // receives the first row, if there is one and no query
+	rows      *int                    // counts the rows that the operation touches, if somebody does
+	atOnce    bool                    // Postgres sends its answer before it goes on
+	completes bool                    // after it, the operation's rules can be evaluated, or those over the whole transaction
+	whole     *plan.TransactionChecks // these
 }
 
 // ours is a step that belongs to no transaction.
@@ -62,7 +70,14 @@ type failure struct {
 	unsent    bool              // nothing reached the database
 	at        int               // index of the step in its pipeline
 	outdated  bool              // a named statement may not fit the tables any more
-	entangled bool              // its transactions wait for others, which they would not do alone
+}
+
+// of is the index of the transaction that failed; 0 if it was none or all of them.
+func (f *failure) of() int {
+	if f == nil {
+		return 0
+	}
+	return max(f.transaction, 0)
 }
 
 // failedOutside is a failure that belongs to no step.
@@ -82,8 +97,9 @@ type sent struct {
 
 // exchange sends steps in one round trip. The first one that fails ends them. The rows
 // that queries find are added to the answers. role is the user's. named are the
-// connection's named statements, or nil.
-func exchange(ctx context.Context, conn *pgconn.PgConn, named *statements, role string, steps []step, answers plan.Answers) *failure {
+// connection's named statements, or nil. complete receives each step that completes its
+// operation or transaction, once its result is read.
+func exchange(ctx context.Context, conn *pgconn.PgConn, named *statements, role string, steps []step, answers plan.Answers, complete func(step)) *failure {
 	pipeline := conn.StartPipeline(ctx)
 	closing := named.closeDropped(pipeline)
 	how, err := send(pipeline, named, role, steps)
@@ -94,7 +110,7 @@ func exchange(ctx context.Context, conn *pgconn.PgConn, named *statements, role 
 		_ = pipeline.Close()
 		return failedOutside(err, false)
 	}
-	failed := finishAll(pipeline, closing, how, steps, answers)
+	failed := finishAll(pipeline, closing, how, steps, answers, complete)
 	if failed != nil {
 		named.failed(role, how, steps, failed)
 	}
@@ -104,6 +120,7 @@ func exchange(ctx context.Context, conn *pgconn.PgConn, named *statements, role 
 	return failed
 }
 
+// send sends steps.
 func send(pipeline *pgconn.Pipeline, named *statements, role string, steps []step) ([]sent, error) {
 	how := make([]sent, len(steps))
 	previous, unsent := "", 0
@@ -132,6 +149,9 @@ func send(pipeline *pgconn.Pipeline, named *statements, role string, steps []ste
 			previous = s.SQL
 			unsent += len(s.SQL)
 		}
+		if s.atOnce { // nobody waits for it, so it is still one round trip
+			pipeline.SendFlushRequest()
+		}
 		for _, arg := range s.Args {
 			unsent += len(arg)
 		}
@@ -140,32 +160,50 @@ func send(pipeline *pgconn.Pipeline, named *statements, role string, steps []ste
 }
 
 // finishAll reads the results of all statements, up to the first that failed.
-func finishAll(pipeline *pgconn.Pipeline, closing int, how []sent, steps []step, answers plan.Answers) *failure {
+func finishAll(pipeline *pgconn.Pipeline, closing int, how []sent, steps []step, answers plan.Answers, complete func(step)) *failure {
 	for range closing {
 		if _, err := pipeline.GetResults(); err != nil {
 			return failedOutside(err, false)
 		}
 	}
-	for i, s := range steps {
-		if how[i].prepares {
-			if _, err := pipeline.GetResults(); err != nil {
-				return &failure{step: s, err: err, at: i}
-			}
-			how[i].prepares = false // done
+	for i := range steps {
+		if err := finish(pipeline, &how[i], &steps[i], answers); err != nil {
+			return &failure{step: steps[i], err: err, at: i}
 		}
-		save := s.save
-		if s.query != nil {
-			save = func(row [][]byte) { answers[s.query] = row }
-		}
-		if err := finish(pipeline, save); err != nil {
-			return &failure{step: s, err: err, at: i}
+		if steps[i].completes {
+			complete(steps[i])
 		}
 	}
 	return nil
 }
 
+// does is what a step does, in a word.
+func (s *step) does() string {
+	switch {
+	case s.kind == operation:
+		return s.operation.Privilege()
+	case s.query != nil && s.query.IsLookup():
+		return "lookup"
+	}
+	return kindNames[s.kind]
+}
+
+// table is the one that a step is about; empty if that is not known.
+func (s *step) table() string {
+	if s.operation == nil || s.query != nil && s.query.IsLookup() {
+		return ""
+	}
+	return s.operation.Table.Schema + "." + s.operation.Table.Name
+}
+
 // finish reads the result of one statement.
-func finish(pipeline *pgconn.Pipeline, save func(row [][]byte)) error {
+func finish(pipeline *pgconn.Pipeline, how *sent, s *step, answers plan.Answers) error {
+	if how.prepares {
+		if _, err := pipeline.GetResults(); err != nil {
+			return err
+		}
+		how.prepares = false // done
+	}
 	result, err := pipeline.GetResults()
 	if err != nil {
 		return err
@@ -174,14 +212,24 @@ func finish(pipeline *pgconn.Pipeline, save func(row [][]byte)) error {
 	if !ok {
 		return errors.New("the database sent an answer that belongs to no statement")
 	}
-	if save != nil && reader.NextRow() {
+	var row [][]byte
+	if (s.save != nil || s.query != nil || s.rows != nil) && reader.NextRow() {
 		values := reader.Values()
-		row := make([][]byte, len(values))
+		row = make([][]byte, len(values))
 		for i, value := range values {
 			row[i] = bytes.Clone(value)
 		}
-		save(row)
 	}
-	_, err = reader.Close()
+	switch {
+	case row == nil:
+	case s.query != nil:
+		answers[s.query] = row
+	case s.save != nil:
+		s.save(row)
+	}
+	tag, err := reader.Close()
+	if s.rows != nil && err == nil {
+		*s.rows += s.operation.Touched(row, tag.RowsAffected())
+	}
 	return err
 }

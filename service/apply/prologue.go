@@ -28,14 +28,13 @@ func prologue(ctx context.Context, r *request, transactions []*transaction, lock
 		if count++; r.snapshot.Deferred {
 			count += 2
 		}
-		for _, o := range t.toSend() {
-			count += 1 + o.Checks.Queries()
-		}
+		count += t.toSend().Statements()
 	}
 	steps := append(make([]step, 0, count), setup(ctx, r, lockTimeout))
 	entries := make([]*ledger.Entry, 0, len(transactions))
 	for _, t := range transactions {
 		if r.works(t) || t.Rejection != nil {
+			t.Adds = !t.Digest.Receipt && r.set.Increments(t.Transaction)
 			entries = append(entries, &t.Entry)
 		}
 	}

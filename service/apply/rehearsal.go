@@ -35,6 +35,7 @@ type Effect struct {
 	Before, After jsontext.Value // the whole row as a JSON object; nil if there is none
 	Kept          []string       // columns that were sent, and hold another value now
 	Resolved      []plan.Resolution
+	Statement     plan.Statement // that did it
 }
 
 // Changed are the columns whose values differ, sorted.
@@ -67,6 +68,7 @@ type watched struct {
 	before, after [][]byte
 	noRow         string // why the operation touched no row, as postern.explain_no_row says it
 	resolved      []plan.Resolution
+	statement     plan.Statement
 }
 
 // watch puts queries of the row around an operation.
@@ -78,7 +80,7 @@ func (h *rehearsal) watch(r *request, op upload.Operation, run step) []step {
 	if rejection != nil || asUser && !slices.Contains(row.Table.Grants[r.who.Role], "select") {
 		return []step{run} // it says itself what is wrong, or its row cannot be read
 	}
-	w := &watched{operation: run.index, op: op.Op, names: row.Names}
+	w := &watched{operation: run.index, op: op.Op, names: row.Names, statement: run.Statement}
 	h.watched = append(slices.DeleteFunc(h.watched, func(other *watched) bool { return other.operation == w.operation }), w)
 	run.save = func(row [][]byte) {
 		if len(row) > 0 {
@@ -104,7 +106,7 @@ func (r *rehearsal) effects() (effects []Effect) {
 }
 
 func (w *watched) effect() Effect {
-	e := Effect{Operation: w.operation, Resolved: w.resolved}
+	e := Effect{Operation: w.operation, Resolved: w.resolved, Statement: w.statement}
 	if w.before != nil {
 		e.Before = w.before[0]
 	}

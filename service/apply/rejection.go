@@ -33,6 +33,8 @@ func rejectionOf(f *failure, tables *catalog.Snapshot, pg *pgconn.PgError) *uplo
 		return reject(upload.ForeignKeyViolation)
 	case pg.Code == "23505":
 		return reject(upload.UniqueViolation)
+	case lacksPartition(pg):
+		return nil
 	case pg.Code == "23514":
 		return reject(upload.CheckViolation)
 	case strings.HasPrefix(pg.Code, "23"):
@@ -43,6 +45,8 @@ func rejectionOf(f *failure, tables *catalog.Snapshot, pg *pgconn.PgError) *uplo
 		return ofData(f, tables, pg, reject)
 	case inFunction(pg) != "" && !isRaised(pg):
 		return nil // the application's function is at fault, and not the write
+	case readsParameter(pg):
+		return reject(upload.InvalidData)
 	case pg.Code == "42P01", pg.Code == "42703", pg.Code == "42804":
 		return reject(upload.SchemaMismatch)
 	case pg.Code == "42501" && !lacksGrant(f, pg):
@@ -58,10 +62,16 @@ func ofData(f *failure, tables *catalog.Snapshot, pg *pgconn.PgError, reject fun
 	switch function := inFunction(pg); {
 	case function != "" && tables.IsTriggerFunction(function):
 		return reject(upload.RejectedByDatabase)
-	case function != "", f.operation != nil && f.operation.QuotesSubject(pg.Message):
+	case function != "", f.quotesClaim(pg):
 		return nil
 	}
 	return reject(upload.InvalidData)
+}
+
+// quotesClaim reports whether a claim does not fit the database, as a sub that is no UUID
+// under a row-level security policy by auth.uid(). A value that Postgres cannot read was sent.
+func (f *failure) quotesClaim(pg *pgconn.PgError) bool {
+	return f.operation != nil && !ofParameter(pg) && f.operation.QuotesClaim(pg.Message)
 }
 
 // isRaised reports whether the application's own code has raised the error, in words of
@@ -69,6 +79,25 @@ func ofData(f *failure, tables *catalog.Snapshot, pg *pgconn.PgError, reject fun
 func isRaised(pg *pgconn.PgError) bool {
 	return pg.Routine == "exec_stmt_raise" || pg.Code == "P0001" || strings.HasPrefix(pg.Code, "PT") ||
 		strings.HasPrefix(pg.Code, "23") && pg.TableName == "" && pg.ConstraintName == "" && pg.DataTypeName == ""
+}
+
+// lacksPartition reports whether a row has no partition, which Postgres reports with the
+// SQLSTATE of a check. Then the database lacks one, such as the next month's, or the row's
+// own value is beyond all of them.
+func lacksPartition(pg *pgconn.PgError) bool {
+	return pg.Code == "23514" && pg.Routine == "ExecFindPartition"
+}
+
+// readsParameter reports whether a type's input function has refused a value that was sent,
+// with an SQLSTATE that is not of data: those of ltree, tsvector, tsquery and jsonpath
+// report a syntax error (42601, 42622), and hstore an internal one.
+func readsParameter(pg *pgconn.PgError) bool {
+	return ofParameter(pg) && (strings.HasPrefix(pg.Code, "42") || pg.Code == "XX000")
+}
+
+// ofParameter reports whether Postgres could not read a parameter of a statement.
+func ofParameter(pg *pgconn.PgError) bool {
+	return strings.HasPrefix(pg.Where, "unnamed portal parameter $")
 }
 
 // isServerFault reports whether PostgREST would answer a RAISE with this SQLSTATE with
@@ -156,7 +185,7 @@ func clientHandles(set *policies.Set, rejection *upload.Rejection, t upload.Tran
 
 // operationOf finds the operation that caused an error at the end of a transaction,
 // if it can only be one; otherwise -1.
-func operationOf(tables *catalog.Snapshot, order plan.Order, pg *pgconn.PgError) int {
+func operationOf(tables *catalog.Snapshot, order *plan.Order, pg *pgconn.PgError) int {
 	table := tables.Table(pg.SchemaName, pg.TableName)
 	if table != nil && stillReferenced(pg) { // then it is an operation on the table referred to
 		for _, key := range table.ForeignKeys {
@@ -166,15 +195,10 @@ func operationOf(tables *catalog.Snapshot, order plan.Order, pg *pgconn.PgError)
 			}
 		}
 	}
-	found := -1
-	for _, o := range order {
-		if o.Table != table {
-			continue
+	for _, u := range order.Tables {
+		if u.Table == table && u.Operations == 1 {
+			return u.Last
 		}
-		if found >= 0 {
-			return -1
-		}
-		found = o.Index
 	}
-	return found
+	return -1
 }

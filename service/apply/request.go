@@ -15,6 +15,7 @@ import (
 	"postern/service/identity"
 	"postern/service/ledger"
 	"postern/service/plan"
+	"postern/service/timing"
 	"postern/service/upload"
 )
 
@@ -33,8 +34,13 @@ type request struct {
 	began    time.Time
 	set      *policies.Set
 	snapshot *catalog.Snapshot
+	shapes   *plan.Shapes // nil if the set is for this request alone
 
-	single *Single // nil if a client sent the transactions
+	unobserved map[*policies.Rule]error // rules that only observe and that nothing is sent for, with the reason
+	room       int                      // the weight of the operations that are still kept, see plan.Portion
+
+	laps   *timing.Laps // nil if nobody measures them
+	single *Single      // nil if a client sent the transactions
 }
 
 // prepare plans the transactions, with a fresh catalogue if the one at hand makes a plan
@@ -63,8 +69,13 @@ func (r *request) planBy(snapshot *catalog.Snapshot) (err error) {
 	if r.set, err = r.Policies.For(snapshot); err != nil {
 		return fmt.Errorf("the policies do not fit the database: %w", err)
 	}
-	if r.single != nil && r.single.AsLogin {
+	switch {
+	case r.single == nil:
+		r.shapes = r.shapesOf(r.set, snapshot)
+	case r.single.AsLogin:
 		r.set = r.set.Everything()
+	case r.single.NoRules:
+		r.set = r.set.WithoutRules()
 	}
 	return nil
 }
@@ -102,6 +113,7 @@ func (r *request) plan(ctx context.Context, transactions []*transaction) (stale 
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
 		defer cancel()
 	}
+	r.room = plan.Portion
 	now := r.now
 	for _, t := range transactions {
 		var err error
@@ -109,7 +121,9 @@ func (r *request) plan(ctx context.Context, transactions []*transaction) (stale 
 			t.now, now = now, now.Add(time.Duration(len(t.Transaction.Operations))*time.Microsecond)
 		}
 		p := r.planner(t.now)
-		t.orders, t.Rejection, err = p.Transaction(ctx, t.Transaction)
+		t.observed.planned = nil
+		t.orders, t.checks, t.Rejection, err = p.Transaction(r.observing(ctx, &t.observed.planned), t.Transaction)
+		r.dropUnobserved(ctx, t)
 		if t.Rejection != nil && r.statusOnly {
 			t.Rejection.ClientHandling = false
 		}
@@ -122,7 +136,11 @@ func (r *request) plan(ctx context.Context, transactions []*transaction) (stale 
 }
 
 func (r *request) planner(now time.Time) *plan.Planner {
-	return &plan.Planner{Set: r.set, Tables: r.snapshot, Who: r.who, Now: now}
+	p := &plan.Planner{Set: r.set, Tables: r.snapshot, Who: r.who, Now: now, Shapes: r.shapes}
+	if r.single == nil || r.single.rehearsal == nil { // it reports on every operation, and traces each rule once
+		p.Room = &r.room
+	}
+	return p
 }
 
 // withinRates cuts off what comes after a transaction that exceeds its user's rate.
@@ -196,6 +214,9 @@ func (r *request) log(t *transaction) *slog.Logger {
 // sessionClaims is what request.jwt.claims holds during the user's statements, as
 // PostgREST sets it: the token's claims, with the role in use among them.
 func sessionClaims(who identity.Identity) ([]byte, error) {
+	if who.ClaimedRole == who.Role {
+		return who.Claims, nil
+	}
 	var claims map[string]jsontext.Value
 	if err := json.Unmarshal(who.Claims, &claims); err != nil {
 		return nil, fmt.Errorf("the identity's claims: %w", err)

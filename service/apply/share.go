@@ -29,6 +29,13 @@ func newShares(all, each int) *shares {
 	return &shares{all: semaphore.NewWeighted(int64(max(all, 1))), each: int64(max(each, 1)), users: map[[2]string]*share{}}
 }
 
+// ShareOfRecords waits until a user may read or close rejected writes, or ctx ends. A user
+// does so once at a time, and all users on a quarter of the pool's connections, so that
+// uploads have the others. The caller must call release.
+func (a *Applier) ShareOfRecords(ctx context.Context, who identity.Identity) (release func(), err error) {
+	return a.records.acquire(ctx, who)
+}
+
 // acquire waits for one, until ctx ends. The caller must call release.
 func (s *shares) acquire(ctx context.Context, who identity.Identity) (release func(), err error) {
 	key := [2]string{who.Issuer, who.Subject}

@@ -21,6 +21,7 @@ type Single struct {
 	Now         time.Time          // the now of expressions; the zero value is the present
 	Before      []ledger.Statement // run first, as the login role, in the same database transaction
 	AsLogin     bool               // as the login role, without what policies forbid or set
+	NoRules     bool               // without what policies forbid or set, as Who
 
 	rehearsal *rehearsal
 }
@@ -37,23 +38,31 @@ func (a *Applier) ApplySingle(ctx context.Context, logger *slog.Logger, s Single
 	if err := r.prepare(ctx, []*transaction{t}); err != nil {
 		return err
 	}
-	switch {
-	case t.failed != nil:
-		return t.failed.err
-	case t.Rejection != nil:
-		return t.Rejection
-	}
-	return (&loop{request: r}).sendSingle(ctx, t)
+	return (&loop{request: r, manner: manner{inTurn: true}}).sendSingle(ctx, t)
 }
 
-// sendSingle sends a transaction, in its second order if the first is rejected.
+// sendSingle sends a transaction, in its second order if the first is rejected, and again
+// with a current catalogue if that may help.
 func (l *loop) sendSingle(ctx context.Context, t *transaction) error {
 	for {
+		switch {
+		case t.failed != nil:
+			return t.failed.err
+		case t.Rejection != nil:
+			return t.Rejection
+		}
 		failed := l.sendWithRetries(ctx, []*transaction{t})
 		if failed == nil {
 			return nil
 		}
-		rejection := classify(failed, l.snapshot).rejection
+		out := classify(failed, l.snapshot)
+		if dependsOnCatalogue(failed, out) && l.outdated() {
+			if err := l.refresh(ctx, []*transaction{t}); err != nil {
+				return err
+			}
+			continue
+		}
+		rejection := out.rejection
 		if rejection == nil {
 			return failed.err
 		}

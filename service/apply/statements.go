@@ -12,6 +12,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"postern/service/catalog"
+	"postern/service/ledger"
+	"postern/service/plan"
 )
 
 // maxStatements is how many named statements a connection has at most. In Postgres 15
@@ -71,6 +75,34 @@ type namedStatement struct {
 	used int // the clock at the last use
 }
 
+// parseAnew prepares the prologue for a connection without named statements. Postgres plans
+// such a statement anew for each of the first five operations that share it, and those of
+// the function that settles the receipts each time, which takes longer than to run them. So
+// it has to make plans for all values. They are as good for statements that find their row
+// by its key. They may be worse for the application's own queries, which are in lookups,
+// triggers and rules in Go. In a partitioned table, they would lock all partitions. A role
+// may have a setting of its own.
+func (a *attempt) parseAnew() {
+	for i, s := range a.steps {
+		if s.kind == receipts {
+			a.steps[i].Statement = plan.Statement(ledger.WhenParsedAnew(ledger.Statement(s.Statement)))
+		}
+	}
+	if slices.ContainsFunc(a.snapshot.Settings(a.who.Role), func(s catalog.Setting) bool { return s.Name == "plan_cache_mode" }) {
+		return
+	}
+	a.steps[0].SQL += `, set_config('plan_cache_mode', 'force_generic_plan', true)` // see setup
+	needsValues := func(t *transaction) bool {
+		order := t.toSend()
+		return order.Looks || t.hasChecks() || slices.ContainsFunc(order.Tables, func(u plan.TableUse) bool {
+			return u.Table.OtherTriggers || len(u.Table.Triggers) > 0 || u.Table.Partitioned
+		})
+	}
+	if a.needsCode() || slices.ContainsFunc(a.transactions, needsValues) {
+		a.add(ours(session, `select set_config('plan_cache_mode', null, true)`))
+	}
+}
+
 // statementsOf returns the named statements of a connection for a catalogue; nil if the
 // connection has none.
 func statementsOf(conn *pgconn.PgConn, schema string) *statements {
@@ -123,7 +155,7 @@ func (s *statements) use(key statement) (name string, added bool) {
 // text is what is parsed for a statement. A pooler keeps one for all connections that send
 // the same text, whatever its name. So the text differs with the catalogue.
 func (s *statements) text(sql string) string {
-	if s.pooled {
+	if s != nil && s.pooled {
 		return sql + " /* " + s.schema + " */"
 	}
 	return sql

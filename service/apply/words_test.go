@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -128,7 +127,7 @@ func TestWords(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			tx := b.transaction(t, test.operation)
-			f := &failure{step: step{kind: operation, index: 0, operation: tx.orders[0][0]}, err: &test.err}
+			f := &failure{step: step{kind: operation, index: 0, operation: sentOf(t, tx)[0]}, err: &test.err}
 			r := rejectionOf(f, b.tables, &test.err)
 			require.NotNil(t, r)
 			require.Empty(t, r.Message)
@@ -153,7 +152,7 @@ func TestRowOfAConflict(t *testing.T) {
 			t.Parallel()
 			tx := b.transaction(t, write(upload.Delete, test.table, "l1"))
 			pg := &pgconn.PgError{Code: "PN006", Message: "CONFLICT", Hint: stored, Where: "PL/pgSQL function postern.explain_no_row(text) line 3 at RAISE"}
-			f := &failure{step: step{kind: operation, index: 0, operation: tx.orders[0][0]}, err: pg}
+			f := &failure{step: step{kind: operation, index: 0, operation: sentOf(t, tx)[0]}, err: pg}
 			r := rejectionOf(f, b.tables, pg)
 			complete(r, b.set, b.tables, tx, f)
 			require.Equal(t, "the row has changed since it was last synced", r.Message)
@@ -169,7 +168,7 @@ func TestWordsOfATrigger(t *testing.T) {
 	tx := b.transaction(t, write(upload.Put, "baskets", "l1"))
 	pg := &pgconn.PgError{Code: "22P02", Message: `invalid input: "secret"`, Where: `PL/pgSQL function public.check_it() line 3 at assignment`}
 	r := &upload.Rejection{Code: upload.RejectedByDatabase, Operation: 0}
-	complete(r, b.set, b.tables, tx, &failure{step: step{kind: operation, index: 0, operation: tx.orders[0][0]}, err: pg})
+	complete(r, b.set, b.tables, tx, &failure{step: step{kind: operation, index: 0, operation: sentOf(t, tx)[0]}, err: pg})
 	require.Equal(t, "the database cannot work with a value of this write", r.Message)
 	require.Equal(t, map[string]any{"sqlstate": "22P02"}, r.Details)
 }
@@ -186,8 +185,7 @@ func TestWordsAtTheEnd(t *testing.T) {
 			t.Parallel()
 			tx := *tx
 			if operation < 0 {
-				tx.orders = slices.Clone(tx.orders)
-				tx.orders[0] = append(slices.Clone(tx.orders[0]), tx.orders[0]...)
+				tx.orders = b.transaction(t, write(upload.Put, "todos", "t1"), write(upload.Put, "todos", "t2")).orders
 			}
 			r := &upload.Rejection{Code: upload.ForeignKeyViolation, Operation: -1}
 			complete(r, b.set, b.tables, &tx, &failure{step: ours(commit, ""), err: pg})

@@ -12,7 +12,7 @@ import (
 var fingerprinted = []string{
 	"pg_namespace", "pg_class where oid >= 16384", "pg_attribute where attrelid >= 16384", "pg_type where oid >= 16384",
 	"pg_enum", "pg_range where rngtypid >= 16384", "pg_opclass where oid >= 16384", "pg_constraint where oid >= 16384",
-	"pg_index where indrelid >= 16384", "pg_trigger where oid >= 16384", "pg_proc where oid >= 16384", "pg_db_role_setting", "pg_auth_members",
+	"pg_index where indrelid >= 16384", "pg_rewrite where oid >= 16384", "pg_trigger where oid >= 16384", "pg_proc where oid >= 16384", "pg_db_role_setting", "pg_auth_members",
 }
 
 // readFingerprint reads a text that changes with the system catalogues: each change makes

@@ -28,6 +28,9 @@ func read(ctx context.Context, db Database, roles []string, last *Snapshot) (s *
 	// One snapshot of the database's: a migration that ends in between is seen whole or
 	// not at all.
 	err = pgx.BeginTxFunc(ctx, db, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if err := CheckServer(tx.Conn()); err != nil {
+			return err
+		}
 		fingerprint, err := readFingerprint(ctx, tx, roles)
 		switch {
 		case err != nil:
@@ -50,7 +53,7 @@ func read(ctx context.Context, db Database, roles []string, last *Snapshot) (s *
 }
 
 func readAll(ctx context.Context, q Querier, roles []string) (*Snapshot, error) {
-	s := &Snapshot{sum: sha256.New(), tables: map[[2]string]*Table{}, byOID: map[uint32]*Table{}, settings: map[string][]Setting{}}
+	s := &Snapshot{sum: sha256.New(), tables: map[[2]string]*Table{}, byOID: map[uint32]*Table{}, settings: map[string][]Setting{}, sources: map[string]string{}}
 	types, err := readTypes(ctx, q, roles)
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalogue's types: %w", err)
@@ -67,6 +70,7 @@ func readAll(ctx context.Context, q Querier, roles []string) (*Snapshot, error) 
 		{"triggers", func() error { return s.readTriggers(ctx, q) }},
 		{"triggers' functions", func() error { return s.readTriggerFunctions(ctx, q) }},
 		{"views and functions", func() error { return s.readViewsAndFunctions(ctx, q) }},
+		{"views' and functions' sources", func() error { return s.readSources(ctx, q) }},
 		{"settings", func() error { return s.readSettings(ctx, q) }},
 	} {
 		if err := step.read(); err != nil {
@@ -80,7 +84,7 @@ func readAll(ctx context.Context, q Querier, roles []string) (*Snapshot, error) 
 // columnsSQL leaves partitions out. A client that could write a partition by its own
 // name would bypass the policy of its table.
 const columnsSQL = `
-select c.oid, n.nspname, c.relname, c.relrowsecurity, a.attname,
+select c.oid, n.nspname, c.relname, c.relkind = 'p', c.relrowsecurity, a.attname,
        format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod,
        a.attnotnull, a.atthasdef or a.attidentity <> '', a.attgenerated <> '', a.attidentity = 'a'
   from pg_catalog.pg_class c
@@ -101,7 +105,7 @@ func (s *Snapshot) readColumns(ctx context.Context, q Querier, types *typeTable)
 		c      Column
 		typeID uint32
 	)
-	_, err = pgx.ForEachRow(rows, []any{&t.OID, &t.Schema, &t.Name, &t.RowSecurity, &c.Name, &c.TypeName, &typeID, &c.Modifier,
+	_, err = pgx.ForEachRow(rows, []any{&t.OID, &t.Schema, &t.Name, &t.Partitioned, &t.RowSecurity, &c.Name, &c.TypeName, &typeID, &c.Modifier,
 		&c.NotNull, &c.HasDefault, &c.Generated, &c.Identity}, func() error {
 		table := s.byOID[t.OID]
 		if table == nil {
@@ -109,9 +113,10 @@ func (s *Snapshot) readColumns(ctx context.Context, q Querier, types *typeTable)
 			table = &fresh
 			s.add(table)
 		}
-		fmt.Fprintln(s.sum, t.OID, t.RowSecurity, c.Name, typeID, c.TypeName, c.NotNull, c.HasDefault, c.Generated, c.Identity)
 		column := c
 		column.Type, column.Modifier = types.resolve(typeID, c.Modifier)
+		fmt.Fprintf(s.sum, "%d %q %q %t %q %d %q %q %t %t %t %t\n", t.OID, t.Schema, t.Name, t.RowSecurity,
+			c.Name, typeID, c.TypeName, column.Type.labels(), c.NotNull, c.HasDefault, c.Generated, c.Identity)
 		table.Columns = append(table.Columns, column)
 		return nil
 	})
@@ -132,7 +137,8 @@ select k.conrelid, k.conname, k.contype::text, k.confrelid, k.condeferrable, k.c
                join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = key.attnum
               order by key.place)
   from pg_catalog.pg_constraint k
- where k.contype in ('p', 'f', 'c', 'x') or k.condeferrable`
+ where k.contype in ('p', 'f', 'c', 'x') or k.condeferrable
+ order by k.oid`
 
 func (s *Snapshot) readConstraints(ctx context.Context, q Querier) error {
 	rows, err := q.Query(ctx, constraintsSQL)
@@ -151,6 +157,7 @@ func (s *Snapshot) readConstraints(ctx context.Context, q Querier) error {
 		t := s.byOID[table]
 		switch {
 		case t == nil:
+			return nil
 		case kind == "p":
 			t.PrimaryKey = append([]string(nil), columns...)
 		case kind == "f":
@@ -160,6 +167,7 @@ func (s *Snapshot) readConstraints(ctx context.Context, q Querier) error {
 		case kind == "c" || kind == "x":
 			t.constrain(key.Name, columns)
 		}
+		fmt.Fprintf(s.sum, "%d %q %s %d %q %q\n", table, key.Name, kind, key.References, columns, targets)
 		return nil
 	})
 	return err
@@ -174,7 +182,8 @@ select i.indrelid, c.relname, i.indimmediate and i.indisvalid and i.indpred is n
                     join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = key.attnum) end
   from pg_catalog.pg_index i
   join pg_catalog.pg_class c on c.oid = i.indexrelid
- where i.indisunique`
+ where i.indisunique
+ order by i.indexrelid`
 
 func (s *Snapshot) readUniques(ctx context.Context, q Querier) error {
 	rows, err := q.Query(ctx, uniquesSQL)
@@ -193,6 +202,7 @@ func (s *Snapshot) readUniques(ctx context.Context, q Querier) error {
 			return nil
 		}
 		t.constrain(name, columns)
+		fmt.Fprintf(s.sum, "%d %q %t %q\n", table, name, inferred, columns)
 		if inferred {
 			t.Uniques = append(t.Uniques, append([]string(nil), columns...))
 		}
@@ -236,14 +246,15 @@ func (s *Snapshot) readGrants(ctx context.Context, q Querier, roles []string) er
 	return err
 }
 
-// triggersSQL reads for which events a table has a BEFORE … FOR EACH ROW trigger. The
-// bits of tgtype are 1 for each row, 2 before, 4 insert, 8 delete and 16 update
+// triggersSQL reads for which events a table has a BEFORE … FOR EACH ROW trigger, and
+// whether it has others. The bits of tgtype are 1 for each row, 2 before, 4 insert, 8 delete and 16 update
 // (TRIGGER_TYPE_… in pg_trigger.h). A partition's trigger counts as its table's.
 const triggersSQL = `
-select coalesce(pg_partition_root(t.tgrelid), t.tgrelid)::oid, array_remove(array[case when bool_or(t.tgtype & 4 <> 0) then 'INSERT' end, case when bool_or(t.tgtype & 16 <> 0) then 'UPDATE' end,
-                                     case when bool_or(t.tgtype & 8 <> 0) then 'DELETE' end], null)
+select coalesce(pg_partition_root(t.tgrelid), t.tgrelid)::oid, bool_or(t.tgtype & 3 <> 3),
+       array_remove(array[case when bool_or(t.tgtype & 7 = 7) then 'INSERT' end, case when bool_or(t.tgtype & 19 = 19) then 'UPDATE' end,
+                          case when bool_or(t.tgtype & 11 = 11) then 'DELETE' end], null)
   from pg_catalog.pg_trigger t
- where not t.tgisinternal and t.tgtype & 3 = 3
+ where not t.tgisinternal
  group by 1`
 
 // triggerFunctionsSQL reads the names of the functions that triggers call.
@@ -268,11 +279,12 @@ func (s *Snapshot) readTriggers(ctx context.Context, q Querier) error {
 	}
 	var (
 		table  uint32
+		others bool
 		events []string
 	)
-	_, err = pgx.ForEachRow(rows, []any{&table, &events}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&table, &others, &events}, func() error {
 		if t := s.byOID[table]; t != nil {
-			t.Triggers = append([]string(nil), events...)
+			t.Triggers, t.OtherTriggers = append([]string(nil), events...), others
 		}
 		return nil
 	})

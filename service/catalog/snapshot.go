@@ -15,8 +15,9 @@ import (
 // so goroutines may share it.
 type Snapshot struct {
 	ReadAt time.Time
-	// Schema is a hash of the tables, views, columns and functions. It is equal for
-	// two snapshots if these are equal.
+	// Schema is a hash of what policies are compiled against: the tables with their names,
+	// columns, enums' labels, keys and constraints, and the views and functions with what
+	// these name. It is equal for two snapshots if these are equal.
 	Schema string
 	// Deferred reports whether the database has a deferrable constraint or
 	// constraint trigger. Its error may come as late as the commit.
@@ -32,6 +33,7 @@ type Snapshot struct {
 	byOID            map[uint32]*Table
 	settings         map[string][]Setting // by role
 	triggerFunctions []string             // their names without a schema
+	sources          map[string]string    // what a view or function names, see Named
 	sum              hash.Hash            // becomes Schema
 	fingerprint      string               // of the system catalogues, see readFingerprint
 }
@@ -45,6 +47,7 @@ type Table struct {
 	OID         uint32
 	Schema      string
 	Name        string
+	Partitioned bool
 	Columns     []Column   // in the table's order
 	PrimaryKey  []string   // column names in the key's order; empty if there is no key
 	Uniques     [][]string // the columns of each unique index that ON CONFLICT can infer
@@ -53,6 +56,8 @@ type Table struct {
 	RowSecurity bool                // row-level security is on
 	Grants      map[string][]string // by role: which of select, insert, update and delete it has, on the table or on some columns
 	Triggers    []string            // the events with a BEFORE … FOR EACH ROW trigger: INSERT, UPDATE, DELETE
+
+	OtherTriggers bool // there are triggers of other kinds
 
 	version int64
 	byName  map[string]*Column
@@ -173,9 +178,12 @@ func duration(value string) time.Duration {
 
 // HasUniqueIndex reports whether ON CONFLICT can use these columns, in any order.
 func (t *Table) HasUniqueIndex(columns []string) bool {
-	return slices.ContainsFunc(t.Uniques, func(unique []string) bool {
-		return len(unique) == len(columns) && !slices.ContainsFunc(unique, func(c string) bool { return !slices.Contains(columns, c) })
-	})
+	for _, unique := range t.Uniques {
+		if len(unique) == len(columns) && !slices.ContainsFunc(unique, func(c string) bool { return !slices.Contains(columns, c) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // HasBeforeTrigger reports whether a BEFORE … FOR EACH ROW trigger runs for an

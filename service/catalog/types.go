@@ -36,6 +36,14 @@ type Type struct {
 	EqualityIn string
 }
 
+// labels are those of an enum, or of the enum that an array is of.
+func (t *Type) labels() []string {
+	if t.Of != nil {
+		return t.Of.labels()
+	}
+	return t.Labels
+}
+
 // Field is a field of a composite type.
 type Field struct {
 	Name string

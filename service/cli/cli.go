@@ -30,6 +30,7 @@ func Main(rules ...policies.CodeRule) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	limitMemory()
 	root := &cobra.Command{
 		Use:           "postern",
 		Short:         "The write endpoint for PowerSync apps on Supabase and Neon",

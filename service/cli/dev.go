@@ -18,6 +18,7 @@ import (
 	"postern/service"
 	"postern/service/identity"
 	"postern/service/local"
+	"postern/service/tracing"
 	"postern/supabase"
 )
 
@@ -74,34 +75,40 @@ func dev(cmd *cobra.Command, o devOptions) error {
 	if err != nil {
 		return err
 	}
+	logger := newLogger(level)
+	tracer, err := tracing.Open(ctx, release(), logger)
+	if err != nil {
+		return err
+	}
+	defer flush(tracer, logger)
 	listener, err := listenOn(o.listen, "--listen")
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	starting := context.AfterFunc(ctx, func() { _ = listener.Close() }) // the start may take some seconds to end
-	p, err := startProject(ctx, out, o)
-	if !starting() {
-		err = &exit{code: 0} // Ctrl-C
-	}
-	if p != nil {
-		defer p.stop()
-	}
+	p, err := startUnlessInterrupted(ctx, out, o, listener)
 	if err != nil {
 		return err
 	}
+	defer p.stop()
 
 	cfg.DatabaseURL = p.loginURL
-	s, err := service.Open(cfg, []identity.Issuer{devIssuer(p.keys.Addr)}, set, newLogger(level))
+	s, err := service.Open(cfg, []identity.Issuer{devIssuer(p.keys.Addr)}, set, logger)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	s.Mount("/dev", p.issuer)
-	url := devURL(listener.Addr())
-	if err := o.powerSync.configure(out, p.postgres, url); err != nil {
+	if err := s.Trace(tracer); err != nil {
 		return err
 	}
+	s.Mount("/dev", p.issuer)
+	url := devURL(listener.Addr())
+	phones, err := local.OpenPhones(ctx, p.postgres.OwnerURL(devDatabase), url, p.issuer)
+	if err != nil {
+		return err
+	}
+	defer phones.Close()
+	s.Develop(local.Claims, phones)
 	operations, err := listenForOperations(cfg.MetricsListen)
 	if err != nil {
 		return err
@@ -109,10 +116,18 @@ func dev(cmd *cobra.Command, o devOptions) error {
 	server := s.Metrics()
 	go func() { _ = server.Serve(operations) }()
 	defer server.Close()
-	if err := printDev(out, url, "http://"+operations.Addr().String()+"/console", p.postgres.OwnerURL(devDatabase), o.powerSync.url, p.issuer); err != nil {
+	if err := o.print(out, p, url, operations.Addr()); err != nil {
 		return err
 	}
 	return s.Serve(ctx, listener)
+}
+
+// print tells where everything is, and the configuration of the PowerSync Service.
+func (o devOptions) print(out io.Writer, p *project, url string, operations net.Addr) error {
+	if err := printDev(out, url, "http://"+operations.String()+"/console", p.postgres.OwnerURL(devDatabase), o.powerSync.url, p.issuer); err != nil {
+		return err
+	}
+	return o.powerSync.configure(out, p.postgres, url)
 }
 
 // dotEnv is read in dev mode only. So a file that was copied by mistake changes no
@@ -147,6 +162,20 @@ type project struct {
 func (p *project) stop() {
 	_ = p.keys.Close()
 	p.postgres.Stop()
+}
+
+// startUnlessInterrupted starts the project. Ctrl-C frees the address at once, because it
+// may take some seconds until the start has ended.
+func startUnlessInterrupted(ctx context.Context, out io.Writer, o devOptions, listener net.Listener) (*project, error) {
+	starting := context.AfterFunc(ctx, func() { _ = listener.Close() })
+	p, err := startProject(ctx, out, o)
+	if starting() {
+		return p, err
+	}
+	if err == nil {
+		p.stop()
+	}
+	return nil, &exit{code: 0}
 }
 
 func startProject(ctx context.Context, out io.Writer, o devOptions) (*project, error) {
@@ -251,7 +280,7 @@ func printDev(out io.Writer, url, consoleURL, ownerURL, powerSyncURL string, iss
 	_, err = fmt.Fprintf(out, `
 Postern is running, for development only: anyone who can connect to it can be any user.
 
-  console       %[6]s   (rejected writes)
+  console       %[6]s   (now, rejected writes, playground, devices, coverage)
   write API     %[1]s/api/data
   credentials   %[1]s/api/credentials
   contract      %[1]s/openapi.yaml

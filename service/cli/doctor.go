@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,7 +26,8 @@ PowerSync Service, the policies and this machine. It changes nothing.
 
 It reads the settings of the service. Each finding has a cause and a remedy. With
 --token, a user's token is verified, and tried in the database and at the PowerSync
-Service; - reads it from standard input.
+Service; - reads it from standard input. With POSTERN_SIGNING_KEY, a minted token
+of a user who does not exist is tried there, too.
 
 The exit code is 0 if there is no error and no warning, 1 if there is an error, and 2
 if there are only warnings.`,
@@ -59,6 +60,10 @@ func tokenOf(cmd *cobra.Command, flag string) (string, error) {
 func examine(cmd *cobra.Command, token string) (findings []doctor.Finding) {
 	wrong := func(check, remedy string, err error) {
 		for line := range strings.SplitSeq(strings.TrimSpace(err.Error()), "\n") {
+			if strings.HasPrefix(line, " ") && len(findings) > 0 { // the source line of the mistake before, or the mark below it
+				findings[len(findings)-1].Cause += "\n" + line
+				continue
+			}
 			findings = append(findings, doctor.Finding{Check: check, Severity: doctor.Error, Cause: line, Remedy: remedy})
 		}
 	}
@@ -74,7 +79,11 @@ func examine(cmd *cobra.Command, token string) (findings []doctor.Finding) {
 	}
 	live, err := program{cmd}.policies(cfg.Policies)
 	if err != nil {
-		wrong("policies", "postern policy check "+cfg.Policies, err)
+		remedy := "postern policy check " + cfg.Policies
+		if errors.Is(err, fs.ErrNotExist) {
+			remedy = "DATABASE_URL=… postern policy init " + cfg.Policies + ", or correct POSTERN_POLICIES"
+		}
+		wrong("policies", remedy, err)
 	}
 	db, err := service.Connect(cfg.DatabaseURL)
 	if err != nil || cfg.DatabaseURL == "" {
@@ -82,7 +91,6 @@ func examine(cmd *cobra.Command, token string) (findings []doctor.Finding) {
 	} else {
 		defer db.Close()
 	}
-	limitMemory(slog.New(slog.DiscardHandler))
 	setup := cfg.Examination(db, parties, live)
 	setup.Token = token
 	if len(setup.Roles) == 0 {

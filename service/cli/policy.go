@@ -19,18 +19,18 @@ import (
 func policyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
-		Short: "Write, check, test and explain policies",
-		Long: `Write, check, test and explain policies.
+		Short: "Write, check, test, explain and compare policies",
+		Long: `Write, check, test, explain and compare policies.
 
 Policies are compiled for the tables of a database: that of DATABASE_URL or --database,
 or a throwaway Postgres that the command starts, with your provider's roles and your
 schema in it.
 
-Exit codes: 0 all is well, 1 the policies or their tests have problems, 2 the
-command could not do its work.`,
+Exit codes: 0 all is well, 1 the policies or their tests have problems, or diff finds
+changes, 2 the command could not do its work.`,
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exit{2, err} })
-	cmd.AddCommand(policyInitCommand(), policyCheckCommand(), policyTestCommand(), policyExplainCommand(), policySchemaCommand())
+	cmd.AddCommand(policyInitCommand(), policyCheckCommand(), policyTestCommand(), policyExplainCommand(), policyDiffCommand(), policySchemaCommand())
 	return cmd
 }
 

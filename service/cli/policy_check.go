@@ -2,8 +2,8 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -27,7 +27,7 @@ it is not set, a throwaway Postgres with your schema takes its place.
 A warning is no mistake: it says which rule, permission or assignment of one operation
 a client can get around with another one, which rule is never evaluated, which value
 may be null without a guard, which names no expression uses, and which grants are
-missing. With --strict it is one.`,
+missing, or that no table is open. With --strict it is one.`,
 		RunE: withDir(func(cmd *cobra.Command, dir string) error {
 			return check(cmd, dir, f.orConfigured(), strict)
 		}),
@@ -44,19 +44,19 @@ func check(cmd *cobra.Command, dir string, f databaseFlags, strict bool) error {
 		return err
 	}
 	defer db.Close()
-	_, set, err := program{cmd}.compile(dir, db.Snapshot())
-	if err == nil {
-		err = prepareLookups(ctx, db, set)
+	set, mistakes, err := policies.Examine(os.DirFS(dir), dir, db.Snapshot(), program{cmd}.code()...)
+	if err != nil {
+		return problems(err)
 	}
-	var found *exit
-	if errors.As(err, &found) && found.code == 1 {
-		fmt.Fprintln(out, found.err)
-		return &exit{code: 1}
-	}
+	columns, ofLookups, err := lookups(ctx, db, set)
 	if err != nil {
 		return err
 	}
-	warnings := slices.Concat(set.Warnings(db.Snapshot()), set.Unused())
+	mistakes = policies.Join(mistakes, ofLookups)
+	if mistakes != nil {
+		fmt.Fprintln(out, mistakes)
+	}
+	warnings := slices.Concat(set.Warnings(db.Snapshot(), columns), set.Unused())
 	for _, role := range userRoles {
 		for _, grant := range set.MissingGrants(db.Snapshot(), role) {
 			warnings = append(warnings, fmt.Errorf("the policies open a table that the database does not: %s", grant))
@@ -65,23 +65,24 @@ func check(cmd *cobra.Command, dir string, f databaseFlags, strict bool) error {
 	for _, warning := range warnings {
 		fmt.Fprintf(out, "warning: %v\n", warning)
 	}
-	if strict && len(warnings) > 0 {
+	switch {
+	case mistakes != nil:
+		return &exit{code: 1}
+	case strict && len(warnings) > 0:
 		return &exit{1, fmt.Errorf("--strict: the policies have warnings (%d)", len(warnings))}
 	}
 	_, err = fmt.Fprintf(out, "ok: %s, for the tables of %s\n", set, db.Name)
 	return err
 }
 
-// prepareLookups has Postgres parse each lookup, as it will when rules need it.
-func prepareLookups(ctx context.Context, db *policytest.Database, set *policies.Set) error {
+// lookups has Postgres parse each lookup, as it will when rules need it.
+func lookups(ctx context.Context, db *policytest.Database, set *policies.Set) (columns policies.LookupColumns, problems, err error) {
 	for _, role := range userRoles {
-		problems, err := apply.PrepareLookups(ctx, db.Pool, role, db.Snapshot().Settings(role), set)
-		if err != nil {
-			return err
+		var found error
+		if columns, found, err = apply.PrepareLookups(ctx, db.Pool, role, db.Snapshot().Settings(role), set); err != nil {
+			return nil, nil, err
 		}
-		if problems != nil {
-			return &exit{1, problems}
-		}
+		problems = policies.Join(problems, found)
 	}
-	return nil
+	return columns, problems, nil
 }

@@ -192,22 +192,11 @@ func (f *explainFlags) identity() (who identity.Identity, err error) {
 			return who, err
 		}
 	}
-	for name, into := range map[string]*string{"sub": &who.Subject, "role": &who.Role, "iss": &who.Issuer, "session_id": &who.SessionID} {
-		if value, ok := claims[name]; ok {
-			if err := json.Unmarshal(value, into); err != nil {
-				return who, fmt.Errorf("claim %s is no text", name)
-			}
-		}
-	}
-	if who.Subject == "" {
+	if len(claims["sub"]) == 0 {
 		return who, errors.New("whose upload is it? Give --token, --claims with a sub, or --sub")
 	}
-	if who.Role == "" {
-		who.Role = userRoles[0]
+	if raw, err = json.Marshal(claims); err != nil {
+		return who, err
 	}
-	if !slices.Contains(userRoles, who.Role) {
-		return who, fmt.Errorf("users do not write as role %q", who.Role)
-	}
-	who.Claims, err = json.Marshal(claims, json.Deterministic(true))
-	return who, err
+	return identity.OfClaims(raw, userRoles)
 }

@@ -31,15 +31,16 @@ failed in the tests.`,
 	flags.StringVar(&f.junit, "junit", "", "file to write JUnit's XML to, for CI")
 	flags.BoolVar(&f.coverage, "coverage", false, "print how often each condition of the policies was true, false or failed")
 	flags.StringVar(&f.coverageHTML, "coverage-html", "", "file to write that to, as a page")
+	flags.StringVar(&f.coverageJSON, "coverage-json", "", "file to write that to, for the console: coverage.json in the policies' folder")
 	flags.IntVar(&f.coverageMin, "coverage-min", 0, "fail if the tests cover less than this percentage of the conditions' results")
 	return cmd
 }
 
 type testFlags struct {
 	databaseFlags
-	verbose, coverage   bool
-	junit, coverageHTML string
-	coverageMin         int
+	verbose, coverage                 bool
+	junit, coverageHTML, coverageJSON string
+	coverageMin                       int
 }
 
 func testPolicies(cmd *cobra.Command, dir string, f testFlags) error {
@@ -56,14 +57,14 @@ func testPolicies(cmd *cobra.Command, dir string, f testFlags) error {
 		return err
 	}
 	var coverage *policies.Coverage
-	if f.coverage || f.coverageHTML != "" || f.coverageMin > 0 {
+	if f.coverage || f.coverageHTML != "" || f.coverageJSON != "" || f.coverageMin > 0 {
 		coverage = live.WithCoverage()
 	}
 	report, err := policytest.Run(cmd.Context(), db, live, dir)
 	if err != nil {
 		return problems(err)
 	}
-	report.Text(cmd.OutOrStdout(), f.verbose, isTerminal(cmd.OutOrStdout()))
+	report.Text(cmd.OutOrStdout(), f.verbose, mayColour(cmd.OutOrStdout()))
 	if f.junit != "" {
 		if err := writeFile(f.junit, report.JUnit); err != nil {
 			return err
@@ -75,18 +76,23 @@ func testPolicies(cmd *cobra.Command, dir string, f testFlags) error {
 	case failed > 0:
 		return &exit{1, fmt.Errorf("%d of %d tests failed", failed, report.Count())}
 	}
-	return reportCoverage(cmd.OutOrStdout(), coverage, f)
+	return reportCoverage(cmd.OutOrStdout(), coverage, live.SHA256(), f)
 }
 
 // reportCoverage prints the coverage of tests that have passed, if it was asked for.
-func reportCoverage(out io.Writer, coverage *policies.Coverage, f testFlags) error {
+func reportCoverage(out io.Writer, coverage *policies.Coverage, sha256 string, f testFlags) error {
 	if coverage == nil {
 		return nil
 	}
 	policytest.CoverageText(out, coverage)
-	if f.coverageHTML != "" {
-		err := writeFile(f.coverageHTML, func(file io.Writer) error { return policytest.CoverageHTML(file, coverage) })
-		if err != nil {
+	for path, write := range map[string]func(io.Writer) error{
+		f.coverageHTML: func(file io.Writer) error { return policytest.CoverageHTML(file, coverage) },
+		f.coverageJSON: func(file io.Writer) error { return policytest.CoverageJSON(file, coverage, sha256) },
+	} {
+		if path == "" {
+			continue
+		}
+		if err := writeFile(path, write); err != nil {
 			return err
 		}
 	}
@@ -96,15 +102,8 @@ func reportCoverage(out io.Writer, coverage *policies.Coverage, f testFlags) err
 	return nil
 }
 
-// isTerminal reports whether output may be coloured: https://no-color.org.
-func isTerminal(out io.Writer) bool {
-	file, ok := out.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && file.Name() != os.DevNull
-}
+// mayColour reports whether output may be coloured: https://no-color.org.
+func mayColour(out io.Writer) bool { return isTerminal(out) && os.Getenv("NO_COLOR") == "" }
 
 func writeFile(path string, write func(io.Writer) error) error {
 	file, err := os.Create(path)

@@ -102,7 +102,10 @@ const pageSize = 500 // records
 // each calls do for every record that matches, the oldest first. It holds one page
 // of them in memory.
 func (r *records) each(cmd *cobra.Command, f ledger.Filter, do func(ledger.Record) error) error {
-	var after ledger.Cursor
+	return r.eachAfter(cmd, f, ledger.Cursor{}, do)
+}
+
+func (r *records) eachAfter(cmd *cobra.Command, f ledger.Filter, after ledger.Cursor, do func(ledger.Record) error) error {
 	for {
 		page, next, more, err := r.Records(cmd.Context(), f, after, pageSize)
 		if err != nil {

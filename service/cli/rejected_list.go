@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -40,28 +41,64 @@ func rejectedListCommand() *cobra.Command {
 }
 
 func rejectedExportCommand() *cobra.Command {
-	var filter filterFlags
+	var (
+		filter filterFlags
+		after  string
+	)
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Print rejected writes with their transactions and the actions taken, one JSON object per line",
-		Args:  cobra.NoArgs,
+		Long: `Print rejected writes with their transactions and the actions taken, one JSON object
+per line, the oldest first. If it is interrupted, it says with which --after it goes
+on.`,
+		Args: cobra.NoArgs,
 		RunE: withRecords(func(cmd *cobra.Command, r *records, _ []string) error {
 			f, err := filter.filter()
 			if err != nil {
 				return err
 			}
-			out := cmd.OutOrStdout()
-			return r.each(cmd, f, func(record ledger.Record) error {
-				actions, err := r.Actions(cmd.Context(), record.ID)
-				if err != nil {
-					return err
-				}
-				return printLine(out, withActions{record, actions})
-			})
+			return r.export(cmd, f, after)
 		}),
 	}
 	filter.add(cmd)
+	cmd.Flags().StringVar(&after, "after", "", "go on where an export was interrupted")
 	return cmd
+}
+
+// export prints records that follow those of an earlier export.
+func (r *records) export(cmd *cobra.Command, f ledger.Filter, after string) (err error) {
+	var last ledger.Cursor
+	if after != "" {
+		if last, err = ledger.ParseCursor(after); err != nil {
+			return fmt.Errorf("--after=%q is not what an interrupted export has printed", after)
+		}
+	}
+	total, err := r.Count(cmd.Context(), f)
+	if err != nil {
+		return err
+	}
+	shown, count := newProgress(cmd.ErrOrStderr(), "writes exported", total), 0
+	err = r.eachAfter(cmd, f, last, func(record ledger.Record) error {
+		actions, err := r.Actions(cmd.Context(), record.ID)
+		if err != nil {
+			return err
+		}
+		shown.print(func() { err = printLine(cmd.OutOrStdout(), withActions{record, actions}) })
+		if err == nil {
+			last = record.Cursor()
+			count++
+			shown.add(1)
+		}
+		return err
+	})
+	shown.end()
+	if err == nil || count == 0 {
+		return err
+	}
+	if cmd.Context().Err() != nil {
+		err = errors.New("interrupted")
+	}
+	return fmt.Errorf("%w: %d writes are exported; go on with --after %s", err, count, last)
 }
 
 type withActions struct {

@@ -7,9 +7,10 @@ import (
 	"hash/maphash"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
-	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -27,6 +28,8 @@ type replayFlags struct {
 	byFlags
 	allMatching, noPolicies, dryRun bool
 	as, policies                    string
+	set                             []string
+	operation                       int
 }
 
 func rejectedReplayCommand() *cobra.Command {
@@ -43,13 +46,22 @@ service_role, which row-level security does not bind; auth.uid() is still the
 user's. It needs the owner's DATABASE_URL. --no-policies uses the policies only to
 map tables and columns.
 
+--set replaces a value of one write, or adds it, such as --set 'title="Milk"': the
+column by the client's name, and JSON. The write keeps what was sent, and what was
+applied is stored with the action. The operation is the one that caused the
+rejection, or --operation, as show counts them.
+
 --dry-run applies each write by itself and rolls it back. A write that needs an
 earlier one fails in a dry run, and succeeds if both are replayed in order.
 
-After an interruption, run it again: no write is applied twice.`,
+Ctrl-C ends it when the writes that have begun are done. After any interruption, run
+it again, and it goes on with the rest: no write is applied twice.`,
 		RunE: withRecords(func(cmd *cobra.Command, r *records, ids []string) error {
 			if err := checkSelection(f.allMatching, ids); err != nil {
 				return err
+			}
+			if len(f.set) > 0 && len(ids) != 1 {
+				return errors.New("--set edits one write: give one id")
 			}
 			return r.replay(cmd, f, ids)
 		}),
@@ -61,6 +73,8 @@ After an interruption, run it again: no write is applied twice.`,
 	flags.BoolVar(&f.dryRun, "dry-run", false, "roll each write back, and print what would become of it")
 	flags.StringVar(&f.as, "as", "user", "user: as the user who made the write; service: as role "+supabase.ServiceRole)
 	flags.BoolVar(&f.noPolicies, "no-policies", false, "skip the policies' rules; row-level security and constraints still apply")
+	flags.StringArrayVar(&f.set, "set", nil, "another value of the write, as COLUMN=JSON; may be repeated")
+	flags.IntVar(&f.operation, "operation", -1, "the operation that --set is about (default: the one that caused the rejection)")
 	flags.StringVar(&f.policies, "policies", "", policiesUsage)
 	return cmd
 }
@@ -74,11 +88,11 @@ type replayer struct {
 	out     io.Writer
 	status  io.Writer // where progress goes
 	total   int
+	shown   *progress
 
 	mu             sync.Mutex
 	done, rejected int
 	closed         int
-	progressAt     time.Time // when progress was last printed
 }
 
 func (r *records) newReplayer(cmd *cobra.Command, f replayFlags) (*replayer, error) {
@@ -98,9 +112,6 @@ func (r *records) newReplayer(cmd *cobra.Command, f replayFlags) (*replayer, err
 	if err != nil {
 		return nil, err
 	}
-	if f.noPolicies {
-		live.WithoutRules()
-	}
 	tables := catalog.New(r.db, roles)
 	snapshot, err := tables.Current(cmd.Context())
 	if err != nil {
@@ -111,7 +122,7 @@ func (r *records) newReplayer(cmd *cobra.Command, f replayFlags) (*replayer, err
 	}
 	return &replayer{
 		records: r, replayFlags: f, by: by, applier: apply.New(r.db, tables, live, r.Ledger, apply.Stop),
-		out: cmd.OutOrStdout(), status: cmd.ErrOrStderr(), progressAt: time.Now(),
+		out: cmd.OutOrStdout(), status: cmd.ErrOrStderr(),
 	}, nil
 }
 
@@ -120,23 +131,39 @@ func (r *records) replay(cmd *cobra.Command, f replayFlags, ids []string) error 
 	if err != nil {
 		return err
 	}
-	ctx := cmd.Context()
 	if f.allMatching {
 		err = p.replayAll(cmd)
 	} else {
-		p.total = len(ids)
-		for _, id := range ids {
-			record, recordErr := r.Record(ctx, id)
-			if recordErr != nil {
-				err = recordErr
-				break
-			}
-			if err = p.replayOne(ctx, record); err != nil {
-				break
-			}
-		}
+		err = p.replayEach(cmd.Context(), ids)
+	}
+	if cmd.Context().Err() != nil {
+		err = errInterrupted("%d of %d writes were tried; run it again to go on", p.done+p.rejected+p.closed, p.total)
 	}
 	return errors.Join(err, p.summary())
+}
+
+// begin shows the progress of a number of writes until end is called.
+func (p *replayer) begin(ctx context.Context, total int) (end func()) {
+	p.total, p.shown = total, newProgress(p.status, "writes tried", total)
+	stop := p.shown.finishing(ctx)
+	return func() {
+		stop()
+		p.shown.end()
+	}
+}
+
+func (p *replayer) replayEach(ctx context.Context, ids []string) error {
+	defer p.begin(ctx, len(ids))()
+	for _, id := range ids {
+		record, err := p.Record(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := p.replayOne(ctx, record); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const replayWorkers = 4
@@ -148,9 +175,11 @@ func (p *replayer) replayAll(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if p.total, err = p.Count(cmd.Context(), filter); err != nil {
+	total, err := p.Count(cmd.Context(), filter)
+	if err != nil {
 		return err
 	}
+	defer p.begin(cmd.Context(), total)()
 	group, ctx := errgroup.WithContext(cmd.Context())
 	queues := make([]chan ledger.Record, replayWorkers)
 	for i := range queues {
@@ -183,9 +212,13 @@ func (p *replayer) replayAll(cmd *cobra.Command) error {
 	return group.Wait()
 }
 
-// replayOne replays a record. An error ends the run, because the next record would
-// fail the same way.
+// replayOne replays a record, to its end once it has begun. An error ends the run,
+// because the next record would fail the same way.
 func (p *replayer) replayOne(ctx context.Context, record ledger.Record) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
 	who, err := p.Author(ctx, record)
 	if errors.Is(err, ledger.ErrNoIdentity) {
 		p.report(record, err)
@@ -197,11 +230,15 @@ func (p *replayer) replayOne(ctx context.Context, record ledger.Record) error {
 	if p.as == "service" {
 		who.Role = supabase.ServiceRole
 	}
-	logger := slog.New(slog.DiscardHandler)
+	edits, err := p.edits(record)
+	if err != nil {
+		return err
+	}
+	logger, request := slog.New(slog.DiscardHandler), replay.Request{Record: record, Who: who, By: p.by, Edits: edits, NoRules: p.noPolicies}
 	if p.dryRun {
-		_, err = replay.DryRun(ctx, p.applier, logger, who, record, p.by)
+		_, err = replay.DryRun(ctx, p.applier, logger, request)
 	} else {
-		err = replay.Replay(ctx, p.applier, logger, who, record, p.by)
+		err = replay.Replay(ctx, p.applier, logger, request)
 	}
 	var (
 		rejection *upload.Rejection
@@ -218,11 +255,31 @@ func (p *replayer) replayOne(ctx context.Context, record ledger.Record) error {
 	return nil
 }
 
+// edits reads the values of --set.
+func (f replayFlags) edits(record ledger.Record) (edits []replay.Edit, err error) {
+	operation := f.operation
+	if operation < 0 && record.Operation != nil {
+		operation = *record.Operation
+	}
+	for _, text := range f.set {
+		column, value, found := strings.Cut(text, "=")
+		if !found {
+			return nil, fmt.Errorf(`--set=%q is not COLUMN=JSON: write --set 'title="Milk"'`, text)
+		}
+		if operation < 0 {
+			return nil, errors.New("no single operation caused the rejection: name the one that --set is about with --operation")
+		}
+		edits = append(edits, replay.Edit{Operation: operation, Column: column, Value: jsontext.Value(value)})
+	}
+	return edits, nil
+}
+
 // report counts a record's outcome and prints it, unless it is one success of many.
-// Every 2 s it prints progress.
 func (p *replayer) report(record ledger.Record, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.shown.add(1)
+	say := func(format string, args ...any) { p.shown.print(func() { fmt.Fprintf(p.out, format, args...) }) }
 	verb := "replayed"
 	if p.dryRun {
 		verb = "would be replayed"
@@ -231,18 +288,14 @@ func (p *replayer) report(record ledger.Record, err error) {
 	case err == nil:
 		p.done++
 		if !p.allMatching {
-			fmt.Fprintln(p.out, record.ID, verb)
+			say("%s %s\n", record.ID, verb)
 		}
 	case errors.Is(err, replay.ErrClosed):
 		p.closed++
-		fmt.Fprintf(p.out, "%s not replayed: %v\n", record.ID, err)
+		say("%s not replayed: %v\n", record.ID, err)
 	default:
 		p.rejected++
-		fmt.Fprintf(p.out, "%s not replayed: %s\n", record.ID, printable(err.Error(), 200))
-	}
-	if time.Since(p.progressAt) > 2*time.Second {
-		p.progressAt = time.Now()
-		fmt.Fprintf(p.status, "%d of %d\n", p.done+p.rejected+p.closed, p.total)
+		say("%s not replayed: %s\n", record.ID, printable(err.Error(), 200))
 	}
 }
 

@@ -120,6 +120,9 @@ func (s shownWrite) print(out io.Writer) {
 	}
 	for _, a := range s.Actions {
 		fmt.Fprintf(out, "  %s  %s by %s  %s\n", when(a.At), a.Action, printable(a.Who, 64), printable(a.Note, 200))
+		if a.Transaction != nil {
+			fmt.Fprintln(out, "    edited:", printable(string(a.Transaction), 400))
+		}
 	}
 }
 

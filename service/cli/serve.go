@@ -1,15 +1,22 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 
 	"postern/service"
+	"postern/service/limits"
+	"postern/service/tracing"
 )
 
 func serveCommand() *cobra.Command {
@@ -48,12 +55,27 @@ func serve(cmd *cobra.Command, cfg service.Config) error {
 		return err
 	}
 	logger := newLogger(level)
-	limitMemory(logger)
 	s, err := service.Open(cfg, parties, set, logger)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	s.Release(release())
+	tracer, err := tracing.Open(cmd.Context(), release(), logger)
+	if err != nil {
+		return err
+	}
+	defer flush(tracer, logger)
+	if err := s.Trace(tracer); err != nil {
+		return err
+	}
+	if cfg.DecisionFile() != "" {
+		defer onHangup(func() {
+			if err := s.ReopenDecisionLog(); err != nil {
+				logger.Error("cannot open the decision log anew, so its lines go on into the old file", "error", err)
+			}
+		})()
+	}
 	metrics, err := listenOn(cfg.MetricsListen, "POSTERN_METRICS_LISTEN")
 	if err != nil {
 		return err
@@ -61,8 +83,38 @@ func serve(cmd *cobra.Command, cfg service.Config) error {
 	server := s.Metrics()
 	go func() { _ = server.Serve(metrics) }()
 	defer server.Close()
-	logger.Info("serving", "address", listener.Addr().String(), "metrics", metrics.Addr().String())
+	logger.Info("serving", "address", listener.Addr().String(), "metrics", metrics.Addr().String(), "limits", "from "+limits.This().String(), "version", release())
 	return s.Serve(cmd.Context(), listener)
+}
+
+// flushTimeout is how long a shutdown waits for the collector of traces, after the 28
+// seconds that running requests have. Fly kills the process after 30.
+const flushTimeout = 1500 * time.Millisecond
+
+// flush sends the spans that wait.
+func flush(tracer *tracing.Tracer, logger *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	if err := tracer.Close(ctx); err != nil {
+		logger.Warn("the last traces are not sent", "error", err)
+	}
+}
+
+// onHangup calls a function for each SIGHUP, which logrotate sends, until it is stopped.
+func onHangup(do func()) (stop func()) {
+	hangups, ended := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		defer close(ended)
+		for range hangups {
+			do()
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+		<-ended
+	}
 }
 
 // validate lists all problems of a configuration.
@@ -74,10 +126,11 @@ func validate(cfg service.Config) error {
 	return nil
 }
 
-// limitMemory sets the memory limit of the process to most of the machine's. The garbage
-// collector and the budget of request bodies need to know it.
-func limitMemory(logger *slog.Logger) {
-	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)), memlimit.WithLogger(logger))
+// limitMemory sets the memory limit of the process to 90 % of the cgroup's memory or the
+// machine's, unless GOMEMLIMIT sets it. The garbage collector and the limits that follow
+// from it need to know it.
+func limitMemory() {
+	_, _ = memlimit.SetGoMemLimitWithOpts(memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)))
 }
 
 func listenOn(address, setting string) (net.Listener, error) {

@@ -26,8 +26,13 @@ func versionCommand() *cobra.Command {
 // version is one line like "postern v2.0.0 (go1.26.8, linux/amd64)". Without a release
 // it names the commit.
 func version() string {
+	return fmt.Sprintf("postern %s (%s, %s/%s)", release(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// release is the version alone.
+func release() string {
 	info, _ := debug.ReadBuildInfo()
-	return fmt.Sprintf("postern %s (%s, %s/%s)", versionOf(Version, info), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return versionOf(Version, info)
 }
 
 func versionOf(release string, info *debug.BuildInfo) string {

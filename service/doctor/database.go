@@ -3,9 +3,11 @@ package doctor
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,10 +18,7 @@ import (
 	"postern/service/ledger"
 )
 
-const (
-	oldestServer  = 140000          // Postgres 14
-	mostClockSkew = 5 * time.Second // between the database and this machine
-)
+const mostClockSkew = 5 * time.Second // between the database and this machine
 
 // connect reads the catalogue, which the checks of the database need.
 func connect(ctx context.Context, e *examination) error {
@@ -33,8 +32,12 @@ func connect(ctx context.Context, e *examination) error {
 		return nil
 	}
 	var pg *pgconn.PgError
+	var old *catalog.OldServer
 	var missing *net.DNSError
+	var otherHost x509.HostnameError
 	switch {
+	case errors.As(err, &old):
+		e.fail("upgrade the database to Postgres 14 or newer", "the server is Postgres %s", old.Version)
 	case errors.As(err, &pg) && pg.Code == "28P01":
 		e.fail(fmt.Sprintf("as the owner of the tables: alter role %s password '…'; and the same password in DATABASE_URL", ledger.Login), "the database refuses the password of DATABASE_URL")
 	case errors.As(err, &pg) && pg.Code == "28000":
@@ -45,6 +48,12 @@ func connect(ctx context.Context, e *examination) error {
 		e.fail("lower pool_max_conns in DATABASE_URL, or connect through the provider's pooler", "the database has no free connection: %s", pg.Message)
 	case errors.As(err, &missing):
 		e.fail("copy the host from the provider's page again. Supabase's direct host has only an IPv6 address: without IPv6 use its session pooler", "there is no host %s", missing.Name)
+	case errors.As(err, &x509.UnknownAuthorityError{}):
+		e.fail("add sslrootcert=… to DATABASE_URL: Supabase's certificate is under Database Settings, and Neon's needs sslrootcert=system", "the database's certificate is signed by an authority that this machine does not know")
+	case errors.As(err, &otherHost):
+		e.fail("use the host name of the provider's page in DATABASE_URL, and not an IP address or a name of your own", "the database's certificate is another host's: %s", strings.TrimPrefix(otherHost.Error(), "x509: "))
+	case strings.Contains(err.Error(), "server refused TLS connection"):
+		e.fail("turn TLS on at the server; if nobody can listen on the network between here and there, sslmode=disable in DATABASE_URL", "the database has no TLS, which sslmode=%s in DATABASE_URL wants", e.TLS)
 	default:
 		e.fail("check that the database runs, and the host, port and sslmode of DATABASE_URL", "the database cannot be reached: %v", withoutAddress(err))
 	}
@@ -73,13 +82,23 @@ func checkConnection(ctx context.Context, e *examination) error {
 	case !encrypted && !local:
 		e.fail("add sslmode=verify-full&sslrootcert=<the provider's certificate> to DATABASE_URL", "the connection to the database is not encrypted")
 	case !local && e.TLS != "verify-full":
-		e.warn("set sslmode=verify-full in DATABASE_URL; Supabase's certificate is under Database Settings, and Neon's needs sslrootcert=system", "sslmode=%s does not check that the server is the right one", e.TLS)
+		e.warn("set sslmode=verify-full in DATABASE_URL; Supabase's certificate is under Database Settings, and Neon's needs sslrootcert=system", "sslmode=%s %s", e.TLS, unchecked[e.TLS])
 	}
 	if apply.StatementsOf(conn.Conn()) == apply.Unnamed {
 		e.note("if it is near and has connections to spare, use the direct URL; if PgBouncer keeps prepared statements (1.21, max_prepared_statements), add statements=named to DATABASE_URL",
 			"the connection goes through a transaction pooler, so Postgres parses each statement each time")
+	} else {
+		e.note("keep it; if the database runs out of connections, lower pool_max_conns in DATABASE_URL, or use the provider's transaction pooler",
+			"the connection is direct, or its pooler keeps prepared statements, so Postgres parses each statement once; the pool holds at most %d connections", e.DB.Config().MaxConns)
 	}
 	return nil
+}
+
+// unchecked says what an sslmode leaves open, on a connection that is encrypted.
+var unchecked = map[string]string{
+	"prefer":    "also takes a server without TLS, and does not check that the server is the right one",
+	"require":   "does not check that the server is the right one",
+	"verify-ca": "does not check the server's name, and its authority may have signed other servers' certificates",
 }
 
 func isLocal(host string) bool {
@@ -89,29 +108,26 @@ func isLocal(host string) bool {
 
 func checkServer(ctx context.Context, e *examination) error {
 	var (
-		version, most int
-		name          string
-		replica       bool
-		encoding      string
-		clock         time.Time
+		most     int
+		replica  bool
+		undo     string
+		encoding string
+		clock    time.Time
 	)
 	asked := e.Now()
 	err := e.DB.QueryRow(ctx, `
-select current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool,
-       current_setting('server_encoding'), current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int, clock_timestamp()`).
-		Scan(&version, &name, &replica, &encoding, &most, &clock)
+select pg_is_in_recovery(), (`+undoReadOnly+`), current_setting('server_encoding'), current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int, clock_timestamp()`).
+		Scan(&replica, &undo, &encoding, &most, &clock)
 	if err != nil {
 		return err
 	}
 	took := e.Now().Sub(asked)
-	if version < oldestServer {
-		e.fail("upgrade the database to Postgres 14 or newer", "the server is Postgres %s", name)
-	}
-	if replica {
-		e.fail("use the primary's host in DATABASE_URL; if a role or the database is set to default_transaction_read_only, reset that setting", "the database is read-only")
-	}
-	if encoding != "UTF8" {
-		e.fail("create database app encoding 'UTF8' template template0; and move the tables there", "the database's encoding is %s, so text in other alphabets is rejected", encoding)
+	judgeEncoding(e, encoding)
+	switch {
+	case replica:
+		e.fail("use the primary's host in DATABASE_URL", "the server is a replica, which takes no writes")
+	case undo != "":
+		e.fail(undo+" If the provider has set it because the disk is full, give the database more space first", "the database is read-only: default_transaction_read_only is on")
 	}
 	if skew := clock.Sub(asked.Add(took / 2)).Abs(); skew > mostClockSkew+took {
 		e.warn("timedatectl set-ntp true", "this machine's clock and the database's differ by %s; receipts and retries depend on both", skew.Round(time.Second))
@@ -120,6 +136,30 @@ select current_setting('server_version_num')::int, current_setting('server_versi
 		e.fail(fmt.Sprintf("set pool_max_conns=%d in DATABASE_URL", max(1, most/2)), "the pool may open %d connections, and the database allows %d", pool, most)
 	}
 	return nil
+}
+
+// undoReadOnly is how transactions write again, by where they were made read-only; empty
+// if they were not.
+const undoReadOnly = `
+select case when setting = 'off' then ''
+            when source = 'client' then format('remove %s from DATABASE_URL.', name)
+            else 'as the owner: ' || case source
+              when 'database' then format('alter database %I reset %s;', current_database(), name)
+              when 'user' then format('alter role %I reset %s;', session_user, name)
+              when 'database user' then format('alter role %I in database %I reset %s;', session_user, current_database(), name)
+              when 'global' then format('alter role all reset %s;', name)
+              else format('alter system reset %s; select pg_reload_conf();', name) end end
+  from pg_catalog.pg_settings where name = 'default_transaction_read_only'`
+
+func judgeEncoding(e *examination, encoding string) {
+	const remedy = "create database app encoding 'UTF8' template template0; and move the tables there"
+	switch encoding {
+	case "UTF8":
+	case "SQL_ASCII":
+		e.fail(remedy, "the database's encoding is SQL_ASCII, so Postgres does not check that text is UTF-8, and counts its bytes as characters")
+	default:
+		e.fail(remedy, "the database's encoding is %s, so text in other alphabets is rejected", encoding)
+	}
 }
 
 // checkLoginRole looks for rights that the login role must not have.
@@ -172,8 +212,10 @@ select quote_ident(r.rolname), r.rolsuper, r.rolbypassrls, r.rolinherit, r.rolcr
 	return nil
 }
 
-// checkRoles checks that the login role may become each role that users write as.
+// checkRoles checks that the login role may become each role that users write as. The
+// checks after it are of the roles that exist.
 func checkRoles(ctx context.Context, e *examination) error {
+	var existing []string
 	for _, role := range e.Roles {
 		var login string
 		var exists, member, bypasses bool
@@ -185,6 +227,9 @@ select quote_ident(current_user), r.oid is not null,
 		if err != nil {
 			return err
 		}
+		if exists {
+			existing = append(existing, role)
+		}
 		name := pgx.Identifier{role}.Sanitize()
 		switch {
 		case !exists:
@@ -195,6 +240,7 @@ select quote_ident(current_user), r.oid is not null,
 			e.fail(fmt.Sprintf("alter role %s nosuperuser nobypassrls;", name), "row-level security does not bind the role %s, which users write as", name)
 		}
 	}
+	e.Roles = existing
 	return nil
 }
 

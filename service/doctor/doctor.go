@@ -48,12 +48,13 @@ type Setup struct {
 
 	PowerSyncURL      string // empty if there is none
 	PowerSyncAudience []string
-	Mints             bool   // tokens are minted for users whose own the PowerSync Service refuses
-	Token             string // of a user, to try; may be empty
+	Minter            *identity.Minter // of tokens for users whose own the PowerSync Service refuses; nil if there is none
+	Token             string           // of a user, to try; may be empty
 
 	BodyLimit  int64 // bytes
 	BodyBudget int64 // bytes of bodies that may be in memory at once
 	Memory     int64 // the process's limit in bytes; 0 if there is none
+	Available  int64 // bytes of the cgroup or the machine; 0 if unknown
 
 	Transport http.RoundTripper
 	Now       func() time.Time

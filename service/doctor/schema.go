@@ -17,16 +17,24 @@ func checkVersion(ctx context.Context, e *examination) error {
 		return err
 	case e.snapshot.Table(ledger.Schema, "receipts") == nil:
 		e.fail(migrate, "the database has no schema postern")
+	case judgeVersion(e, installed, newest):
+	case e.snapshot.Table(ledger.Schema, "river_job") == nil:
+		e.fail(migrate, "schema postern lacks the webhook's queue")
+	}
+	return nil
+}
+
+// judgeVersion reports whether the version of schema postern is not this program's.
+func judgeVersion(e *examination, installed, newest int64) bool {
+	switch {
 	case installed == 0:
 		e.fail(migrate, "the login role cannot read the version of schema postern, or it has none")
 	case installed < newest:
 		e.fail(migrate, "schema postern has version %d, and this program needs %d", installed, newest)
 	case installed > newest:
 		e.warn("deploy the version of Postern that ran `postern migrate`", "schema postern has version %d, and this program knows %d", installed, newest)
-	case e.snapshot.Table(ledger.Schema, "river_job") == nil:
-		e.fail(migrate, "schema postern lacks the webhook's queue")
 	}
-	return nil
+	return installed != newest
 }
 
 func checkSchema(ctx context.Context, e *examination) error {

@@ -3,6 +3,8 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"postern/policies"
 	"postern/service/apply"
@@ -21,7 +23,7 @@ func (e *examination) set() *policies.Set {
 	return set
 }
 
-func checkPolicies(_ context.Context, e *examination) error {
+func checkPolicies(ctx context.Context, e *examination) error {
 	if e.Policies == nil {
 		return nil
 	}
@@ -30,11 +32,14 @@ func checkPolicies(_ context.Context, e *examination) error {
 		e.fail("correct the files; `postern policy check` shows when they are right", "the policies do not fit the database, so nothing is written:\n%v", err)
 		return nil
 	}
-	for _, bypass := range set.Bypasses(e.snapshot) {
-		e.warn("correct the policy, or leave it if you mean it", "%v", bypass)
+	var columns policies.LookupColumns
+	for _, role := range e.Roles {
+		if prepared, _, err := apply.PrepareLookups(ctx, e.DB, role, e.snapshot.Settings(role), set); err == nil { // checkLookups tells of errors
+			columns = prepared
+		}
 	}
-	if len(set.Opened(e.snapshot)) == 0 {
-		e.warn("postern policy init", "the policies open no table, so each write is rejected")
+	for _, warning := range slices.Concat(set.Warnings(e.snapshot, columns), set.Unused()) {
+		e.warn("correct the policy, or leave it if you mean it", "%v", warning)
 	}
 	return nil
 }
@@ -45,7 +50,7 @@ func checkLookups(ctx context.Context, e *examination) error {
 		return nil
 	}
 	for _, role := range e.Roles {
-		problems, err := apply.PrepareLookups(ctx, e.DB, role, e.snapshot.Settings(role), set)
+		_, problems, err := apply.PrepareLookups(ctx, e.DB, role, e.snapshot.Settings(role), set)
 		if err != nil {
 			return err
 		}
@@ -62,8 +67,8 @@ func checkGrants(_ context.Context, e *examination) error {
 		return nil
 	}
 	for _, role := range e.Roles {
-		for _, statement := range set.MissingGrants(e.snapshot, role) {
-			e.fail(statement+";", "the policies open a table that the database does not open for role %s", role)
+		for _, grant := range set.MissingGrantsByTable(e.snapshot, role) {
+			e.fail(grant.SQL+";", "the policies open %s, and role %s lacks %s on it", grant.Table, role, strings.Join(grant.Privileges, ", "))
 		}
 	}
 	return nil
@@ -81,7 +86,7 @@ func checkRowSecurity(ctx context.Context, e *examination) error {
 			"each user may write every row of %s: it has neither row-level security nor an owner", table)
 	}
 	for _, table := range set.Opened(e.snapshot) {
-		if !table.RowSecurity {
+		if !table.RowSecurity || len(e.Roles) == 0 {
 			continue
 		}
 		var policies int

@@ -69,7 +69,7 @@ func orSentence(text, otherwise string) string {
 // checkAudiences compares the audiences of the issuers' tokens with those of the PowerSync
 // Service. With a token, checkToken compares that one's.
 func checkAudiences(_ context.Context, e *examination) error {
-	if e.PowerSyncURL == "" || len(e.PowerSyncAudience) == 0 || e.Mints || e.Token != "" {
+	if e.PowerSyncURL == "" || len(e.PowerSyncAudience) == 0 || e.Minter != nil || e.Token != "" {
 		return nil
 	}
 	for _, i := range e.Issuers {
@@ -99,7 +99,7 @@ func checkToken(ctx context.Context, e *examination) error {
 		e.fail("compare the token's iss, aud, role and exp with the output of `postern config`", "Postern refuses the token: %v", err)
 		return nil
 	}
-	if mismatch := verifier.PowerSyncMismatch(who, e.PowerSyncAudience, !e.Mints); e.PowerSyncURL != "" && mismatch != "" && !e.Mints {
+	if mismatch := verifier.PowerSyncMismatch(who, e.PowerSyncAudience, e.Minter == nil); e.PowerSyncURL != "" && mismatch != "" && e.Minter == nil {
 		e.fail("postern token keygen > key.json, and set POSTERN_SIGNING_KEY to it", "%s", mismatch)
 	}
 	if e.snapshot != nil {
@@ -140,7 +140,7 @@ func trySubject(ctx context.Context, e *examination, who identity.Identity) erro
 }
 
 // checkPowerSync asks the PowerSync Service whether it is there, and whether it accepts
-// the token.
+// the token and a minted one.
 func checkPowerSync(ctx context.Context, e *examination) error {
 	if e.PowerSyncURL == "" {
 		return nil
@@ -156,19 +156,52 @@ func checkPowerSync(ctx context.Context, e *examination) error {
 	case status != http.StatusOK:
 		e.warn("copy POWERSYNC_URL from the PowerSync dashboard", "POWERSYNC_URL answers with status %d, as a PowerSync Service would not", status)
 	}
-	if e.Token == "" {
-		return nil
-	}
-	status, body, err := ask(ctx, e, http.MethodPost, base+"/sync/stream", e.Token, `{"buckets":[],"include_checksum":true,"raw_data":true,"client_id":"postern-doctor"}`)
-	switch {
-	case err != nil:
+	if err := tryMinted(ctx, e, base); err != nil || e.Token == "" {
 		return err
-	case status == http.StatusUnauthorized && e.Mints:
+	}
+	refusal, err := tryStream(ctx, e, base, e.Token)
+	switch {
+	case err != nil || refusal == "":
+		return err
+	case e.Minter != nil:
 		e.note("use the token of GET /api/credentials", "the PowerSync Service refuses the token; Postern mints another one for it")
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		e.fail("compare Client Auth in the PowerSync dashboard (jwks_uri, audience) with the issuer's", "the PowerSync Service refuses the token: %s", body)
+	default:
+		e.fail("compare Client Auth in the PowerSync dashboard (jwks_uri, audience) with the issuer's", "the PowerSync Service refuses the token: %s", refusal)
 	}
 	return nil
+}
+
+// tryMinted tries a token that Postern mints for a user who does not exist. It lives as
+// short as a minted token can.
+func tryMinted(ctx context.Context, e *examination, base string) error {
+	if e.Minter == nil {
+		return nil
+	}
+	now := e.Now()
+	nobody := identity.Identity{Issuer: "postern-doctor", Subject: "postern-doctor", Claims: []byte(`{}`), ExpiresAt: now.Add(identity.MinTokenLifetime)}
+	token, _, err := e.Minter.Mint(nobody, now)
+	if err != nil {
+		return err
+	}
+	refusal, err := tryStream(ctx, e, base, token)
+	if err == nil && refusal != "" {
+		e.fail(fmt.Sprintf(`give the PowerSync Service Postern's key set (powersync.yaml, or Client Auth in its dashboard), and wait until it fetches the set:
+client_auth:
+  jwks_uri: https://<your Postern>/.well-known/jwks.json
+  audience: ["%s"]`, strings.Join(e.Minter.Audience(), `", "`)),
+			"the PowerSync Service refuses the tokens that Postern mints with POSTERN_SIGNING_KEY, so users whose own token it does not accept do not sync: %s", refusal)
+	}
+	return err
+}
+
+// tryStream begins to sync with a token. The refusal is empty if the PowerSync Service
+// accepts it.
+func tryStream(ctx context.Context, e *examination, base, token string) (refusal string, err error) {
+	status, body, err := ask(ctx, e, http.MethodPost, base+"/sync/stream", token, `{"buckets":[],"include_checksum":true,"raw_data":true,"client_id":"postern-doctor"}`)
+	if status == http.StatusUnauthorized || status == http.StatusForbidden {
+		return fmt.Sprintf("status %d %s", status, body), err
+	}
+	return "", err
 }
 
 // ask makes a request. It returns the beginning of the body of a failure.

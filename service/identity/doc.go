@@ -33,7 +33,9 @@
 // and sooner if a token names an unknown key or the last fetch failed. Fetches for
 // unknown keys have a bounded rate, and one fetch answers all requests that wait. So
 // a flood of invented kids cannot overload the issuer. A known kid never waits. If a
-// fetch fails, or brings no usable key, the last good keys stay in use for an hour.
+// fetch fails, or brings no usable key, the last good keys stay in use for an hour. After
+// that, and at the start, tokens cannot be verified: clients try again, and the service is
+// not ready. A set without keys is right only for an issuer with Secret or Introspect.
 //
 // So a key that the issuer has revoked works for 7 minutes more, and for an hour if the
 // issuer cannot be reached, beside the time that the issuer's own caches take. Supabase's

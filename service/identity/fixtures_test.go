@@ -159,7 +159,9 @@ func TestRecordedTokensMeetOtherRules(t *testing.T) {
 			server.serveText(http.StatusOK, string(fixture(t, r.keySet+".jwks.json")))
 			change(&r.issuer)
 			v, _ := verifierOn(t, server, func() time.Time { return parsed.body.IssuedAt.time().Add(time.Minute) }, r.issuer)
-			awaitKeys(t, v)
+			if r.issuer.Secret != nil || r.keySet != "supabase-hs256-legacy" { // which has no keys
+				awaitKeys(t, v)
+			}
 			_, err := v.Verify(t.Context(), text)
 			return err
 		}

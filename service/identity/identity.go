@@ -19,6 +19,8 @@ type Identity struct {
 	IssuedAt  time.Time      // the iat claim
 	ExpiresAt time.Time      // the exp claim
 	Claims    jsontext.Value // the token's claims as the issuer spelled them, a JSON object
+
+	ClaimedRole string // the role claim; empty if there is none, or no Verifier has read the claims
 }
 
 // Kind is the class of a refusal. Clients may see it.

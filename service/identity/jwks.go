@@ -25,9 +25,10 @@ const (
 
 // keySource fetches an issuer's key set.
 type keySource struct {
-	issuer string
-	url    string // if empty, the issuer's discovery document has it
-	client *http.Client
+	issuer     string
+	url        string // if empty, the issuer's discovery document has it
+	client     *http.Client
+	mayBeEmpty bool // tokens can be verified without a key of the set
 }
 
 // fetch returns the keys that may verify signatures. leftOut has the kid of each other

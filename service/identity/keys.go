@@ -127,13 +127,13 @@ func (k *keySet) refresh(ctx context.Context) error {
 }
 
 // replace fetches the keys and replaces the current ones. If that fails, the current
-// ones stay. So they do if the fetched set has no usable key: an issuer that has
-// signed with keys serves an empty set by mistake.
+// ones stay. So they do if the fetched set has no usable key: an issuer that signs with
+// keys serves an empty set by mistake.
 func (k *keySet) replace(ctx context.Context) error {
 	asked := time.Now().Round(0)
 	fetched, leftOut, err := k.source.fetch(ctx)
-	if current := k.current(); err == nil && len(fetched) == 0 && current != nil && len(current.ids) > 0 {
-		err = fmt.Errorf("the key set has no usable key any more (left out: %q)", leftOut)
+	if current := k.current(); err == nil && len(fetched) == 0 && (!k.source.mayBeEmpty || current != nil && len(current.ids) > 0) {
+		err = fmt.Errorf("the key set has no usable key (left out: %q)", leftOut)
 	}
 	if err != nil {
 		k.logger.WarnContext(ctx, "cannot fetch the key set; the last good one, if any, stays in use for an hour, and the next attempt follows in 10 seconds", "issuer", k.source.issuer, "error", err)

@@ -124,9 +124,9 @@ func TestRotation(t *testing.T) {
 			k.server.serveKeys()
 			pass(refreshEvery + refreshSpread)
 			k.accepts(k.first)
-			require.Contains(k, k.logs.String(), "the key set has no usable key any more")
+			require.Contains(k, k.logs.String(), "the key set has no usable key")
 			pass(maxKeyAge)
-			k.refuses(k.first, UnknownKey)
+			k.refuses(k.first, Unavailable)
 		})
 	})
 }
@@ -156,6 +156,7 @@ func TestOutage(t *testing.T) {
 		"a page for people":   func(s *keyServer) { s.serveText(http.StatusOK, "<html>under maintenance</html>") },
 		"an empty body":       func(s *keyServer) { s.serveText(http.StatusOK, "") },
 		"an empty object":     func(s *keyServer) { s.serveText(http.StatusOK, "{}") },
+		"no keys":             func(s *keyServer) { s.serveKeys() },
 		"null":                func(s *keyServer) { s.serveText(http.StatusOK, `{"keys":null}`) },
 		"a body without end":  func(s *keyServer) { s.serveText(http.StatusOK, `{"keys":[]}`+strings.Repeat(" ", maxKeySetBytes)) },
 		"too many keys":       func(s *keyServer) { s.serveText(http.StatusOK, `{"keys":[{}`+strings.Repeat(",{}", maxKeys)+`]}`) },

@@ -48,6 +48,9 @@ func NewMinter(m Minting) (*Minter, error) {
 // KeySet is the JWK set that verifies minted tokens.
 func (m *Minter) KeySet() []byte { return slices.Clone(m.keySet) }
 
+// Audience is the aud claim of the tokens.
+func (m *Minter) Audience() []string { return slices.Clone(m.minting.Audience) }
+
 // KeyIDs are the kids of the key set; the first is that of new tokens.
 func (m *Minter) KeyIDs() (ids []string) {
 	for _, key := range m.minting.Keys {

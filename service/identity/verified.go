@@ -6,9 +6,6 @@ import (
 	"sync"
 )
 
-// verifiedBytes bounds the memory of the tokens that are remembered: some 2,000.
-const verifiedBytes = 4 << 20
-
 // verified remembers tokens whose signature was good, because a device sends the same
 // token for an hour and most of Verify's time goes into the signature. It is keyed by
 // the hash of the whole token. An entry counts only as long as the issuer's key set is
@@ -21,6 +18,7 @@ type verified struct {
 	mu             sync.Mutex
 	younger, older map[[sha256.Size]byte]token
 	bytes          int // of the younger ones
+	most           int // of both generations
 }
 
 func (v *verified) find(hash [sha256.Size]byte) (t token, ok bool) {
@@ -48,7 +46,7 @@ func (v *verified) remember(hash [sha256.Size]byte, t token, with *keys) {
 func (v *verified) add(hash [sha256.Size]byte, t token) {
 	const each = 1 << 10 // at most what an entry takes besides the text and the claims
 	size := each + len(t.text) + len(t.raw)
-	if v.younger == nil || v.bytes+size > verifiedBytes/2 {
+	if v.younger == nil || v.bytes+size > v.most/2 {
 		v.younger, v.older, v.bytes = map[[sha256.Size]byte]token{}, v.younger, 0
 	}
 	v.younger[hash] = t

@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/golang-jwt/jwt/v5"
+
+	"postern/service/limits"
 )
 
 // leeway is the allowed difference between the issuer's clock and ours.
@@ -41,7 +43,7 @@ func newVerifier(ctx context.Context, issuers []Issuer, transport http.RoundTrip
 	if now == nil {
 		now = time.Now
 	}
-	v := &Verifier{issuers: make(map[string]*issuer, len(issuers)), now: now}
+	v := &Verifier{issuers: make(map[string]*issuer, len(issuers)), now: now, verified: verified{most: limits.This().Tokens()}}
 	for _, description := range issuers {
 		if err := description.Validate(); err != nil {
 			return nil, err
@@ -53,7 +55,8 @@ func newVerifier(ctx context.Context, issuers []Issuer, transport http.RoundTrip
 	}
 	client := newHTTPClient(transport)
 	for _, i := range v.issuers {
-		i.keys = newKeySet(ctx, keySource{issuer: i.Issuer.Issuer, url: i.KeySetURL, client: client}, logger)
+		source := keySource{issuer: i.Issuer.Issuer, url: i.KeySetURL, client: client, mayBeEmpty: i.Secret != nil || i.Introspect != nil}
+		i.keys = newKeySet(ctx, source, logger)
 		if i.Introspect != nil {
 			i.sessions = newSessions(i.Introspect)
 		}
@@ -233,6 +236,9 @@ func (t token) identity(role string) Identity {
 		ExpiresAt: t.body.Expires.time(),
 		Claims:    t.raw,
 		SessionID: t.sessionID(),
+	}
+	if t.body.Role != nil {
+		who.ClaimedRole = *t.body.Role
 	}
 	return who
 }

@@ -71,7 +71,8 @@ func (l *Ledger) Dismiss(ctx context.Context, id string, own Own) (Status, error
 // They fail with StateClosed if the record is neither open nor held, or if the
 // transaction was applied, so only one of two replays takes effect. The receipt has
 // outcome applied: if the client sends the transaction again, the answer is success.
-func Replaying(r Record, d Digest, by By) []Statement {
+// edited is the transaction if it is not the record's own, see EncodeTransaction.
+func Replaying(r Record, d Digest, by By, edited []byte) []Statement {
 	var statements []Statement
 	if d.Receipt {
 		statements = append(statements, Statement{
@@ -89,10 +90,19 @@ select postern.raise_error($2, 'the transaction was applied') where not exists (
 with closed as (
   update postern.rejected_writes set status = 'replayed', closed_at = now() where id = $1 and status in ('open', 'held') returning id),
 noted as (
-  insert into postern.rejected_actions (record, action, who, note) select id, 'replayed', $2, $3 from closed returning record)
+  insert into postern.rejected_actions (record, action, who, note, transaction) select id, 'replayed', $2, $3, $5 from closed returning record)
 select postern.raise_error($4, 'the rejected write is neither open nor held') where not exists (select from noted)`,
-		Args: [][]byte{[]byte(r.ID), []byte(by.Who), []byte(by.Note), []byte(StateClosed)},
+		Args: [][]byte{[]byte(r.ID), []byte(by.Who), []byte(by.Note), []byte(StateClosed), edited},
 	})
+}
+
+// IsClosed reports whether the record of a transaction was replayed, dismissed or expired.
+func (l *Ledger) IsClosed(ctx context.Context, d Digest) (closed bool, err error) {
+	err = l.db.QueryRow(ctx, `select exists (select from postern.rejected_writes where digest = $1 and `+closedByPeople+`)`, d.Sum[:]).Scan(&closed)
+	if err != nil {
+		return false, fmt.Errorf("reading the status of a rejected write: %w", err)
+	}
+	return closed, nil
 }
 
 // Note adds an action to a rejected write without closing it.

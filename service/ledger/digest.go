@@ -45,7 +45,7 @@ func DigestOf(who identity.Identity, clientID string, t upload.Transaction) Dige
 	if queue == "" && !unique {
 		queue = who.SessionID
 	}
-	h := hasher{hash: sha256.New()}
+	h := hasher{pending: make([]byte, 0, usualLength)}
 	h.texts("2", who.Issuer, who.Subject, queue, t.ID)
 	for i := range t.Operations {
 		op := &t.Operations[i]
@@ -58,7 +58,7 @@ func DigestOf(who identity.Identity, clientID string, t upload.Transaction) Dige
 
 // digestOfBytes identifies a transaction that cannot be read, which is never applied.
 func digestOfBytes(who identity.Identity, queue string, t upload.Transaction) Digest {
-	h := hasher{hash: sha256.New()}
+	h := hasher{}
 	h.texts("unreadable", who.Issuer, who.Subject, queue, string(t.Unreadable.Sent))
 	return Digest{Sum: h.sum(), Receipt: t.ID != "" && queue != ""}
 }
@@ -77,11 +77,14 @@ func device(who identity.Identity, clientID string) string { return cmp.Or(clien
 // hasher hashes each text after its length, so that different lists of texts have
 // different digests. It collects short texts, because each Write to a hash allocates.
 type hasher struct {
-	hash    hash.Hash
+	hash    hash.Hash // nil until pending is full
 	pending []byte
 }
 
-const hashedAtOnce = 4 << 10
+const (
+	hashedAtOnce = 4 << 10
+	usualLength  = 400 // of what is hashed of a transaction of one operation
+)
 
 func (h *hasher) texts(texts ...string) {
 	for _, text := range texts {
@@ -103,11 +106,17 @@ func (h *hasher) length(n int) {
 }
 
 func (h *hasher) flush() {
+	if h.hash == nil {
+		h.hash = sha256.New()
+	}
 	_, _ = h.hash.Write(h.pending)
 	h.pending = h.pending[:0]
 }
 
 func (h *hasher) sum() (sum [sha256.Size]byte) {
+	if h.hash == nil {
+		return sha256.Sum256(h.pending)
+	}
 	h.flush()
 	h.hash.Sum(sum[:0])
 	return sum

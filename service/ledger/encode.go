@@ -11,9 +11,9 @@ import (
 	"postern/service/upload"
 )
 
-// encodeTransaction writes a transaction in the write API's form. Numbers stay as the
+// EncodeTransaction writes a transaction in the write API's form. Numbers stay as the
 // client spelled them. Texts lose escapes that they do not need.
-func encodeTransaction(t upload.Transaction) ([]byte, error) {
+func EncodeTransaction(t upload.Transaction) ([]byte, error) {
 	type operation struct {
 		OpID     jsontext.Value `json:"op_id,omitzero"`
 		ID       string         `json:"id"`
@@ -23,11 +23,12 @@ func encodeTransaction(t upload.Transaction) ([]byte, error) {
 		Previous jsontext.Value `json:"previous_values,omitzero"`
 		Metadata string         `json:"metadata,omitempty"`
 	}
-	out := struct {
-		ID   jsontext.Value `json:"transaction_id,omitzero"`
-		Crud []operation    `json:"crud"`
-	}{ID: encodeNumber(t.ID)}
-	for _, op := range t.Operations {
+	out := []byte("{")
+	if id := encodeNumber(t.ID); id != nil {
+		out = append(append(append(out, `"transaction_id":`...), id...), ',')
+	}
+	out = append(out, `"crud":[`...)
+	for i, op := range t.Operations {
 		data, err := encodeMembers(op.Data)
 		if err != nil {
 			return nil, err
@@ -36,13 +37,21 @@ func encodeTransaction(t upload.Transaction) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.Crud = append(out.Crud, operation{encodeNumber(op.OpID), op.ID, op.Op, op.Table, data, previous, op.Metadata})
+		if i > 0 {
+			out = append(out, ',')
+		}
+		// One by one, because a transaction may have many.
+		encoded, err := json.Marshal(operation{encodeNumber(op.OpID), op.ID, op.Op, op.Table, data, previous, op.Metadata}, jsontext.AllowDuplicateNames(true)) // inside values
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, encoded...)
 	}
-	return json.Marshal(out, jsontext.AllowDuplicateNames(true)) // inside values
+	return append(out, "]}"...), nil
 }
 
-// decodeTransaction is the reverse of encodeTransaction.
-func decodeTransaction(transaction []byte) (upload.Transaction, error) {
+// DecodeTransaction is the reverse of EncodeTransaction.
+func DecodeTransaction(transaction []byte) (upload.Transaction, error) {
 	batch, err := upload.DecodeBatch(slices.Concat([]byte(`{"transactions":[`), bytes.TrimSpace(transaction), []byte(`]}`)))
 	if err != nil {
 		return upload.Transaction{}, fmt.Errorf("decoding the transaction of a rejected write: %w", err)

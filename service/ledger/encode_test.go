@@ -73,10 +73,10 @@ func TestTransactionRoundTrip(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			stored, err := encodeTransaction(test.transaction)
+			stored, err := EncodeTransaction(test.transaction)
 			require.NoError(t, err)
 			require.Equal(t, test.stored, string(stored))
-			decoded, err := decodeTransaction(stored)
+			decoded, err := DecodeTransaction(stored)
 			require.NoError(t, err)
 			require.Equal(t, test.transaction, decoded)
 		})
@@ -84,14 +84,14 @@ func TestTransactionRoundTrip(t *testing.T) {
 
 	t.Run("EscapesThatAreNotNeeded", func(t *testing.T) {
 		t.Parallel()
-		stored, err := encodeTransaction(upload.Transaction{Operations: []upload.Operation{{Op: upload.Put, Data: []upload.Member{column("a", `"\u0041"`)}}}})
+		stored, err := EncodeTransaction(upload.Transaction{Operations: []upload.Operation{{Op: upload.Put, Data: []upload.Member{column("a", `"\u0041"`)}}}})
 		require.NoError(t, err)
 		require.Equal(t, `{"crud":[{"id":"","op":"PUT","table":"","op_data":{"a":"A"}}]}`, string(stored))
 	})
 
 	t.Run("NotATransaction", func(t *testing.T) {
 		t.Parallel()
-		_, err := decodeTransaction([]byte(`{}`))
+		_, err := DecodeTransaction([]byte(`{}`))
 		require.ErrorContains(t, err, "decoding the transaction of a rejected write: transactions[0].crud: is required")
 	})
 }

@@ -28,6 +28,7 @@ const (
 	StateOutdated = "PN007" // postern.expect_tables: a table has changed since the catalogue was read
 	StateClosed   = "PN004" // a replay found its record neither open nor held
 	StateFull     = "PN008" // a rejected write has no room, see MaxRecords
+	StateUnseen   = "PN009" // an operation would change a row that its rules have not read
 )
 
 // The room for the rejected writes of one user. If it is full of open and held ones, the

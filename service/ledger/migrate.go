@@ -8,19 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
-	_ "github.com/jackc/pgx/v5/stdlib" // goose works on database/sql
+	"github.com/jackc/pgx/v5/stdlib" // goose works on database/sql
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
-	"github.com/pressly/goose/v3/lock"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
-	"github.com/riverqueue/river/rivermigrate"
+
+	"postern/service/catalog"
 )
 
 //go:embed migrations/*.sql
@@ -40,63 +39,59 @@ type Migrated struct {
 
 // Migrate installs or updates schema postern and the login role. ownerURL connects as
 // the owner of the application's tables. roles are the database roles that users
-// write as. Migrate may run again, and on several machines at once. It needs a
+// write as. progress, if it is not nil, receives how many of the migrations that were
+// missing are done. Migrate may run again, and on several machines at once. It needs a
 // session of its own: a direct connection or a session pooler, not a transaction
-// pooler.
-func Migrate(ctx context.Context, ownerURL string, roles []string) (Migrated, error) {
-	db, err := sql.Open("pgx", ownerURL)
+// pooler. If it fails or ctx ends, what was applied stays, and another call goes on.
+func Migrate(ctx context.Context, ownerURL string, roles []string, progress func(done, total int)) (Migrated, error) {
+	config, err := pgxpool.ParseConfig(ownerURL)
 	if err != nil {
 		return Migrated{}, fmt.Errorf("DATABASE_URL: %w", err)
 	}
+	config.ConnConfig.BuildContextWatcherHandler = cancelStatement
+	config.AfterConnect = connected
+	db := stdlib.OpenDB(*config.ConnConfig, stdlib.OptionAfterConnect(connected))
 	defer db.Close()
 	if _, err := db.ExecContext(ctx, `create schema if not exists postern`); err != nil {
 		return Migrated{}, fmt.Errorf("creating schema postern: %w", err)
 	}
-	applied, err := up(ctx, db)
-	if err != nil {
-		return Migrated{}, err
+	if progress == nil {
+		progress = func(int, int) {}
 	}
-	queue, err := upQueue(ctx, ownerURL)
-	if err != nil {
-		return Migrated{}, err
+	s := &steps{progress: progress}
+	if err := s.run(ctx, db, config); err != nil {
+		return Migrated{Applied: s.applied}, err
 	}
-	applied = append(applied, queue...)
 	loginURL, err := ensureLogin(ctx, db, ownerURL, roles)
 	if err != nil {
-		return Migrated{}, err
+		return Migrated{Applied: s.applied}, err
 	}
 	if err := protectTables(ctx, db); err != nil {
-		return Migrated{}, err
+		return Migrated{Applied: s.applied}, err
 	}
-	return Migrated{applied, loginURL}, nil
+	return Migrated{s.applied, loginURL}, nil
 }
 
-func up(ctx context.Context, db *sql.DB) ([]string, error) {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, err
+// cancelStatement has Postgres stop a statement when its context ends, and waits for that.
+// Otherwise it would build an index on, with its locks, after we have ended.
+func cancelStatement(conn *pgconn.PgConn) ctxwatch.Handler {
+	return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: 10 * time.Second}
+}
+
+// noticeOurEnd has Postgres do the same if we are killed. Some systems cannot.
+func noticeOurEnd(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `set client_connection_check_interval = '1s'`)
+	if ctx.Err() != nil || conn.IsClosed() {
+		return err
 	}
-	store, err := database.NewStore(database.DialectPostgres, "postern.migrations")
-	if err != nil {
-		return nil, err
+	return nil
+}
+
+func connected(ctx context.Context, conn *pgx.Conn) error {
+	if err := catalog.CheckServer(conn); err != nil {
+		return err
 	}
-	locker, err := lock.NewPostgresSessionLocker()
-	if err != nil {
-		return nil, err
-	}
-	provider, err := goose.NewProvider("", db, files, goose.WithStore(store), goose.WithSessionLocker(locker))
-	if err != nil {
-		return nil, fmt.Errorf("reading the migrations: %w", err)
-	}
-	results, err := provider.Up(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("migrating schema postern: %w", err)
-	}
-	var applied []string
-	for _, result := range results {
-		applied = append(applied, result.Source.Path)
-	}
-	return applied, nil
+	return noticeOurEnd(ctx, conn)
 }
 
 // Versions returns the version of schema postern in the database, which is 0 if the login
@@ -115,38 +110,6 @@ func Versions(ctx context.Context, db *pgxpool.Pool) (installed, newest int64, e
 		err = nil // the version that installed it did not grant this SELECT, or there is no schema
 	}
 	return installed, newest, err
-}
-
-// upQueue installs or updates the tables of River, the webhook's queue. River's
-// migrations do not lock against each other and cannot run in one database
-// transaction. So a lock of the session guards them.
-func upQueue(ctx context.Context, ownerURL string) ([]string, error) {
-	lock, err := pgx.Connect(ctx, ownerURL)
-	if err != nil {
-		return nil, fmt.Errorf("DATABASE_URL: %w", err)
-	}
-	defer lock.Close(context.WithoutCancel(ctx))
-	if _, err := lock.Exec(ctx, `select pg_advisory_lock(hashtext('postern queue'))`); err != nil {
-		return nil, fmt.Errorf("migrating the queue: %w", err)
-	}
-	db, err := pgxpool.New(ctx, ownerURL)
-	if err != nil {
-		return nil, fmt.Errorf("DATABASE_URL: %w", err)
-	}
-	defer db.Close()
-	migrator, err := rivermigrate.New(riverpgxv5.New(db), &rivermigrate.Config{Schema: Schema, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return nil, fmt.Errorf("reading the queue's migrations: %w", err)
-	}
-	result, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
-	if err != nil {
-		return nil, fmt.Errorf("migrating the queue: %w", err)
-	}
-	var applied []string
-	for _, version := range result.Versions {
-		applied = append(applied, fmt.Sprintf("river %d: %s", version.Version, version.Name))
-	}
-	return applied, nil
 }
 
 // ensureLogin creates the login role if it is missing. It grants the role what it

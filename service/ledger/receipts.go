@@ -28,6 +28,7 @@ type Entry struct {
 	Transaction upload.Transaction
 	Rejection   *upload.Rejection // nil if it is applied
 	Unopened    bool              // no policy opens any of its tables
+	Adds        bool              // it has another effect if it is applied twice, and no receipt may stand for it
 
 	// once is the receipt's key if Digest.Receipt is false. It is random, so only the
 	// same request finds the receipt again: when it does not know whether it has
@@ -71,13 +72,18 @@ func (e Entry) getsReceipt() bool {
 // An entry that its client keeps gets no receipt. If it has one already, because the
 // team has replayed or dismissed it, the statement violates ReceiptConstraint, too.
 //
+// An entry that adds to a number, and that no receipt may stand for, does not close an open
+// record of the same content: another device may have sent that one. It closes a held one,
+// because each device that sent it keeps it.
+//
 // If a request names neither a client id nor a session, its queue is not known. Then
 // its held writes are not released, only resolved or dismissed.
 func Settle(who identity.Identity, clientID string, entries []*Entry) (s Statement, ok bool) {
 	var (
-		digests, outcomes, undecided, applied list
-		latest                                []byte // the highest transaction id; NULL if the queue is not known
-		highest                               int64
+		digests, outcomes, undecided, applied, adding list
+
+		latest  []byte // the highest transaction id; NULL if the queue is not known
+		highest int64
 	)
 	slices.SortFunc(entries, func(a, b *Entry) int { return bytes.Compare(a.Digest.Sum[:], b.Digest.Sum[:]) })
 	for _, e := range entries {
@@ -85,6 +91,9 @@ func Settle(who identity.Identity, clientID string, entries []*Entry) (s Stateme
 		if e.Rejection == nil {
 			outcome = "applied"
 			applied.digest(e.Digest)
+			if e.Adds {
+				adding.digest(e.Digest)
+			}
 		}
 		switch {
 		case e.getsReceipt():
@@ -98,32 +107,64 @@ func Settle(who identity.Identity, clientID string, entries []*Entry) (s Stateme
 			highest, latest = id, []byte(e.Transaction.ID)
 		}
 	}
-	sql, receipt, outcome := SettleSQL, digests.array(), outcomes.array()
-	if digests.count == 1 {
-		sql, receipt, outcome = SettleOneSQL, digests.only(), outcomes.only()
+	args := [][]byte{
+		digests.array(), outcomes.array(), undecided.array(), applied.array(),
+		[]byte(who.Issuer), []byte(who.Subject), []byte(device(who, clientID)), latest,
 	}
-	return Statement{
-		SQL: sql,
-		Args: [][]byte{
-			receipt, outcome, undecided.array(), applied.array(),
-			[]byte(who.Issuer), []byte(who.Subject), []byte(device(who, clientID)), latest,
-		},
-	}, len(entries) > 0
+	switch {
+	case adding.count > 0:
+		return Statement{SQL: settleAddingSQL, Args: append(args, adding.array())}, true
+	case digests.count == 1:
+		args[0], args[1] = digests.only(), outcomes.only()
+		return Statement{SQL: SettleOneSQL, Args: args}, true
+	}
+	return Statement{SQL: SettleSQL, Args: args}, len(entries) > 0
+}
+
+// WhenParsedAnew is the statement for a connection without named statements, on which
+// Postgres parses and plans it each time. That takes longer than to call the function,
+// which finds out itself whether it has something to do.
+func WhenParsedAnew(settle Statement) Statement {
+	switch settle.SQL {
+	case SettleOneSQL:
+		settle.SQL = insertOne + settleAlways
+	case SettleSQL:
+		settle.SQL = insertMany + settleAlways
+	}
+	return settle
 }
 
 // The statements of Settle, for several receipts and for one. They call the function
 // only if it has something to do, which is rare: a call takes longer than finding out.
+// The one for increments, which chooses among the digests, is apart: Postgres would plan
+// it anew each time.
 const (
-	SettleSQL = `with receipts as (insert into postern.receipts (digest, outcome) select * from unnest($1::bytea[], $2::text[]))` + settleRecords
+	SettleSQL = insertMany + settle + `$4` + settleIf + openAny
 
-	SettleOneSQL = `with receipts as (insert into postern.receipts (digest, outcome) values ($1, $2))` + settleRecords
+	SettleOneSQL = insertOne + settle + `$4` + settleIf + statusOf + `($4::bytea[])[1]) in ('open', 'held')`
 
-	settleRecords = `
-select postern.settle($3, $4, $5, $6, $7, $8)
+	settleAddingSQL = insertMany + settle + `array(select a from unnest($4::bytea[]) as a where a <> all($9::bytea[]) or ` +
+		statusOf + `a) = 'held')` + settleIf + openAny
+
+	settleAlways = ` select postern.settle($3, $4, $5, $6, $7, $8)`
+
+	insertOne  = `with receipts as (insert into postern.receipts (digest, outcome) values ($1, $2))`
+	insertMany = `with receipts as (insert into postern.receipts (digest, outcome) select * from unnest($1::bytea[], $2::text[]))`
+
+	settle = `
+select postern.settle($3, `
+
+	settleIf = `, $5, $6, $7, $8)
  where $3::bytea[] <> '{}'
-    or exists (select from postern.rejected_writes w where w.digest = any($4) and w.status in ('open', 'held'))
     or exists (select from postern.rejected_writes w
-                where w.status = 'held' and w.issuer = $5 and w.subject = $6 and w.device = $7 and w.transaction_id < $8)`
+                where w.status = 'held' and w.issuer = $5 and w.subject = $6 and w.device = $7 and w.transaction_id < $8)
+    or `
+
+	openAny = `exists (select from unnest($4::bytea[]) as applied where ` + statusOf + `applied) in ('open', 'held'))`
+
+	// Each digest is looked up in the index. With digest = any($4), Postgres expects ten
+	// rows, and reads all of a table that has a few thousand.
+	statusOf = `(select w.status from postern.rejected_writes w where w.digest = `
 )
 
 // list is an array in Postgres' text form, of elements that need no escapes.

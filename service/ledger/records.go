@@ -63,7 +63,7 @@ type Record struct {
 
 // Decoded returns the record's transaction and its digest.
 func (r Record) Decoded() (Digest, upload.Transaction, error) {
-	t, err := decodeTransaction(r.Transaction)
+	t, err := DecodeTransaction(r.Transaction)
 	if err != nil {
 		return Digest{}, upload.Transaction{}, err
 	}
@@ -92,6 +92,9 @@ type Cursor struct {
 func (c Cursor) String() string {
 	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(c.at.UnixMicro(), 10) + "." + c.id.String()))
 }
+
+// Cursor is the position after the record.
+func (r Record) Cursor() Cursor { return Cursor{r.FirstAt, uuid.MustParse(r.ID)} }
 
 // ParseCursor is the reverse of String.
 func ParseCursor(s string) (Cursor, error) {
@@ -168,7 +171,7 @@ func (l *Ledger) Records(ctx context.Context, f Filter, after Cursor, limit int)
 			break
 		}
 		page = append(page, r)
-		next = Cursor{r.FirstAt, uuid.MustParse(r.ID)}
+		next = r.Cursor()
 	}
 	rows.Close()
 	if err := rows.Err(); err != nil {
@@ -248,15 +251,23 @@ type Action struct {
 	Who    string    `json:"who"`
 	At     time.Time `json:"at"`
 	Note   string    `json:"note,omitzero"`
+
+	Transaction jsontext.Value `json:"transaction,omitzero"` // what a replay applied, if it was edited
 }
 
 // Actions returns what was done about a record, the oldest first.
 func (l *Ledger) Actions(ctx context.Context, id string) ([]Action, error) {
-	rows, err := l.db.Query(ctx, `select action, who, at, note from postern.rejected_actions where record = $1::uuid order by id`, id)
+	rows, err := l.db.Query(ctx, `select action, who, at, note, transaction::text from postern.rejected_actions where record = $1::uuid order by id`, id)
 	if err != nil {
 		return nil, fmt.Errorf("reading the actions of a rejected write: %w", err)
 	}
-	actions, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Action])
+	actions, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Action, err error) {
+		var edited *string
+		if err = row.Scan(&a.Action, &a.Who, &a.At, &a.Note, &edited); edited != nil {
+			a.Transaction = jsontext.Value(*edited)
+		}
+		return a, err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the actions of a rejected write: %w", err)
 	}

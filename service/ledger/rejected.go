@@ -41,8 +41,11 @@ author as (
 
 // Closing a write makes its receipt, if one may stand for it. That receipt may be made at the
 // same moment as this rejection, which does not see it. So the write stays closed;
-// when the client repeats it, it is answered from the receipt.
-const settled = `rejected_writes.status in ('replayed', 'dismissed', 'expired') and rejected_writes.identified`
+// when the client repeats it, it is answered from the receipt. A held write that no receipt
+// may stand for stays closed while its client is told to drop it.
+const settled = closedByPeople + ` and (rejected_writes.identified or rejected_writes.requires_client_handling and not excluded.requires_client_handling)`
+
+const closedByPeople = `rejected_writes.status in ('replayed', 'dismissed', 'expired')`
 
 // JobKind is the kind of the webhook's jobs in River's queue.
 const JobKind = "rejected_write"
@@ -61,13 +64,13 @@ job as (
 // the statement counts another attempt. If the user's rejected writes have no room for
 // another one, it fails with StateFull.
 func (l *Ledger) Rejected(who identity.Identity, clientID, policySHA256 string, e Entry) (Statement, error) {
-	transaction, err := encodeTransaction(e.Transaction)
+	transaction, err := EncodeTransaction(e.Transaction)
 	if err != nil {
 		return Statement{}, err
 	}
 	tables, hasContent := tableNames(e.Transaction), len(e.Transaction.Operations) > 0 || e.Transaction.Unreadable != nil
 	if e.Unopened && len(transaction) > maxUnopenedBytes {
-		if transaction, err = encodeTransaction(upload.Transaction{ID: e.Transaction.ID}); err != nil {
+		if transaction, err = EncodeTransaction(upload.Transaction{ID: e.Transaction.ID}); err != nil {
 			return Statement{}, err
 		}
 		tables, hasContent = shorten(tables), false

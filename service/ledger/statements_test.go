@@ -140,13 +140,13 @@ func TestReplaying(t *testing.T) {
 	t.Parallel()
 	record, by := Record{ID: "id"}, By{Who: "ann", Note: "why"}
 	digest := Digest{Sum: [32]byte{1}, Receipt: true}
-	statements := Replaying(record, digest, by)
+	statements := Replaying(record, digest, by, []byte(`{}`))
 	require.Len(t, statements, 2)
 	require.Equal(t, []string{digest.bytea(), StateClosed}, texts(statements[0].Args))
-	require.Equal(t, []string{"id", "ann", "why", StateClosed}, texts(statements[1].Args))
+	require.Equal(t, []string{"id", "ann", "why", StateClosed, "{}"}, texts(statements[1].Args))
 
 	digest.Receipt = false
-	require.Equal(t, statements[1:], Replaying(record, digest, by), "no receipt")
+	require.Equal(t, statements[1:], Replaying(record, digest, by, []byte(`{}`)), "no receipt")
 }
 
 // BenchmarkRejected stores transactions whose operations each name another table.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/MicahParks/jwkset"
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 )
@@ -103,10 +104,23 @@ func newIssuer(key *ecdsa.PrivateKey) (*Issuer, error) {
 
 // Token is a bearer token for the user with that name, valid for an hour from now.
 func (i *Issuer) Token(name string, now time.Time) (string, error) {
-	id := UserID(name)
-	token := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
+	token := jwt.NewWithClaims(jwt.SigningMethodES256, claimsOf(name, now))
+	token.Header["kid"] = i.keyID
+	return token.SignedString(i.key)
+}
+
+// Claims are those of a token for the user with that name, a JSON object.
+func Claims(name string) (jsontext.Value, error) {
+	if err := CheckUserName(name); err != nil {
+		return nil, fmt.Errorf("user: %w", err)
+	}
+	return json.Marshal(claimsOf(name, time.Now()))
+}
+
+func claimsOf(name string, now time.Time) jwt.MapClaims {
+	return jwt.MapClaims{
 		"iss":           IssuerName,
-		"sub":           id,
+		"sub":           UserID(name),
 		"aud":           Audience,
 		"iat":           now.Unix(),
 		"exp":           now.Add(tokenLifetime).Unix(),
@@ -119,9 +133,7 @@ func (i *Issuer) Token(name string, now time.Time) (string, error) {
 		"amr":           []any{map[string]any{"method": "password", "timestamp": now.Unix()}},
 		"session_id":    uuid.NewSHA1(users, []byte("session of "+name)).String(),
 		"is_anonymous":  false,
-	})
-	token.Header["kid"] = i.keyID
-	return token.SignedString(i.key)
+	}
 }
 
 // ServeHTTP answers /dev/jwks.json and /dev/token?user=NAME.

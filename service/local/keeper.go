@@ -103,6 +103,7 @@ var errInterrupted = errors.New("interrupted")
 // stopped. A caller must end the process after Keep: a download may still be running.
 func Keep(in io.Reader, out io.WriteCloser) error {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) // the end of in is the signal
+	signal.Ignore(syscall.SIGPIPE)                               // out and standard error may have ended before
 	lines := bufio.NewReader(in)
 	line, err := lines.ReadBytes('\n')
 	var j job

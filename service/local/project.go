@@ -31,7 +31,7 @@ func PrepareDatabase(ctx context.Context, p *Postgres, database string, project 
 	if err := PrepareProject(ctx, p, database, project); err != nil {
 		return "", err
 	}
-	if _, err := ledger.Migrate(ctx, p.OwnerURL(database), project.Roles); err != nil {
+	if _, err := ledger.Migrate(ctx, p.OwnerURL(database), project.Roles, nil); err != nil {
 		return "", err
 	}
 	return p.URL(ledger.Login, LoginPassword, database), p.execute(ctx, database, fmt.Sprintf(`alter role %s password '%s'`, ledger.Login, LoginPassword))

@@ -17,6 +17,7 @@ func BenchmarkTransaction(b *testing.B) {
 		operation              func(i, n int) upload.Operation
 	}{
 		{"OneTable", shop, open, func(i, _ int) upload.Operation { return put("notes", fmt.Sprint(i), `{"title": "a", "qty": 1}`) }},
+		{"RowsOfOwner", shop, `tables: {notes: {allow: all, owner: owner_id}}`, func(i, _ int) upload.Operation { return patch("notes", fmt.Sprint(i), `{"title": "a"}`) }},
 		{"Deletes", tree, open, func(i, _ int) upload.Operation { return remove("books", fmt.Sprint(i)) }},
 		{"OneRow", shop, open, func(i, _ int) upload.Operation { return patch("notes", "1", `{"title": "a"}`) }},
 		{"ChildrenFirst", tree, open, func(i, n int) upload.Operation {
@@ -79,12 +80,13 @@ func BenchmarkTransaction(b *testing.B) {
 				}
 				b.ReportAllocs()
 				for b.Loop() {
-					orders, rejection, err := p.Transaction(b.Context(), upload.Transaction{Operations: operations})
+					orders, _, rejection, err := p.Transaction(b.Context(), upload.Transaction{Operations: operations})
 					if err != nil || rejection != nil {
 						b.Fatal(err, rejection)
 					}
-					plan.LockRows(orders[:1], nil)
-					plan.LockKeys(orders[:1])
+					if _, err := plan.LocksOf(b.Context(), orders[:1], nil, nil); err != nil {
+						b.Fatal(err)
+					}
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/operation")
 			})

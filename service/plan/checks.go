@@ -19,11 +19,13 @@ type Checks struct {
 	before *Query // nil if no rule needs the row as it was
 	after  *Query // nil if no rule needs the row as it will be
 
+	new         []string // the columns of the row as it will be that rules look at
 	early, late []*Query // lookups, by when they run
 	quotas      []quota  // what lookups may count
 
-	lock  *Query // locks a row that its user may delete and not update
-	locks bool   // before locks the row: its user may update it
+	judges bool   // the operation may change only the row that before has read
+	lock   *Query // locks a row that its user may delete and not update
+	locks  bool   // before locks the row: its user may update it
 }
 
 // Before are the queries that run before the operation, in order.
@@ -56,13 +58,11 @@ func newChecks(w *write, texts texts) *Checks {
 		return nil
 	}
 	c := &Checks{w: w}
-	var before, after []string
-	needsBefore := w.judgesOld()
-	needsAfter := w.sent.Op == upload.Patch // which may find no row
+	var before []string
+	needsBefore, locks := w.judgesOld(w.rules), w.judgesOld(enforced(w.rules))
 	for _, rule := range w.rules {
 		old, new := rule.Columns(w.table)
-		before, after = append(before, old...), append(after, new...)
-		needsAfter = needsAfter || rule.LooksAtNew()
+		before, c.new = append(before, old...), append(c.new, new...)
 		for _, l := range rule.Lookups {
 			if l.Shared && slices.ContainsFunc(slices.Concat(c.early, c.late), func(q *Query) bool { return q.lookup == l }) {
 				continue
@@ -72,34 +72,68 @@ func newChecks(w *write, texts texts) *Checks {
 				c.late = append(c.late, q)
 			} else {
 				c.early = append(c.early, q)
-				needsBefore = needsBefore || q.ofRow
+				needsBefore, locks = needsBefore || q.ofRow, locks || q.ofRow && !rule.Observes
 			}
-			if q, ok := newQuota(w, l); ok {
-				c.quotas = append(c.quotas, q)
+			if !rule.Observes {
+				c.count(l)
 			}
 		}
 	}
 	if w.sent.Op == upload.Patch {
-		before = append(before, after...) // for a user who may no longer see the row
+		before = append(before, c.new...) // for a user who may no longer see the row
 	}
 	if needsBefore {
-		c.readBefore(before, texts)
+		c.readBefore(before, locks, texts)
 	}
-	if needsAfter && w.sent.Op != upload.Delete {
-		c.after = readRow(w, after, nil, false, texts)
+	if !w.knows(c.new) {
+		c.after = readRow(w, c.new, false, false, texts)
 	}
 	return c
 }
 
-// readBefore has the row locked and read.
-func (c *Checks) readBefore(columns []string, texts texts) {
-	c.locks = slices.Contains(c.w.table.Grants[c.w.who.Role], "update")
-	if c.w.hardDeletes() {
+// withoutValues are the checks for a shape to remember. It is nil if quotas depend on the
+// values. c may be nil.
+func (c *Checks) withoutValues() *Checks {
+	if c == nil || len(c.quotas) > 0 {
+		return nil
+	}
+	return c.with(nil)
+}
+
+// of are the checks of a write that has the shape. It is nil if what is known of the row
+// differs, as with a value that Postgres may change. c may be nil.
+func (c *Checks) of(w *write) *Checks {
+	if c == nil || w.knows(c.new) != (c.after == nil) {
+		return nil
+	}
+	return c.with(w)
+}
+
+// with has the values of another write, or of none.
+func (c *Checks) with(w *write) *Checks {
+	list := func(queries []*Query) []*Query {
+		result := make([]*Query, len(queries))
+		for i, q := range queries {
+			result[i] = q.with(w)
+		}
+		return result
+	}
+	return &Checks{
+		w: w, before: c.before.with(w), after: c.after.with(w), new: c.new,
+		early: list(c.early), late: list(c.late), judges: c.judges, lock: c.lock.with(w), locks: c.locks,
+	}
+}
+
+// readBefore has the row read, and locked if a rule may reject because of it.
+func (c *Checks) readBefore(columns []string, locks bool, texts texts) {
+	c.judges = locks
+	c.locks = locks && slices.Contains(c.w.table.Grants[c.w.who.Role], "update")
+	if locks && c.w.hardDeletes() {
 		b := &builder{w: c.w}
 		table, key := b.rowParams()
-		c.lock = &Query{Statement: Statement{SQL: texts.once("select postern.lock_row(" + table + ", " + key + ")"), Args: b.args}}
+		c.lock = &Query{Statement: Statement{SQL: texts.once("select postern.lock_row(" + table + ", " + key + ")"), Args: b.args}, own: b.own}
 	}
-	c.before = readRow(c.w, columns, c.w.seen(), c.locks && !c.w.hardDeletes(), texts)
+	c.before = readRow(c.w, columns, true, c.locks && !c.w.hardDeletes(), texts)
 }
 
 // Evaluate evaluates the rules with what the queries found. An error says that a
@@ -115,7 +149,7 @@ func (c *Checks) Evaluate(ctx context.Context, answers Answers) (rejection *uplo
 		in.SetOld(row)
 	}
 	if c.after == nil {
-		in.SetNew(c.w.known())
+		in.SetNew(c.w.new)
 	} else {
 		row, err := c.after.row(answers)
 		if err != nil {
@@ -126,7 +160,7 @@ func (c *Checks) Evaluate(ctx context.Context, answers Answers) (rejection *uplo
 		}
 		in.SetNew(row)
 	}
-	if in.Op == upload.Delete && in.Old() == nil || in.Op != upload.Delete && in.New() == nil {
+	if in.Op != upload.Put && in.Old() == nil || in.Op != upload.Delete && in.New() == nil {
 		return nil, nil // the operation touched no row that its user may see
 	}
 	found := map[*policies.Rule]map[string]policies.Row{nil: {}} // nil has those that all rules share
@@ -163,7 +197,7 @@ func (c *Checks) Evaluate(ctx context.Context, answers Answers) (rejection *uplo
 // hiddenRow is the new row if its writer may not see it, as in an insert-only table:
 // what was sent, and for other columns the old value or null.
 func (c *Checks) hiddenRow(old policies.Row) policies.Row {
-	row := maps.Clone(c.w.known())
+	row := maps.Clone(c.w.new)
 	for _, column := range c.after.columns {
 		if _, ok := row[column.Name]; ok {
 			continue

@@ -119,7 +119,12 @@ func (d *drafter) takeVersion(column *catalog.Column) *upload.Rejection {
 }
 
 func (d *drafter) needsPrevious(column *catalog.Column) *upload.Rejection {
-	return invalid("the previous value of %s is needed to tell whether the row has changed: let the client's table track it (trackPrevious)", d.column(column))
+	r := invalid("this change of %s cannot be compared with the stored row", d.column(column))
+	r.Details = map[string]any{
+		"table": d.name(), "column": d.policy.ClientName(column.Name),
+		"reason": "the previous value is missing: let the client's table track it (trackPrevious)",
+	}
+	return r
 }
 
 // sentByClient reports whether the client sends a column, and the policy does not
@@ -205,11 +210,15 @@ func guardUnchanged(b *builder, code upload.Code) {
 // equals compares the stored value with another one, NULL being equal to NULL.
 func equals(b *builder, column *catalog.Column, value []byte) string {
 	switch column.Type.Name {
-	case "json", "xml", "point", "polygon": // these have no equality
+	case "json", "xml", "point", "polygon", "jsonpath", // these have no equality
+		"box", "circle", "path": // that of these compares their sizes
 		return "t." + column.SQL() + "::text is not distinct from " + b.param(value) + "::" + column.Type.Name + "::text"
 	}
 	if strings.HasPrefix(column.TypeName, "json[") {
 		return "t." + column.SQL() + "::text is not distinct from " + b.param(value) + "::json[]::text"
+	}
+	if !column.Type.Known && column.Type.Kind == catalog.Base && column.Type.EqualityIn == "" { // an extension's, such as lquery
+		return "t." + column.SQL() + "::text is not distinct from coalesce(" + b.param(value) + ", " + b.w.table.Null(column) + ")::text"
 	}
 	stored, sent := "t."+column.SQL(), b.param(value)+rounded(column)
 	if column.Type.EqualityIn != "" {
@@ -219,9 +228,10 @@ func equals(b *builder, column *catalog.Column, value []byte) string {
 }
 
 // rounded is the cast to a declared scale or precision, to which the stored value
-// was rounded.
+// was rounded. A type of an extension only checks its modifier, and the user's role may not
+// know its name.
 func rounded(column *catalog.Column) string {
-	if column.Modifier >= 0 && strings.Contains(column.TypeName, "(") {
+	if column.Modifier >= 0 && column.Type.Known && strings.Contains(column.TypeName, "(") {
 		return "::" + column.TypeName
 	}
 	return ""
@@ -241,7 +251,7 @@ func newValue(b *builder, column *catalog.Column, sent string) string {
 	case policies.Latest:
 		return "greatest(" + stored + ", " + sent + ")"
 	case policies.Fields:
-		if tracked {
+		if tracked && !b.w.isSetInStored(column) {
 			return "case when " + equals(b, column, previous) + " then " + sent + " else " + stored + " end"
 		}
 	case policies.Newest:

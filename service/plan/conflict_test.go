@@ -83,37 +83,36 @@ func TestConflict(t *testing.T) {
 			sql:  `insert into "public"."notes" as t ("id", "title") values ($1, $2) on conflict ("id") do update set "title" = excluded."title"`,
 			args: `n1|a`},
 		{name: "FieldsPutTracked", table: fields, operation: after(`{"title": "was"}`, put("notes", "n1", `{"title": "a"}`)),
-			sql: `insert into "public"."notes" as t ("id", "title") values ($1, $2)
-			on conflict ("id") do update set "title" =
-			case when t."title" is not distinct from $3 then excluded."title" else t."title" end`,
-			args: `n1|a|was`},
+			sql: `with touched as (insert into "public"."notes" as t ("id", "title") values ($1, $2)
+			on conflict ("id") do update set "title" = case when t."title" is not distinct from $3 then excluded."title" else t."title" end
+			returning 1, not (t."title" is not distinct from $4) as resolved0) select array[resolved0]::text from touched`,
+			args: `n1|a|was|a`},
 		{name: "FieldsPatch", table: fields, operation: after(`{"title": "was", "price": null, "raw": "[1]"}`, patch("notes", "n1", `{"title": "a", "price": 2, "raw": "[2]"}`)),
-			sql: `update "public"."notes" as t set "title" =
-			case when t."title" is not distinct from $5 then $2 else t."title" end, "price" =
-			case when t."price" is not distinct from $6::numeric(10,2) then $3 else t."price" end, "raw" =
-			case when t."raw"::text is not distinct from $7::json::text then $4 else t."raw" end
-			where t."id" = $1`,
-			args: `n1|a|2|[2]|was|<null>|[1]`},
+			sql: `with touched as (update "public"."notes" as t set "title" = case when t."title" is not distinct from $5 then $2 else t."title" end, "price" = case when t."price" is not distinct from $6::numeric(10,2) then $3 else t."price" end, "raw" = case when t."raw"::text is not distinct from $7::json::text then $4 else t."raw" end where t."id" = $1
+			returning 1, not (t."title" is not distinct from $8) as resolved0, not (t."price" is not distinct from $9::numeric(10,2)) as resolved1, not (t."raw"::text is not distinct from $10::json::text) as resolved2) select array[resolved0, resolved1, resolved2]::text from touched`,
+			args: `n1|a|2|[2]|was|<null>|[1]|a|2|[2]`},
 		{name: "FieldsPatchOfWhatThePolicySets", table: "{allow: all, conflict: fields, set: {owner_id: auth.sub}}", operation: after(`{"title": "was"}`, patch("notes", "n1", `{"title": "a"}`)),
-			sql:  `update "public"."notes" as t set "title" = case when t."title" is not distinct from $4 then $2 else t."title" end, "owner_id" = $3 where t."id" = $1`,
-			args: `n1|a|u1|was`},
+			sql:  `with touched as (update "public"."notes" as t set "title" = case when t."title" is not distinct from $4 then $2 else t."title" end, "owner_id" = $3 where t."id" = $1 returning 1, not (t."title" is not distinct from $5) as resolved0) select array[resolved0]::text from touched`,
+			args: `n1|a|u1|was|a`},
 		{name: "FieldsDelete", table: fields, operation: after(`{"title": "was"}`, remove("notes", "n1")), sql: `delete from "public"."notes" as t where t."id" = $1`, args: `n1`},
 
 		{name: "IncrementPut", table: increment, operation: put("notes", "n1", `{"title": "a", "qty": 3}`),
-			sql: `insert into "public"."notes" as t ("id", "title", "qty") values ($1, $2, $3)
-			on conflict ("id") do update set "title" = excluded."title", "qty" = t."qty"`,
-			args: `n1|a|3`},
+			sql: `with touched as (insert into "public"."notes" as t ("id", "title", "qty") values ($1, $2, $3)
+			on conflict ("id") do update set "title" = excluded."title", "qty" = t."qty"
+			returning 1, not (t."qty" is not distinct from $4) as resolved0) select array[resolved0]::text from touched`,
+			args: `n1|a|3|3`},
 		{name: "IncrementPutTracked", table: increment, operation: after(`{"qty": 1}`, put("notes", "n1", `{"qty": 3}`)),
-			sql: `insert into "public"."notes" as t ("id", "qty") values ($1, $2)
-			on conflict ("id") do update set "qty" = coalesce(t."qty", 0) + (excluded."qty"::int4 - $3::int4)`,
-			args: `n1|3|1`},
+			sql: `with touched as (insert into "public"."notes" as t ("id", "qty") values ($1, $2)
+			on conflict ("id") do update set "qty" = coalesce(t."qty", 0) + (excluded."qty"::int4 - $3::int4)
+			returning 1, not (t."qty" is not distinct from $4) as resolved0) select array[resolved0]::text from touched`,
+			args: `n1|3|1|3`},
 		{name: "IncrementPatch", table: increment, operation: after(`{"qty": 1, "price": "0.50"}`, patch("notes", "n1", `{"qty": 3, "price": 2, "title": "a"}`)),
-			sql: `update "public"."notes" as t set "qty" = coalesce(t."qty", 0) + ($2::int4 - $5::int4), "price" = coalesce(t."price", 0) + ($3::numeric - $6::numeric), "title" = $4
-			where t."id" = $1`,
-			args: `n1|3|2|a|1|0.50`},
+			sql: `with touched as (update "public"."notes" as t set "qty" = coalesce(t."qty", 0) + ($2::int4 - $5::int4), "price" = coalesce(t."price", 0) + ($3::numeric - $6::numeric), "title" = $4 where t."id" = $1
+			returning 1, not (t."qty" is not distinct from $7) as resolved0, not (t."price" is not distinct from $8::numeric(10,2)) as resolved1) select array[resolved0, resolved1]::text from touched`,
+			args: `n1|3|2|a|1|0.50|3|2`},
 		{name: "IncrementPatchFromNull", table: increment, operation: after(`{"qty": null}`, patch("notes", "n1", `{"qty": 3}`)),
-			sql:  `update "public"."notes" as t set "qty" = coalesce(t."qty", 0) + $2::int4 where t."id" = $1`,
-			args: `n1|3`},
+			sql:  `with touched as (update "public"."notes" as t set "qty" = coalesce(t."qty", 0) + $2::int4 where t."id" = $1 returning 1, not (t."qty" is not distinct from $3) as resolved0) select array[resolved0]::text from touched`,
+			args: `n1|3|3`},
 		{name: "IncrementPatchToNull", table: increment, operation: after(`{"qty": 1}`, patch("notes", "n1", `{"qty": null}`)),
 			sql:  `update "public"."notes" as t set "qty" = $2 where t."id" = $1`,
 			args: `n1|<null>`},

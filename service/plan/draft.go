@@ -22,37 +22,58 @@ func (p *Planner) draft(ctx context.Context, shared *policies.TransactionInput, 
 	d := &drafter{Planner: p, write: &write{index: index, sent: op, who: &p.Who, shared: shared}}
 	d.in = d.input()
 	rejection, err := d.run(ctx)
+	return d.write, d.ofOperation(rejection), err
+}
+
+// ofOperation completes a rejection of the write; nil stays nil.
+func (d *drafter) ofOperation(rejection *upload.Rejection) *upload.Rejection {
 	if rejection != nil {
-		rejection.Operation = index
+		rejection.Operation = d.index
 		rejection.Reword()
 		rejection.ClientHandling = rejection.ClientHandling || d.policy != nil && d.policy.ClientHandling(rejection.Code)
 	}
-	return d.write, rejection, err
+	return rejection
 }
 
 // drafter fills in a write, step by step.
 type drafter struct {
 	*Planner
 	*write
-	in policies.Input
+	in    policies.Input
+	owner []byte // the user's sub in the owner's column
 }
 
 func (d *drafter) run(ctx context.Context) (*upload.Rejection, error) {
 	if rejection, err := d.locate(); rejection != nil || err != nil {
 		return rejection, err
 	}
+	if err := d.readOwner(); err != nil {
+		return nil, err
+	}
+	d.in.Policy = d.policy
 	for _, step := range []func() *upload.Rejection{d.readData, d.boundTimes, d.readPrevious, d.setOwner, d.checkImmutable} {
 		if rejection := step(); rejection != nil {
 			return rejection, nil
 		}
 	}
-	if rejection, err := d.assign(ctx); rejection != nil || err != nil {
-		return rejection, err
+	if err := d.assign(ctx); err != nil || d.waits {
+		return nil, err
 	}
+	return d.judge(ctx)
+}
+
+// judge checks the write once all its values are known.
+func (d *drafter) judge(ctx context.Context) (*upload.Rejection, error) {
 	if rejection := d.checkConflict(); rejection != nil {
 		return rejection, nil
 	}
-	return d.evaluateRules(ctx)
+	new := d.known()
+	d.in.SetNew(new)
+	rejection, err := d.evaluateRules(ctx)
+	if len(d.rules) > 0 { // otherwise nobody needs it any more
+		d.new = new
+	}
+	return rejection, err
 }
 
 // locate finds the policy, the table and the key of the row. An error says that the
@@ -71,10 +92,29 @@ func (d *drafter) locate() (rejection *upload.Rejection, err error) {
 	return d.readKey(), nil
 }
 
-// readKey splits a client's id into the columns of the key.
+// readOwner reads the user's sub as a value of the owner's column. If that cannot hold it,
+// the policy is at fault.
+func (d *drafter) readOwner() (err error) {
+	if d.policy.Owner == "" {
+		return nil
+	}
+	column := d.table.Column(d.policy.Owner)
+	if d.owner, err = value.Convert(d.table, column, quoted(d.who.Subject)); err != nil {
+		return &policies.RuleError{
+			Rule:     "owner of " + d.table.Schema + "." + d.table.Name,
+			Err:      fmt.Errorf("the sub of the user's token is no %s, which %s is: give the column another type, or set it from another claim", column.TypeName, column.Name),
+			External: true,
+		}
+	}
+	return nil
+}
+
+// readKey splits a client's id into the columns of the key. In the rows that a policy's
+// test gives, a table that no policy names may have several.
 func (d *drafter) readKey() *upload.Rejection {
 	names, parts := d.policy.Key(d.table), []string{d.sent.ID}
-	if len(d.policy.ID) > 1 {
+	isSplit := len(d.policy.ID) > 1 || d.policy.Bare && len(names) > 1
+	if isSplit {
 		parts = strings.Split(d.sent.ID, d.policy.Separator)
 	}
 	capacity := len(names) + len(d.sent.Data) + len(d.policy.Assignments)
@@ -83,16 +123,16 @@ func (d *drafter) readKey() *upload.Rejection {
 	}
 	d.columns, d.values = make([]*catalog.Column, 0, capacity), make([][]byte, 0, capacity)
 	if len(names) != len(parts) {
-		if len(d.policy.ID) > 1 {
+		if isSplit {
 			return invalid("the id of a row of %s is made of %s, with %q between them", d.name(), strings.Join(names, " and "), d.policy.Separator)
 		}
-		return mismatch("table %s must have a primary key of one column, or a policy with id: [columns]", d.name())
+		return d.misfit("the table must have a primary key of one column, or a policy with id: [columns]")
 	}
 	if d.updates() && (&builder{w: d.write}).settable() == nil {
-		return mismatch("table %s has no column that a PUT could change", d.name())
+		return d.misfit("the table has no column that a PUT could change")
 	}
 	if d.sent.Op == upload.Put && !d.updates() && d.policy.Put != policies.Insert && !d.table.HasUniqueIndex(names) {
-		return mismatch("table %s has no unique index that tells whether a row exists: make its key not deferrable", d.name())
+		return d.misfit("the table has no unique index that tells whether a row exists: make its key not deferrable")
 	}
 	for i, name := range names {
 		column := d.table.Column(name)
@@ -244,17 +284,13 @@ func (d *drafter) setOwner() *upload.Rejection {
 		return nil
 	}
 	column := d.table.Column(d.policy.Owner)
-	subject, err := value.Convert(d.table, column, quoted(d.who.Subject))
-	if err != nil {
-		return d.unfit(err)
-	}
 	switch at := d.indexOf(column); {
-	case at >= 0 && string(d.values[at]) != string(subject):
+	case at >= 0 && string(d.values[at]) != string(d.owner):
 		return &upload.Rejection{Code: upload.Unauthorized, Words: d.policy.Words(policies.OwnerMessage), Message: fmt.Sprintf("%s is set from your token: leave it out or send your own id", d.column(column))}
 	case at >= d.keys && d.sent.Op == upload.Patch:
 		d.remove(at)
 	case at < 0 && d.sent.Op == upload.Put:
-		d.columns, d.values = append(d.columns, column), append(d.values, subject)
+		d.columns, d.values = append(d.columns, column), append(d.values, d.owner)
 	}
 	return nil
 }
@@ -316,6 +352,7 @@ func (d *drafter) evaluateRules(ctx context.Context) (*upload.Rejection, error) 
 			return rejection, err
 		}
 	}
+	observingLast(d.rules)
 	return nil, nil
 }
 

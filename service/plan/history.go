@@ -40,7 +40,7 @@ func newHistory(b *builder) *history {
 		return nil
 	}
 	inserts := w.sent.Op == upload.Put && w.policy.Put == policies.Insert
-	h, from := &history{}, " from touched"
+	h, from, keepsSent := &history{}, " from touched", table.Column(policies.HistorySent) != nil
 	if !inserts && !w.hardDeletes() {
 		h.before = "before as (select " + columnList(columns, func(c *catalog.Column) string { return "t." + c.SQL() }) +
 			" from " + w.table.SQL() + " as t where " + w.isRow() + " for update of t), "
@@ -61,11 +61,19 @@ func newHistory(b *builder) *history {
 		if !inserts {
 			h.returning += ", to_jsonb(t." + c.SQL() + ") as " + touched
 		}
-		changes[i] = "(" + strings.Join([]string{b.param([]byte(c.Name)) + "::text", previous, value, counts}, ", ") + ")"
+		changes[i] = "(" + strings.Join([]string{b.param([]byte(c.Name)) + "::text", previous, value, counts}, ", ")
+		if keepsSent {
+			changes[i] += ", " + b.resolvedFrom(c)
+		}
+		changes[i] += ")"
+	}
+	change, changed := "change (field, previous, value, counts)", "change.previous is distinct from change.value"
+	if keepsSent {
+		change, changed = "change (field, previous, value, counts, sent)", "("+changed+" or change.sent is not null)"
 	}
 	names, values := historyRow(b, table)
 	h.insert = ", history as (insert into " + table.SQL() + " (" + names + ") select " + values + from + " cross join lateral (values " +
-		strings.Join(changes, ", ") + ") as change (field, previous, value, counts) where counts and change.previous is distinct from change.value)"
+		strings.Join(changes, ", ") + ") as " + change + " where counts and " + changed + ")"
 	return h
 }
 
@@ -112,6 +120,9 @@ func historyRow(b *builder, table *catalog.Table) (names, values string) {
 	add(policies.HistoryField, "change.field")
 	add(policies.HistoryPrevious, historic(table.Column(policies.HistoryPrevious), "change.previous"))
 	add(policies.HistoryValue, historic(table.Column(policies.HistoryValue), "change.value"))
+	if c := table.Column(policies.HistorySent); c != nil {
+		add(policies.HistorySent, historic(c, "change.sent"))
+	}
 	if c := table.Column(policies.HistoryMetadata); c != nil && b.w.sent.Metadata != "" {
 		add(policies.HistoryMetadata, b.param([]byte(b.w.sent.Metadata))+"::"+c.TypeName)
 	}

@@ -51,13 +51,13 @@ func TestHistory(t *testing.T) {
 			sql: `with
 			touched as (delete from "public"."small" as t where t."id" = $1 returning 1, to_jsonb(t."a") as touched0, to_jsonb(t."b") as touched1),
 			history as (insert into "public"."changes" ("row_id", "field", "previous", "value") select $4::text, change.field, change.previous, change.value #>> '{}'
-			from touched cross join lateral (values ($2::text, touched0, null::jsonb, true), ($3::text, touched1, null::jsonb, true)) as change (field, previous, value, counts) where counts and change.previous is distinct from change.value) select`,
+			from touched cross join lateral (values ($2::text, touched0, null::jsonb, true), ($3::text, touched1, null::jsonb, true)) as change (field, previous, value, counts) where counts and change.previous is distinct from change.value) select from touched`,
 			args: `s1|a|b|s1`},
 		{name: "PutThatInserts", table: "{allow: all, history: changes, put: insert}", operation: put("notes", "n1", `{"title": "a"}`),
 			sql: `with
 			touched as (insert into "public"."notes" as t ("id", "title") values ($1, $2) returning 1),
 			history as (insert into "public"."changes" ("row_id", "field", "previous", "value") select $4::text, change.field, change.previous, change.value #>> '{}'
-			from touched cross join lateral (values ($3::text, null::jsonb, to_jsonb($2), true)) as change (field, previous, value, counts) where counts and change.previous is distinct from change.value) select`,
+			from touched cross join lateral (values ($3::text, null::jsonb, to_jsonb($2), true)) as change (field, previous, value, counts) where counts and change.previous is distinct from change.value) select from touched`,
 			args: `n1|a|title|n1`},
 		{name: "PutThatReplaces", table: "{table: public.small, allow: all, history: changes, put: replace}", operation: put("notes", "s1", `{"a": "x"}`),
 			sql: `with before as (select t."a", t."b" from "public"."small" as t where t."id" = $1 for update of t),
@@ -97,13 +97,13 @@ func TestHistory(t *testing.T) {
 			args: `n1|a|title|n1|0|1|{"id"}|{"n1"}|false|UNAUTHORIZED|AGAIN|DROPPED`},
 		{name: "FieldsThatMayKeepTheirValue", table: "{allow: all, history: changes, conflict: fields}", operation: after(`{"title": "was", "qty": 1}`, patch("notes", "n1", `{"title": "a", "qty": 3}`)),
 			sql: `with before as (select t."title", t."qty" from "public"."notes" as t where t."id" = $1 for update of t),
-			touched as (update "public"."notes" as t set "title" = case when t."title" is not distinct from $7 then $2 else t."title" end, "qty" = case when t."qty" is not distinct from $8 then $3 else t."qty" end where t."id" = $1 and exists (select from before) returning 1, to_jsonb(t."title") as touched0, to_jsonb(t."qty") as touched1),
+			touched as (update "public"."notes" as t set "title" = case when t."title" is not distinct from $7 then $2 else t."title" end, "qty" = case when t."qty" is not distinct from $8 then $3 else t."qty" end where t."id" = $1 and exists (select from before)
+			returning 1, to_jsonb(t."title") as touched0, to_jsonb(t."qty") as touched1, not (t."title" is not distinct from $9) as resolved0, not (t."qty" is not distinct from $10) as resolved1),
 			history as (insert into "public"."changes" ("row_id", "field", "previous", "value") select $6::text, change.field, change.previous, change.value #>> '{}'
 			from touched left join before as b on true cross join lateral (values ($4::text, to_jsonb(b."title"), touched0, true), ($5::text, to_jsonb(b."qty"), touched1, true)) as change (field, previous, value, counts) where counts and change.previous is distinct from change.value)
-			select postern.explain_no_row($9, $10, $11, $12, $13, coalesce(postern.row_version($10, $11, $12), '(0,0)'),
-			case when t."id" is null then $14 when (exists (select from before)) is not true then $15 end, $16, null)
-			from (select) one left join lateral postern.current_row(null::"public"."notes", $11, $12, true) as t on true where not exists (select from touched)`,
-			args: `n1|a|3|title|qty|n1|was|1|0|1|{"id"}|{"n1"}|false|UNAUTHORIZED|AGAIN|DROPPED`},
+			select postern.explain_no_row($11, $12, $13, $14, $15, coalesce(postern.row_version($12, $13, $14), '(0,0)'), case when t."id" is null then $16 when (exists (select from before)) is not true then $17 end, $18, null) from (select) one left join lateral postern.current_row(null::"public"."notes", $13, $14, true) as t on true where not exists (select from touched)
+			union all select array[resolved0, resolved1]::text from touched`,
+			args: `n1|a|3|title|qty|n1|was|1|a|3|0|1|{"id"}|{"n1"}|false|UNAUTHORIZED|AGAIN|DROPPED`},
 		{name: "Guarded", table: "{allow: all, history: changes, owner: owner_id}", operation: patch("notes", "n1", `{"title": "a"}`),
 			sql: `with before as (select t."title" from "public"."notes" as t where t."id" = $1 for update of t),
 			touched as (update "public"."notes" as t set "title" = $2 where t."id" = $1 and t."owner_id" = $5 and exists (select from before) returning 1, to_jsonb(t."title") as touched0),

@@ -95,7 +95,7 @@ func TestOrder(t *testing.T) {
 			got := orders{}
 			for _, order := range planned(t, p, test.transaction...) {
 				indexes := []int{}
-				for _, o := range order {
+				for _, o := range inOrder(t, order) {
 					indexes = append(indexes, o.Index)
 				}
 				got = append(got, indexes)
@@ -111,7 +111,7 @@ func TestEndedRequest(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	p := newPlanner(t, tree, `tables: {"*": {allow: all, because: RLS decides}}`)
-	_, rejection, err := p.Transaction(ctx, upload.Transaction{Operations: []upload.Operation{put("nowhere", "1", `{}`)}})
+	_, _, rejection, err := p.Transaction(ctx, upload.Transaction{Operations: []upload.Operation{put("nowhere", "1", `{}`)}})
 	require.Nil(t, rejection)
 	require.ErrorIs(t, err, context.Canceled)
 }

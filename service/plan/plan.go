@@ -2,7 +2,6 @@ package plan
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"postern/policies"
@@ -17,10 +16,9 @@ type Planner struct {
 	Tables *catalog.Snapshot
 	Who    identity.Identity
 	Now    time.Time // the now of expressions, for the first operation of a transaction
+	Room   *int      // the weight of the operations that are still kept, see Portion; nil if all are
+	Shapes *Shapes   // for Set and Tables; nil if nothing is remembered from one transaction to the next
 }
-
-// Order is a transaction's operations as SQL, in the order in which they are sent.
-type Order []*Operation
 
 // Statement is SQL with parameters in Postgres' text form; nil is NULL. Postgres
 // infers each parameter's type from where it stands.
@@ -35,72 +33,48 @@ type Operation struct {
 	Table   *catalog.Table
 	Columns []*catalog.Column // those that the first arguments are for
 	Checks  *Checks           // nil if no rule needs the stored row
+	Sets    *Sets             // nil if nothing that the policy sets needs the stored row or a lookup
 	Statement
 
 	who       *identity.Identity
 	privilege string       // what the operation needs on its table
 	named     bool         // see Named
 	touches   bool         // it may change a row that is stored
+	counts    counts       // see Touched
 	keys      int          // how many of Columns are the row's key
-	rests     bool         // see RestsOnCatalogue
 	resolves  []Resolution // what the conflict strategy may do
 }
 
 // Transaction plans a transaction. There is at least one order; a second one is
-// for the case that Postgres rejects the first. A rejection says why the
-// transaction cannot be applied as it stands. An error says that a rule could not
-// be evaluated, or that ctx has ended.
-func (p *Planner) Transaction(ctx context.Context, t upload.Transaction) ([]Order, *upload.Rejection, error) {
+// for the case that Postgres rejects the first. checks are nil if no rule over the
+// whole transaction needs them. A rejection says why the transaction cannot be
+// applied as it stands. An error says that a rule could not be evaluated, or that ctx
+// has ended.
+func (p *Planner) Transaction(ctx context.Context, t upload.Transaction) (orders []*Order, checks *TransactionChecks, rejection *upload.Rejection, err error) {
 	if t.Unreadable != nil {
 		rejection := t.Unreadable.Rejection
-		return nil, &rejection, nil
+		return nil, nil, &rejection, nil
 	}
 	shared := &policies.TransactionInput{Who: p.Who, Now: p.Now, Tx: t.Operations}
 	if rejection, err := p.Set.Transaction(ctx, shared); rejection != nil || err != nil {
-		return nil, rejection, err
+		return nil, nil, rejection, err
 	}
-	writes := make([]*write, 0, len(t.Operations))
+	drafts, whole := p.newDrafts(t, *shared), p.newWholeDrafts(ctx, shared)
 	for i := range t.Operations {
 		if err := ctx.Err(); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		w, rejection, err := p.draft(ctx, shared, i, &t.Operations[i])
 		if rejection != nil || err != nil {
-			return nil, rejection, err
+			return nil, nil, rejection, err
 		}
-		writes = append(writes, w)
+		whole.add(w)
+		drafts.add(w)
 	}
-	ordered, moved := inForeignKeyOrder(writes)
-	texts := texts{}
-	clientFirst := moved && p.cascades(writes)
-	orders := []Order{p.order(ordered, texts)}
-	if moved {
-		orders = append(orders, p.order(writes, texts))
+	if checks, err = whole.finish(); err != nil {
+		return nil, nil, nil, err
 	}
-	if clientFirst {
-		slices.Reverse(orders)
-	}
-	return orders, nil, nil
-}
-
-// cascades reports whether deleting one of the rows may delete or change others.
-// Then it matters what comes before the delete, and the client's order goes first.
-func (p *Planner) cascades(writes []*write) bool {
-	var referred map[uint32]bool // the tables whose rows others follow
-	return slices.ContainsFunc(writes, func(w *write) bool {
-		if w.sent.Op != upload.Delete {
-			return false
-		}
-		if referred == nil {
-			referred = map[uint32]bool{}
-			for _, t := range p.Tables.Tables() {
-				for _, k := range t.ForeignKeys {
-					referred[k.References] = referred[k.References] || !k.Restricts
-				}
-			}
-		}
-		return referred[w.table.OID]
-	})
+	return drafts.orders(), checks, nil, nil
 }
 
 // texts are the SQL texts of a transaction, each once: most of its operations have equal
@@ -115,25 +89,24 @@ func (t texts) once(sql string) string {
 	return sql
 }
 
-// order makes the statements. A statement like the one before it is rendered once. The
-// writes are dropped on the way, because they take much memory.
-func (p *Planner) order(writes []*write, texts texts) Order {
-	result := make(Order, 0, len(writes))
-	var before *Operation
-	var like *write // of the operation before
+// statements makes the operations of writes. The writes are dropped on the way, because they
+// take much memory.
+func (p *Planner) statements(writes []*write, texts texts) []*Operation {
+	result := make([]*Operation, 0, len(writes))
+	var like *shape
 	for i, w := range writes {
 		writes[i] = nil
-		if w.changesNothing() && len(w.rules) == 0 && !w.policy.RejectMissing && !w.omits {
+		if w.isLeftOut() {
 			continue
 		}
-		if like == nil || !w.alike(like) {
-			before = p.operation(w, texts)
-		} else {
-			w.columns = like.columns // they are equal
-			before = p.repeat(w, before)
+		if !like.fits(w) {
+			like = p.shape(w, texts)
 		}
-		like = w
-		result = append(result, before)
+		if like == nil {
+			result = append(result, p.operation(w, texts))
+		} else {
+			result = append(result, like.operation(w, texts))
+		}
 	}
 	return result
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"postern/policies"
+	"postern/service/catalog"
 	"postern/service/value"
 )
 
@@ -16,7 +17,8 @@ import (
 // rows wait for each other. Those that count the rows of different users or teams need
 // not: a quota takes the lock of what it counts for alone, and that of the whole lookup
 // together with all who do so. A quota that does not say what it counts for, as one that
-// joins the members of a team, takes the lock of the whole lookup alone.
+// joins the members of a team or counts within a function, takes the lock of the whole
+// lookup alone.
 
 // quota is what a lookup may count.
 type quota struct {
@@ -24,18 +26,18 @@ type quota struct {
 	part   string // the key of what it counts for, such as a team; empty if that is not known
 }
 
-// newQuota is false if the lookup does not name the table that is written.
+// newQuota is false if the lookup does not read the table that is written.
 func newQuota(w *write, l *policies.Lookup) (q quota, ok bool) {
+	if !l.Reads(w.table) {
+		return quota{}, false
+	}
 	var parameters []policies.Parameter
 	sql := l.SQL(func(p policies.Parameter) string {
 		parameters = append(parameters, p)
 		return marker(len(parameters) - 1)
 	})
-	if !slices.Contains(words.FindAllString(strings.ToLower(sql), -1), strings.ToLower(w.table.Name)) {
-		return quota{}, false
-	}
 	q.lookup = fmt.Sprintf("postern %d %s", w.table.OID, markers.ReplaceAllString(sql, "$"))
-	if part := partOf(w, sql, parameters); part != nil {
+	if part := partOf(w, sql, parameters); part != nil && !l.ReadsWithin(w.table) {
 		q.part = q.lookup + " " + string(value.TextArray(part))
 	}
 	return q, true
@@ -52,6 +54,9 @@ func partOf(w *write, sql string, parameters []policies.Parameter) (part []strin
 	}
 	sql = literal.ReplaceAllString(sql, "?")
 	for nested.MatchString(sql) {
+		if slices.ContainsFunc(nested.FindAllString(sql, -1), func(s string) bool { return selects.MatchString(s) && names(s, w.table) }) {
+			return nil // it may count other rows than the query around it
+		}
 		sql = nested.ReplaceAllString(sql, "?")
 	}
 	query := ofOneTable.FindStringSubmatch(sql)
@@ -102,12 +107,18 @@ func canonical(w *write, name string) (text string, ok bool) {
 	return "", false
 }
 
+// names reports whether SQL names a table.
+func names(sql string, table *catalog.Table) bool {
+	return slices.Contains(words.FindAllString(strings.ToLower(sql), -1), strings.ToLower(table.Name))
+}
+
 // marker stands for a parameter. No policy file can contain it.
 func marker(n int) string { return "\x01" + strconv.Itoa(n) + "\x01" }
 
 var (
 	markers     = regexp.MustCompile(`\x01\d+\x01`)
 	nested      = regexp.MustCompile(`\([^()]*\)`)
+	selects     = regexp.MustCompile(`(?i)\bselect\b`)
 	literal     = regexp.MustCompile(`'[^']*'`)
 	ofOneTable  = regexp.MustCompile(`(?is)^\s*select\s.*?\sfrom\s+(?:[\w"]+\.)?"?(\w+)"?(?:\s+(?:as\s+)?\w+)?\s+where\s(.*)$`)
 	and         = regexp.MustCompile(`(?i)\band\b`)

@@ -36,6 +36,14 @@ func invalid(format string, args ...any) *upload.Rejection {
 	return &upload.Rejection{Code: upload.InvalidData, Message: fmt.Sprintf(format, args...)}
 }
 
+// misfit is the rejection of a write that the table cannot take as it is. The reason is
+// for the app's developer.
+func (d *drafter) misfit(reason string) *upload.Rejection {
+	r := mismatch("rows of %s cannot be written", d.name())
+	r.Details = map[string]any{"table": d.name(), "reason": reason}
+	return r
+}
+
 // unfit is the rejection of a value that does not fit its column.
 func (d *drafter) unfit(err error) *upload.Rejection {
 	return unfit(err, d.name(), d.policy)

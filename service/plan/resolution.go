@@ -1,11 +1,13 @@
 package plan
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 	"strings"
 
 	"postern/policies"
+	"postern/service/catalog"
 	"postern/service/upload"
 )
 
@@ -30,22 +32,44 @@ func (o *Operation) Resolved(answer string) (resolved []Resolution) {
 	return resolved
 }
 
-// resolutions are what the table's strategy may do with the write. Only a strategy by
-// column, or one that drops the whole write, tells of it.
+// counts is how the answer of a statement tells how many rows it has changed.
+type counts byte
+
+const (
+	byTag       counts = iota // the number in its command tag
+	unexplained               // one, unless it says why it touched no row
+	nothing                   // it changes none
+)
+
+// Touched is how many rows the operation has inserted, updated or deleted. row is the
+// first one that its statement returned, nil if there was none; affected is the number in
+// its command tag.
+func (o *Operation) Touched(row [][]byte, affected int64) int {
+	switch {
+	case o.counts == byTag:
+		return int(affected)
+	case o.counts == unexplained && (len(row) == 0 || bytes.HasPrefix(row[0], []byte("{"))):
+		return 1
+	}
+	return 0
+}
+
+// resolutions are what the table's strategies may do with the write, as a whole or column by
+// column. A strategy that rejects leaves nothing to tell.
 func (w *write) resolutions() (list []Resolution) {
 	switch c := &w.policy.Conflict; {
 	case !w.touchesStored():
 		return nil
 	case c.Strategy == policies.Newest, c.Strategy == policies.Server:
 		return []Resolution{{Strategy: c.Strategy}}
-	case c.Strategy != policies.ByColumn, w.sent.Op == upload.Delete:
+	case !slices.Contains([]policies.Strategy{policies.ByColumn, policies.Fields, policies.Increment}, c.Strategy), w.sent.Op == upload.Delete:
 		return nil
 	}
 	for i, column := range w.columns[w.keys:] {
 		s := w.policy.Conflict.Of(column.Name).Strategy
 		_, tracked := w.previous[column]
 		switch {
-		case slices.Contains(w.initial, column):
+		case w.isAssigned(column):
 		case s == policies.Newest, s == policies.Fields && tracked, s == policies.Increment && !tracked:
 			list = append(list, Resolution{Column: column.Name, Strategy: s})
 		case s == policies.Increment && w.values[w.keys+i] != nil:
@@ -53,6 +77,16 @@ func (w *write) resolutions() (list []Resolution) {
 		}
 	}
 	return list
+}
+
+// resolvedFrom is the SQL of what was sent for a column, as JSON, if a strategy stored another
+// value; otherwise NULL.
+func (b *builder) resolvedFrom(column *catalog.Column) string {
+	i := slices.IndexFunc(b.resolves, func(r Resolution) bool { return r.Column == column.Name })
+	if i < 0 {
+		return "null::jsonb"
+	}
+	return "case when touched.resolved" + strconv.Itoa(i) + " then coalesce(to_jsonb(" + parameter(b.w.indexOf(column)+1) + "), 'null') end"
 }
 
 // resolved are the parts by which a write's own statement tells whether each of its

@@ -70,11 +70,12 @@ func TestRules(t *testing.T) {
 		{"Fails", `{name: r, check: 1 / data.qty > 0, code: C, message: m}`, "", patch("notes", "n1", `{"qty": 0}`), fails},
 		{"WhenFails", `{name: r, when: 1 / data.qty > 0, check: old.qty > 0, code: C, message: m}`, "", patch("notes", "n1", `{"qty": 0}`), fails},
 		{"AssignmentFails", `{name: r, check: "true", code: C, message: m}`, "set: {title: data.title}", patch("notes", "n1", `{"qty": 0}`), fails},
+		{"AssignmentDoesNotFit", `{name: r, check: "true", code: C, message: m}`, "set: {rev: data.raw}", patch("notes", "n1", `{"raw": "\"many\""}`), fails},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlanner(t, shop, "tables: {"+test.operation.Table+": {allow: all, rules: ["+test.rule+"], "+test.policy+"}}")
-			orders, rejection, err := p.Transaction(t.Context(), upload.Transaction{Operations: []upload.Operation{test.operation}})
+			orders, _, rejection, err := p.Transaction(t.Context(), upload.Transaction{Operations: []upload.Operation{test.operation}})
 			got := passes
 			var failed *policies.RuleError
 			switch {
@@ -86,7 +87,7 @@ func TestRules(t *testing.T) {
 				require.Equal(t, upload.Code("C"), rejection.Code)
 				require.Empty(t, orders)
 				got = rejects
-			case orders[0][0].Checks != nil:
+			case orders[0].Checked:
 				got = needs
 			}
 			require.Equal(t, test.want, got)
@@ -135,9 +136,36 @@ func TestGranted(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlanner(t, shop, "tables: {"+test.operation.Table+": "+test.policy+"}")
-			require.Equal(t, test.want, planned(t, p, test.operation)[0][0].Granted())
+			require.Equal(t, test.want, sent(t, p, test.operation)[0].Granted())
 			p.Who.Role = "anon"
-			require.False(t, planned(t, p, test.operation)[0][0].Granted())
+			require.False(t, sent(t, p, test.operation)[0].Granted())
+		})
+	}
+}
+
+// TestQuotesClaim has errors of class 22 that a row-level security policy may raise about
+// the user's claims, and the same about what was sent.
+func TestQuotesClaim(t *testing.T) {
+	t.Parallel()
+	p := newPlanner(t, shop, "tables: {small: "+all+"}")
+	p.Who.Claims = []byte(`{"sub": "u1", "org": "acme \"two\"", "role": "authenticated"}`)
+	const invalid = "invalid input syntax for type uuid: "
+	for _, test := range []struct {
+		name, sent, message string
+		want                bool
+	}{
+		{"Subject", "x", invalid + `"u1"`, true},
+		{"AnotherClaim", "x", invalid + `"acme "two""`, true},
+		{"WhatWasSent", "y", invalid + `"y"`, false},
+		{"SubjectThatIsSent", "u1", invalid + `"u1"`, true},
+		{"AnotherClaimThatIsSent", "authenticated", invalid + `"authenticated"`, false},
+		{"PartOfWhatWasSent", "{authenticated}", invalid + `"authenticated"`, false},
+		{"NoText", "x", "division by zero", false},
+		{"AnEmptyText", "x", invalid + `""`, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, test.want, sent(t, p, put("small", "s1", `{"a": "`+test.sent+`"}`))[0].QuotesClaim(test.message))
 		})
 	}
 }

@@ -55,6 +55,9 @@ const shop = `{"tables": [
 	{"schema": "public", "name": "triggered", "primary_key": ["id"], "triggers": ["UPDATE"], "columns": [
 		{"name": "id", "type": "text", "is": "text", "not_null": true},
 		{"name": "title", "type": "text", "is": "text"}]},
+	{"schema": "public", "name": "audited", "primary_key": ["id"], "other_triggers": true, "columns": [
+		{"name": "id", "type": "text", "is": "text", "not_null": true},
+		{"name": "title", "type": "text", "is": "text"}]},
 	{"schema": "public", "name": "prices", "primary_key": ["price"], "columns": [
 		{"name": "price", "type": "numeric(10,2)", "is": "numeric", "modifier": 655366, "not_null": true}]},
 	{"schema": "public", "name": "odd \" name", "primary_key": ["the id"], "columns": [
@@ -90,18 +93,42 @@ func newPlanner(t testing.TB, tables, yaml string) *plan.Planner {
 }
 
 // planned plans a transaction that nothing rejects.
-func planned(t *testing.T, p *plan.Planner, operations ...upload.Operation) []plan.Order {
+func planned(t *testing.T, p *plan.Planner, operations ...upload.Operation) []*plan.Order {
 	t.Helper()
-	orders, rejection, err := p.Transaction(t.Context(), upload.Transaction{Operations: operations})
+	orders, _, rejection, err := p.Transaction(t.Context(), upload.Transaction{Operations: operations})
 	require.NoError(t, err)
 	require.Nil(t, rejection)
 	return orders
 }
 
+// sent are the operations of a transaction's first order that nothing rejects.
+func sent(t *testing.T, p *plan.Planner, operations ...upload.Operation) []*plan.Operation {
+	t.Helper()
+	return inOrder(t, planned(t, p, operations...)[0])
+}
+
+// inOrder are the operations of an order.
+func inOrder(t *testing.T, order *plan.Order) (operations []*plan.Operation) {
+	t.Helper()
+	for portion, err := range order.Portions(t.Context()) {
+		require.NoError(t, err)
+		operations = append(operations, portion...)
+	}
+	return operations
+}
+
+// locks are what is locked before the operations of an order.
+func locks(t *testing.T, order *plan.Order, contended map[uint32]bool) plan.Locks {
+	t.Helper()
+	locks, err := plan.LocksOf(t.Context(), []*plan.Order{order}, nil, contended)
+	require.NoError(t, err)
+	return locks
+}
+
 // rejected plans a transaction that is rejected.
 func rejected(t *testing.T, p *plan.Planner, operations ...upload.Operation) *upload.Rejection {
 	t.Helper()
-	orders, rejection, err := p.Transaction(t.Context(), upload.Transaction{Operations: operations})
+	orders, _, rejection, err := p.Transaction(t.Context(), upload.Transaction{Operations: operations})
 	require.NoError(t, err)
 	require.NotNil(t, rejection)
 	require.Empty(t, orders)

@@ -15,34 +15,62 @@ import (
 // quoted; values are parameters. In the SQL, t is the stored row.
 type builder struct {
 	w       *write
+	sql     string // once it is rendered
 	args    [][]byte
+	own     []own // see shape
 	guards  []guard
+	judges  bool     // see Checks
 	history *history // nil if the write adds no rows to one
 	tables  *catalog.Snapshot
 
 	resolves []Resolution
+	counts   counts
 }
 
-// operation renders the statement of a write, and the queries that its rules need.
+// operation is a write with its statement, unless what the policy sets is not known yet.
 func (p *Planner) operation(w *write, texts texts) *Operation {
-	b := &builder{w: w, args: w.values[:len(w.values):len(w.values)], tables: p.Tables}
+	o := p.withChecks(w, texts)
+	if w.waits {
+		return o
+	}
+	return p.render(o, w, texts)
+}
+
+// withChecks is a write with the queries of its rules and of what the policy sets.
+func (p *Planner) withChecks(w *write, texts texts) *Operation {
 	o := w.operation()
-	o.Checks = newChecks(w, texts)
+	if w.waits {
+		o.Sets = newSets(p, w, texts)
+	} else {
+		o.Checks = newChecks(w, texts)
+	}
+	o.Args = w.values
+	return o
+}
+
+// render adds the statement to an operation.
+func (p *Planner) render(o *Operation, w *write, texts texts) *Operation {
 	if w.changesNothing() { // only its rules matter, and whether the row exists
-		o.SQL, o.Columns, b.args = "select", nil, nil
+		b := &builder{w: w}
+		o.SQL, o.Columns, o.counts = "select", nil, nothing
 		if w.rejectsMissing() {
 			o.SQL += " " + b.explainNoRow()
 		}
 		o.SQL, o.Args = texts.once(o.SQL), exact(b.args)
 		return o
 	}
-	o.resolves = w.resolutions()
-	b.resolves = o.resolves
+	b := p.rendered(w, o.Checks)
+	o.SQL, o.Args, o.counts, o.resolves = texts.once(b.sql), exact(b.args), b.counts, b.resolves
+	return o
+}
+
+// rendered has rendered the statement of a write that changes something.
+func (p *Planner) rendered(w *write, checks *Checks) *builder {
+	b := &builder{w: w, judges: w.waits || checks != nil && checks.judges, args: w.values[:len(w.values):len(w.values)], tables: p.Tables, resolves: w.resolutions()}
 	b.history = newHistory(b)
 	addGuards(b)
-	o.SQL = texts.once(b.withExplanation(b.change()))
-	o.Args = exact(b.args)
-	return o
+	b.sql = b.withExplanation(b.change())
+	return b
 }
 
 // operation is the operation of a write without its statement. It does not keep the
@@ -51,22 +79,7 @@ func (w *write) operation() *Operation {
 	return &Operation{
 		Index: w.index, Table: w.table, Columns: w.columns,
 		who: w.who, privilege: w.privilege(), named: w.policy.Named, touches: w.touchesStored(), keys: w.keys,
-		rests: w.omits || (w.sent.Op != upload.Put || w.updates()) && !w.table.RowSecurity ||
-			slices.ContainsFunc(w.columns, func(c *catalog.Column) bool { return value.Respells(c.Type) && !c.Type.Known }),
 	}
-}
-
-// repeat is the operation of a write that is like the one before.
-func (p *Planner) repeat(w *write, before *Operation) *Operation {
-	o := w.operation()
-	o.SQL, o.Args = before.SQL, w.values
-	if len(before.Args) > len(w.values) {
-		b := &builder{w: w, args: w.values[:len(w.values):len(w.values)], tables: p.Tables}
-		addGuards(b)
-		b.withExplanation("") // for its arguments
-		o.Args = exact(b.args)
-	}
-	return o
 }
 
 // exact is a list without room for more, because a plan may have many of them.
@@ -76,6 +89,12 @@ func exact(args [][]byte) [][]byte { return append(make([][]byte, 0, len(args)),
 func (b *builder) param(value []byte) string {
 	b.args = append(b.args, value)
 	return parameter(len(b.args))
+}
+
+// ownParam adds a parameter that differs between writes of one shape.
+func (b *builder) ownParam(of func(*write) []byte) string {
+	b.own = append(b.own, own{len(b.args), of})
+	return b.param(of(b.w))
 }
 
 // addGuard adds a condition on the stored row.
@@ -263,7 +282,7 @@ func (b *builder) guarded(word string) (sql string) {
 // withExplanation adds the history of a touched row, and the explanation of a row
 // that was not touched, if somebody needs them.
 func (b *builder) withExplanation(sql string) string {
-	explains := len(b.guards) > 0 || b.w.rejectsMissing() || b.w.sent.Op != upload.Put && b.w.table.RowSecurity
+	explains := b.explains()
 	h := b.history
 	resolved, selected := b.resolved()
 	switch {
@@ -274,11 +293,15 @@ func (b *builder) withExplanation(sql string) string {
 	default:
 		return sql
 	}
-	if explains {
+	switch {
+	case explains:
+		b.counts = unexplained
 		sql += " " + b.explainNoRow() + " where not exists (select from touched)"
-	}
-	if explains && selected != "" {
-		sql += " union all select"
+		if selected != "" {
+			sql += " union all select"
+		}
+	case selected == "":
+		sql += " from touched"
 	}
 	return sql + selected
 }
@@ -289,7 +312,7 @@ func (b *builder) withExplanation(sql string) string {
 // another device was faster). If no guard failed, a trigger suppressed the change.
 func (b *builder) explainNoRow() string {
 	w := b.w
-	operation := b.param(strconv.AppendInt(nil, int64(w.index), 10))
+	operation := b.ownParam(func(w *write) []byte { return strconv.AppendInt(nil, int64(w.index), 10) })
 	table, key := b.rowParams()
 	row := table + ", " + key
 	rejectMissing := b.param(strconv.AppendBool(nil, w.rejectsMissing()))
@@ -313,16 +336,19 @@ func (b *builder) explainNoRow() string {
 		w.table.SQL() + ", " + key + ", " + locking + ") as t on true"
 }
 
-// rowParams are the parameters by which the functions of schema postern find the
-// row: its table, and the names and values of its key.
+// rowParams are the parameters by which the functions of schema postern find the row.
 func (b *builder) rowParams() (table, key string) {
+	table = b.param(strconv.AppendUint(nil, uint64(b.w.table.OID), 10))
+	return table, b.keyParams()
+}
+
+// keyParams are the names and the values of the row's key.
+func (b *builder) keyParams() string {
 	names := make([]string, b.w.keys)
 	for i, c := range b.w.key() {
 		names[i] = c.Name
 	}
-	table = b.param(strconv.AppendUint(nil, uint64(b.w.table.OID), 10))
-	key = b.param(value.TextArray(names)) + ", " + b.param(value.TextArray(asTexts(b.w.keyValues())))
-	return table, key
+	return b.param(value.TextArray(names)) + ", " + b.ownParam(func(w *write) []byte { return value.TextArray(asTexts(w.keyValues())) })
 }
 
 func columnList(columns []*catalog.Column, text func(*catalog.Column) string) string {

@@ -26,11 +26,11 @@ func (c statementCase) run(t *testing.T) {
 	orders := planned(t, newPlanner(t, shop, "tables: {'"+c.operation.Table+"': "+c.table+"}"), c.operation)
 	require.Len(t, orders, 1)
 	if c.sql == "" {
-		require.Empty(t, orders[0])
+		require.Empty(t, inOrder(t, orders[0]))
 		return
 	}
-	require.Len(t, orders[0], 1)
-	o := orders[0][0]
+	require.Len(t, inOrder(t, orders[0]), 1)
+	o := inOrder(t, orders[0])[0]
 	lines := strings.Split(c.sql, "\n")
 	for i := range lines {
 		lines[i] = strings.TrimSpace(lines[i])
@@ -326,14 +326,14 @@ func TestText(t *testing.T) {
 			t.Parallel()
 			p := newPlanner(t, shop, "tables: {"+test.table+": "+test.policy+", members: {allow: all, id: [list_id, user_id]}}")
 			a, b, other := test.make(first+"1", strconv.Quote(first)), test.make(second+"2", strconv.Quote(second)), remove("members", "l1:7")
-			repeated := planned(t, p, a, b)[0]
+			repeated := sent(t, p, a, b)
 			require.Len(t, repeated, 2)
 			require.Equal(t, textsOf(repeated[:1]), textsOf(repeated[1:]))
-			for _, sql := range textsOf(repeated) {
+			for _, sql := range slices.Concat(textsOf(repeated), textsOfLocks(t, planned(t, p, a, b)[0])) {
 				require.NotContains(t, sql, "odd")
 				require.NotContains(t, sql, "even")
 			}
-			rendered := planned(t, p, other, b)[0]
+			rendered := sent(t, p, other, b)
 			require.Equal(t, textsOf(rendered[1:]), textsOf(repeated[1:]))
 			require.Equal(t, args(rendered[1].Statement), args(repeated[1].Statement))
 		})
@@ -346,7 +346,7 @@ func TestWithoutRulesRestores(t *testing.T) {
 	t.Parallel()
 	p := newPlanner(t, shop, "tables: {notes: {allow: all, soft_delete: gone}}")
 	p.Set = p.Set.WithoutRules()
-	texts := textsOf(planned(t, p, put("notes", "n1", `{"title": "a"}`), put("notes", "n1", `{"gone": 1}`), patch("notes", "n1", `{"title": "a"}`))[0])
+	texts := textsOf(sent(t, p, put("notes", "n1", `{"title": "a"}`), put("notes", "n1", `{"gone": 1}`), patch("notes", "n1", `{"title": "a"}`)))
 	require.Equal(t, []string{
 		`insert into "public"."notes" as t ("id", "title") values ($1, $2) on conflict ("id") do update set "title" = excluded."title", "gone" = excluded."gone"`,
 		`insert into "public"."notes" as t ("id", "gone") values ($1, coalesce($2::pg_catalog.bool, (null::"public"."notes")."gone")) on conflict ("id") do update set "gone" = excluded."gone"`,
@@ -371,17 +371,17 @@ func TestTextsThatDiffer(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			texts := textsOf(planned(t, p, test.first, test.second)[0])
-			require.Equal(t, textsOf(planned(t, p, test.first)[0])[0], texts[0])
-			require.Equal(t, textsOf(planned(t, p, test.second)[0])[0], texts[1])
+			texts := textsOf(sent(t, p, test.first, test.second))
+			require.Equal(t, textsOf(sent(t, p, test.first))[0], texts[0])
+			require.Equal(t, textsOf(sent(t, p, test.second))[0], texts[1])
 			require.NotEqual(t, texts[0], texts[1])
 		})
 	}
 }
 
-// textsOf is the SQL of an order, with the queries of its rules.
-func textsOf(order plan.Order) (list []string) {
-	for _, o := range order {
+// textsOf is the SQL of operations, with the queries of their rules.
+func textsOf(operations []*plan.Operation) (list []string) {
+	for _, o := range operations {
 		list = append(list, o.SQL)
 		if o.Checks == nil {
 			continue
@@ -390,10 +390,14 @@ func textsOf(order plan.Order) (list []string) {
 			list = append(list, q.SQL)
 		}
 	}
-	for _, lock := range plan.LockRows([]plan.Order{order, order}, nil) {
-		list = append(list, lock.SQL)
-	}
-	if lock, ok := plan.LockKeys([]plan.Order{order}); ok {
+	return list
+}
+
+// textsOfLocks is the SQL that locks what the operations of an order need.
+func textsOfLocks(t *testing.T, order *plan.Order) (list []string) {
+	t.Helper()
+	locked := locks(t, order, nil)
+	for _, lock := range slices.Concat(locked.Rows, locked.Keys) {
 		list = append(list, lock.SQL)
 	}
 	return list

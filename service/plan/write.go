@@ -1,8 +1,13 @@
 package plan
 
 import (
+	"bytes"
+	"regexp"
 	"slices"
 	"strings"
+
+	"cel.dev/cel-go/common/types"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"postern/policies"
 	"postern/service/catalog"
@@ -27,17 +32,19 @@ type write struct {
 	initial  []*catalog.Column          // those of them that only a new row gets
 	inStored map[*catalog.Column][]byte // what a PUT sets in a row that exists, if a new row gets another value
 	counted  []byte                     // the version that a PATCH counts up to; nil if it names none
+	waits    bool                       // what the policy sets depends on the stored row or a lookup; see Sets
 	omits    bool                       // the client sent a column that the database makes, and it is left out
 
 	shared *policies.TransactionInput
 	data   policies.Row     // what was sent, if expressions look at it
-	rules  []*policies.Rule // those that need the stored row
+	new    policies.Row     // what is known of the row as it will be, if rules need it later; see known
+	rules  []*policies.Rule // those that need the stored row; those that only observe are last
 	seenAs []byte           // see seen; nil until it is needed
 }
 
 // input is what expressions see of the operation, but for its rows.
 func (w *write) input() policies.Input {
-	return policies.Input{Operation: w.index, Op: w.sent.Op, ID: w.sent.ID, Metadata: w.sent.Metadata, TransactionInput: w.shared}
+	return policies.Input{Operation: w.index, Policy: w.policy, Op: w.sent.Op, ID: w.sent.ID, Metadata: w.sent.Metadata, TransactionInput: w.shared}
 }
 
 // key are the columns of the row's key.
@@ -70,17 +77,16 @@ func (w *write) remove(at int) {
 	w.columns, w.values = slices.Delete(w.columns, at, at+1), slices.Delete(w.values, at, at+1)
 }
 
-// rowName is the same for two writes of one row.
-func (w *write) rowName() string {
-	name := append([]byte(w.table.SQL()), 0)
-	for _, value := range w.keyValues() {
-		name = append(append(name, value...), 0)
-	}
-	return string(name)
-}
-
 // isAssigned reports whether the policy set a column.
 func (w *write) isAssigned(column *catalog.Column) bool { return slices.Contains(w.assigned, column) }
+
+// isSetInStored reports whether the policy, and not the client, decides what a column of a
+// stored row becomes.
+func (w *write) isSetInStored(column *catalog.Column) bool {
+	return slices.ContainsFunc(w.policy.Assignments, func(a policies.Assignment) bool {
+		return a.Column == column.Name && !a.IsDefault() && a.AppliesToRow(w.sent.Op, true)
+	})
+}
 
 // hardDeletes reports whether the write removes its row.
 func (w *write) hardDeletes() bool { return w.sent.Op == upload.Delete && w.policy.SoftDelete == "" }
@@ -88,6 +94,18 @@ func (w *write) hardDeletes() bool { return w.sent.Op == upload.Delete && w.poli
 // changesNothing reports whether the write is a PATCH without columns.
 func (w *write) changesNothing() bool {
 	return w.sent.Op == upload.Patch && len(w.columns) == w.keys && w.counted == nil
+}
+
+// isLeftOut reports whether nothing is sent for the write.
+func (w *write) isLeftOut() bool {
+	return !w.waits && w.changesNothing() && len(enforced(w.rules)) == 0 && !w.policy.RejectMissing && !w.omits
+}
+
+// restsOnCatalogue is for TableUse.
+func (w *write) restsOnCatalogue() bool {
+	carriesNoType := func(c *catalog.Column) bool { return value.Respells(c.Type) && !c.Type.Known }
+	return w.omits || (w.sent.Op != upload.Put || w.updates()) && !w.table.RowSecurity || slices.ContainsFunc(w.columns, carriesNoType) ||
+		w.waits && slices.ContainsFunc(w.policy.Assignments, func(a policies.Assignment) bool { return carriesNoType(w.table.Column(a.Column)) })
 }
 
 // touchesStored reports whether the write may change a row that is stored.
@@ -114,6 +132,9 @@ func (w *write) privilege() string {
 	return "update"
 }
 
+// Privilege is what the operation needs on its table: insert, update or delete.
+func (o *Operation) Privilege() string { return o.privilege }
+
 // Granted reports whether the user's role has the privilege that the operation
 // needs.
 func (o *Operation) Granted() bool {
@@ -124,17 +145,25 @@ func (o *Operation) Granted() bool {
 // all others.
 func (o *Operation) Named() bool { return o.named }
 
-// RestsOnCatalogue reports whether the operation would do something else, without an
-// error, if the catalogue was outdated: a column that was generated would be left out, or
-// a row that row-level security hides would count as missing.
-func (o *Operation) RestsOnCatalogue() bool { return o.rests }
-
-// QuotesSubject reports whether a message quotes the user's sub, and no value that the
-// operation sends: then the claims do not fit the database, as a sub that is no UUID.
-func (o *Operation) QuotesSubject(message string) bool {
-	quoted := `"` + o.who.Subject + `"`
-	return strings.Contains(message, quoted) && !slices.ContainsFunc(o.Args[:len(o.Columns)], func(v []byte) bool { return strings.Contains(message, `"`+string(v)+`"`) })
+// QuotesClaim reports whether a message quotes the user's sub or another text of the
+// claims: then the claims do not fit the database, as a sub that is no UUID. Another text
+// may also be one that the operation sends, which counts as that.
+func (o *Operation) QuotesClaim(message string) bool {
+	match := quotedText.FindStringSubmatch(message)
+	if match == nil {
+		return false
+	}
+	quoted, err := jsontext.AppendQuote(nil, match[1])
+	switch {
+	case match[1] == o.who.Subject:
+		return true
+	case err != nil || !bytes.Contains(o.who.Claims, quoted):
+		return false
+	}
+	return !slices.ContainsFunc(o.Args[:len(o.Columns)], func(v []byte) bool { return bytes.Contains(v, []byte(match[1])) })
 }
+
+var quotedText = regexp.MustCompile(`"(.+)"`)
 
 // dependsOnStored reports whether the stored row decides what a column will be: by
 // the conflict strategy, or because only a new row gets the value.
@@ -159,9 +188,10 @@ func (w *write) setsInStored(column *catalog.Column) bool {
 	return sets
 }
 
-// judgesOld reports whether a rule needs the row as it was, or whether there was one.
-func (w *write) judgesOld() bool {
-	return len(w.rules) > 0 && (w.sent.Op != upload.Put || slices.ContainsFunc(w.rules, func(r *policies.Rule) bool { return r.LooksAtOld() || r.DependsOnRow(upload.Put) }))
+// judgesOld reports whether rules need the row as it was, or whether there was one, or
+// what the policy sets does.
+func (w *write) judgesOld(rules []*policies.Rule) bool {
+	return w.waits || len(rules) > 0 && (w.sent.Op != upload.Put || slices.ContainsFunc(rules, func(r *policies.Rule) bool { return r.LooksAtOld() || r.DependsOnRow(upload.Put) }))
 }
 
 // known are the values of the row as it will be, as far as expressions look at them,
@@ -190,6 +220,20 @@ func (w *write) known() policies.Row {
 	return row
 }
 
+// knows reports whether the write alone tells columns of the row as it will be. Any trigger
+// may change the row, an AFTER trigger with a statement of its own.
+func (w *write) knows(columns []string) bool {
+	if w.sent.Op == upload.Delete || len(columns) == 0 {
+		return true
+	}
+	if w.table.OtherTriggers || w.policy.Conflict.Strategy != policies.NoStrategy {
+		return false
+	}
+	return !slices.ContainsFunc(columns, func(name string) bool {
+		return w.new[name] == nil || w.new[name] == types.NullValue && w.table.Column(name).NotNull || w.dependsOnStored(name)
+	})
+}
+
 // mayBeTriggered reports whether a BEFORE trigger may change any column of the row.
 func (w *write) mayBeTriggered() bool {
 	return w.sent.Op == upload.Patch && w.table.HasBeforeTrigger("UPDATE") ||
@@ -211,12 +255,6 @@ func (w *write) versionColumn() *catalog.Column {
 		return nil
 	}
 	return w.table.Column(w.policy.Conflict.Columns[0])
-}
-
-// alike reports whether two writes have the same SQL.
-func (w *write) alike(other *write) bool {
-	return w.policy == other.policy && w.sent.Op == other.sent.Op && slices.Equal(w.columns, other.columns) && slices.Equal(w.initial, other.initial) &&
-		len(w.inStored)+len(other.inStored) == 0 && w.policy.Plain() && !w.changesNothing() && len(w.rules) == 0 && len(other.rules) == 0
 }
 
 // protectsDeleted reports whether rows that a soft delete has deleted stay so.

@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+
 	"postern/policies"
 )
 
@@ -60,7 +62,7 @@ func counts(c *policies.Condition) string {
 		text = fmt.Sprintf("reached %d", isTrue)
 	}
 	if failed > 0 {
-		text += fmt.Sprintf(", failed %d", failed)
+		text += fmt.Sprintf(", null or failed %d", failed)
 	}
 	return text
 }
@@ -78,4 +80,43 @@ var coverageTemplate = template.Must(template.New("coverage").Funcs(template.Fun
 func CoverageHTML(out io.Writer, c *policies.Coverage) error {
 	seen, all := c.Covered()
 	return coverageTemplate.Execute(out, map[string]any{"Percent": coveragePercent(c), "Seen": seen, "All": all, "Expressions": c.Expressions()})
+}
+
+// CoverageReport is the coverage of the policies with a hash, for the console.
+type CoverageReport struct {
+	SHA256      string               `json:"sha256"`
+	Percent     int                  `json:"percent"`
+	Seen        int                  `json:"seen"` // results
+	All         int                  `json:"all"`
+	Expressions []ExpressionCoverage `json:"expressions"`
+}
+
+// ExpressionCoverage is that of one expression.
+type ExpressionCoverage struct {
+	Of         string              `json:"of"`
+	Position   string              `json:"position"`
+	Key        string              `json:"key"`
+	Conditions []ConditionCoverage `json:"conditions"`
+}
+
+// ConditionCoverage is how often a condition was true, false or failed, in words.
+type ConditionCoverage struct {
+	Text    string `json:"text"`
+	Depth   int    `json:"depth"`
+	Results string `json:"results"`
+	Missed  string `json:"missed,omitzero"`
+}
+
+// CoverageJSON prints the same as a CoverageReport.
+func CoverageJSON(out io.Writer, c *policies.Coverage, sha256 string) error {
+	seen, all := c.Covered()
+	report := CoverageReport{SHA256: sha256, Percent: coveragePercent(c), Seen: seen, All: all}
+	for _, e := range c.Expressions() {
+		expression := ExpressionCoverage{Of: e.Of, Position: e.Position(), Key: e.Key}
+		for _, condition := range e.Conditions {
+			expression.Conditions = append(expression.Conditions, ConditionCoverage{condition.Text, condition.Depth, counts(condition), condition.Missed()})
+		}
+		report.Expressions = append(report.Expressions, expression)
+	}
+	return json.MarshalWrite(out, report)
 }

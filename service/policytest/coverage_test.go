@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-json-experiment/json"
 	"github.com/stretchr/testify/require"
 
 	"postern/policies"
@@ -53,6 +54,15 @@ tests:
 	require.Contains(t, page.String(), "data.name != &#39;&lt;i&gt;&#39;")
 	require.NotContains(t, page.String(), "<i>")
 	require.NotRegexp(t, `src=|href=|url\(|@import`, page.String(), "the page needs no other file")
+	var written policytest.CoverageReport
+	var file strings.Builder
+	require.NoError(t, policytest.CoverageJSON(&file, coverage, "the hash"))
+	require.NoError(t, json.Unmarshal([]byte(file.String()), &written))
+	require.Equal(t, []any{"the hash", 50, 4, 8}, []any{written.SHA256, written.Percent, written.Seen, written.All})
+	require.Contains(t, written.Expressions, policytest.ExpressionCoverage{
+		Of: "lists, rule <b>short</b>", Position: written.Expressions[0].Position, Key: "when",
+		Conditions: []policytest.ConditionCoverage{{Text: "has(data.name)", Results: "true 1, false 0", Missed: "never false"}},
+	})
 	require.NoError(t, policytest.CheckCoverage(coverage, 50))
 	require.ErrorContains(t, policytest.CheckCoverage(coverage, 51), "cover 50% of the policies' conditions, less than 51%")
 }

@@ -81,7 +81,7 @@ func (t Throwaway) fill(ctx context.Context, url string) error {
 			return err
 		}
 	}
-	_, err = ledger.Migrate(ctx, url, t.Roles)
+	_, err = ledger.Migrate(ctx, url, t.Roles, nil)
 	return err
 }
 

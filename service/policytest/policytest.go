@@ -1,5 +1,5 @@
-// Package policytest runs the tests that stand beside policies, *_test.yaml, and shows
-// what would become of an upload. Both use the service's own plan and apply on a real
+// Package policytest runs the tests that stand beside policies, *_test.yaml, shows what
+// would become of an upload, and compares what two policy sets make of one. All use the service's own plan and apply on a real
 // Postgres, and roll back. So row-level security, constraints, defaults and triggers
 // take part, and an outcome is what a device would receive.
 //

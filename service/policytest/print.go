@@ -132,11 +132,19 @@ func Rules(out io.Writer, entries []policies.TraceEntry) {
 			fmt.Fprintf(out, "    %s: sets %s = %s (%s)\n", where, e.Rule, e.Detail, e.Position)
 			continue
 		}
+		if e.Result == policies.Kept {
+			fmt.Fprintf(out, "    %s: does not set %s, its when is false (%s)\n", where, e.Rule, e.Position)
+			continue
+		}
 		detail := e.Detail
 		if detail != "" {
 			detail = ": " + detail
 		}
-		fmt.Fprintf(out, "    %s: rule %s %s%s (%s)\n", where, e.Rule, ruleResults[e.Result], detail, e.Position)
+		result := ruleResults[e.Result]
+		if e.Observed && (e.Result == policies.Rejected || e.Result == policies.Errored) {
+			result += ", but only observes"
+		}
+		fmt.Fprintf(out, "    %s: rule %s %s%s (%s)\n", where, e.Rule, result, detail, e.Position)
 	}
 }
 

@@ -72,10 +72,31 @@ func (s *suite) step(ctx context.Context, session *session, t *step) (done Step,
 		return fail("expected %s, but the client would try again: %v", t.Expect.Outcome, err)
 	}
 	done.Outcome = Outcome(rejection)
-	if failures = t.Expect.differences(rejection); len(failures) == 0 {
+	failures = append(t.Expect.differences(rejection), t.Expect.observedDifferences(done.Trace)...)
+	if len(failures) == 0 {
 		failures, err = t.Expect.rowDifferences(ctx, session)
 	}
 	return done, failures, err
+}
+
+// observedDifferences are what is not as expected of the rules that only observe. As with
+// the others, none may fail to evaluate.
+func (e *expectation) observedDifferences(trace []policies.TraceEntry) (list []string) {
+	var observed []string
+	for _, entry := range trace {
+		switch {
+		case !entry.Observed:
+		case entry.Result == policies.Errored:
+			list = append(list, fmt.Sprintf("rule %s, which only observes, failed to evaluate: %s", entry.Rule, entry.Detail))
+		case entry.Result == policies.Rejected && !slices.Contains(observed, entry.Rule):
+			observed = append(observed, entry.Rule)
+		}
+	}
+	slices.Sort(observed)
+	if want := slices.Compact(slices.Sorted(slices.Values(e.Observed))); e.Observed != nil && !slices.Equal(want, observed) {
+		list = append(list, fmt.Sprintf("expected observed: [%s], but it is [%s]", strings.Join(want, ", "), strings.Join(observed, ", ")))
+	}
+	return list
 }
 
 // rowsOf are the rows that are there before a test.
@@ -98,6 +119,9 @@ func Outcome(r *upload.Rejection) string {
 		return accepted
 	}
 	text := fmt.Sprintf("%s: %s", r.Code, r.Message)
+	if reason := r.Reason(); reason != "" {
+		text += ": " + reason
+	}
 	if r.Operation >= 0 {
 		text += fmt.Sprintf(" (operation %d", r.Operation)
 	} else {

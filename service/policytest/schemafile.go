@@ -58,5 +58,6 @@ func SchemaFor(live *policies.Live, tables *catalog.Snapshot) ([]byte, error) {
 	suggest(n.clients(), "operations", "items", "properties", "table")
 	suggest(append([]string{accepted}, n.codes...), "expect", "properties", "outcome")
 	suggest(n.rules, "expect", "properties", "rule")
+	suggest(n.rules, "expect", "properties", "observed", "items")
 	return json.Marshal(schema, json.Deterministic(true), jsontext.WithIndent("  "))
 }

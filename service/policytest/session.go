@@ -144,16 +144,16 @@ func keepsSession(err error) bool {
 // latest drops the results of rules from before the transaction was tried again.
 func latest(trace []policies.TraceEntry) []policies.TraceEntry {
 	type rule struct {
-		operation int
-		position  string
+		operation      int
+		position, each string
 	}
 	last := map[rule]int{}
 	for i, s := range trace {
-		last[rule{s.Operation, s.Position}] = i
+		last[rule{s.Operation, s.Position, s.Each}] = i
 	}
 	kept := trace[:0]
 	for i, s := range trace {
-		if last[rule{s.Operation, s.Position}] == i {
+		if last[rule{s.Operation, s.Position, s.Each}] == i {
 			kept = append(kept, s)
 		}
 	}

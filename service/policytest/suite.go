@@ -94,7 +94,8 @@ type expectation struct {
 	Message   *string        `yaml:"message"`
 	Client    *bool          `yaml:"client"` // requires_client_handling
 	Details   map[string]any `yaml:"details"`
-	Rows      rows           `yaml:"rows"` // afterwards: the columns named here, and null where there is no row
+	Observed  []string       `yaml:"observed"` // the rules that would have rejected if they did not only observe; nil is any
+	Rows      rows           `yaml:"rows"`     // afterwards: the columns named here, and null where there is no row
 }
 
 // ofRejection reports whether something is expected that only rejections have.

@@ -109,6 +109,14 @@ func (v *validation) expect(e *expectation, operations int, path []any) {
 	if e.Rule != nil && *e.Rule != "" && !slices.Contains(v.names.rules, *e.Rule) {
 		v.add(in(path, "rule"), "the policies have no rule %q%s", *e.Rule, policies.DidYouMean(*e.Rule, v.names.rules))
 	}
+	for i, name := range e.Observed {
+		switch {
+		case !slices.Contains(v.names.rules, name):
+			v.add(in(path, "observed", i), "the policies have no rule %q%s", name, policies.DidYouMean(name, v.names.rules))
+		case !slices.ContainsFunc(v.names.set.Observing(), func(r *policies.Rule) bool { return r.Name == name }):
+			v.add(in(path, "observed", i), "rule %q rejects, and does not only observe: expect its code as outcome", name)
+		}
+	}
 	if e.Operation != nil && (*e.Operation < -1 || *e.Operation >= operations) {
 		v.add(in(path, "operation"), "there is no operation %d: write 0 for the first, or -1 for the transaction as a whole", *e.Operation)
 	}

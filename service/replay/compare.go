@@ -12,6 +12,7 @@ import (
 	"postern/policies"
 	"postern/service/catalog"
 	"postern/service/identity"
+	"postern/service/plan"
 	"postern/service/upload"
 )
 
@@ -32,8 +33,10 @@ type Operation struct {
 
 // Value is a value that was sent, beside the row's.
 type Value struct {
+	Name   string         `json:"name"`   // the client's name of the column
 	Column string         `json:"column"` // the database's name
 	Wanted jsontext.Value `json:"wanted"`
+	Stored jsontext.Value `json:"stored,omitzero"` // Wanted as the column would hold it; absent if that is not known
 	Now    jsontext.Value `json:"now,omitzero"`
 }
 
@@ -64,9 +67,10 @@ func Compare(ctx context.Context, db *pgxpool.Pool, set *policies.Set, tables *c
 			return out, fmt.Errorf("decoding the row as it is now: %w", err)
 		}
 	}
+	stored := storedValues(ctx, db, set, tables, op)
 	policy, _ := set.Decide(op)
 	for _, m := range op.Data {
-		value := Value{Column: m.Name, Wanted: m.Value}
+		value := Value{Name: m.Name, Column: m.Name, Wanted: m.Value, Stored: stored[m.Name]}
 		if policy != nil {
 			if name, ok := policy.Column(m.Name); ok {
 				value.Column = name
@@ -76,4 +80,31 @@ func Compare(ctx context.Context, db *pgxpool.Pool, set *policies.Set, tables *c
 		out.Wanted = append(out.Wanted, value)
 	}
 	return out, err
+}
+
+// storedValues are the values that an operation sends as their columns would hold them,
+// by the client's names: 1 is true in a boolean column. It is empty if Postgres refuses
+// one of them, as a domain's constraint does.
+func storedValues(ctx context.Context, db *pgxpool.Pool, set *policies.Set, tables *catalog.Snapshot, op upload.Operation) map[string]jsontext.Value {
+	p := &plan.Planner{Set: set, Tables: tables}
+	query, rejection := p.SentRow(op)
+	if rejection != nil || len(query.Names) == 0 {
+		return nil
+	}
+	conn, err := db.Acquire(ctx)
+	if err != nil {
+		return nil
+	}
+	defer conn.Release()
+	result := conn.Conn().PgConn().ExecParams(ctx, query.SQL, query.Args, nil, nil, nil).Read()
+	if result.Err != nil {
+		return nil
+	}
+	values := make(map[string]jsontext.Value, len(query.Names))
+	for i, name := range query.Names {
+		if values[name] = result.Rows[0][i]; result.Rows[0][i] == nil {
+			values[name] = jsontext.Value("null")
+		}
+	}
+	return values
 }

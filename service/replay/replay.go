@@ -31,23 +31,33 @@ var ErrNoContent = errors.New("it cannot be replayed")
 // ErrCannotRead says that a connection does not see every row of a table.
 var ErrCannotRead = errors.New("this connection may not read every row of it")
 
-// Replay applies a rejected write once, as who, through the applier's policies, and
-// closes its record in the same database transaction.
+// Request is what the team wants to do with a rejected write.
+type Request struct {
+	Record  ledger.Record
+	Who     identity.Identity // its author, perhaps in another role
+	By      ledger.By
+	Edits   []Edit // applied instead of what was sent
+	NoRules bool   // without what policies forbid or set; row-level security and constraints still apply
+}
+
+// Replay applies a rejected write once through the applier's policies, and closes its
+// record in the same database transaction.
 //
 // The error is an *upload.Rejection if the write is rejected again, ErrClosed if there is
-// nothing to do, and ErrNoContent if the record has no content. Otherwise it says why the write could not be tried. In all
-// these cases nothing has happened, but a rejection is noted in the record. After a lost connection the replay is tried again,
-// and may find that it was done: then the error is ErrClosed, and the record is
-// replayed.
-func Replay(ctx context.Context, a *apply.Applier, logger *slog.Logger, who identity.Identity, record ledger.Record, by ledger.By) error {
-	single, err := singleOf(who, record, by)
+// nothing to do, ErrNoContent if the record has no content, and ErrEdit if an edit is
+// impossible. Otherwise it says why the write could not be tried. In all these cases
+// nothing has happened, but a rejection is noted in the record. After a lost connection
+// the replay is tried again, and may find that it was done: then the error is ErrClosed,
+// and the record is replayed.
+func Replay(ctx context.Context, a *apply.Applier, logger *slog.Logger, r Request) error {
+	single, err := r.single()
 	if err != nil {
 		return err
 	}
 	err = closedOr(a.ApplySingle(ctx, logger, single))
 	var rejection *upload.Rejection
 	if errors.As(err, &rejection) {
-		if err := a.Ledger.Note(ctx, record.ID, "replay failed", ledger.By{Who: by.Who, Note: string(rejection.Code)}); err != nil {
+		if err := a.Ledger.Note(ctx, r.Record.ID, "replay failed", ledger.By{Who: r.By.Who, Note: string(rejection.Code)}); err != nil {
 			return err
 		}
 	}
@@ -56,8 +66,8 @@ func Replay(ctx context.Context, a *apply.Applier, logger *slog.Logger, who iden
 
 // DryRun does what Replay does and rolls it back. It returns what each operation did, and
 // has the same errors.
-func DryRun(ctx context.Context, a *apply.Applier, logger *slog.Logger, who identity.Identity, record ledger.Record, by ledger.By) ([]apply.Effect, error) {
-	single, err := singleOf(who, record, by)
+func DryRun(ctx context.Context, a *apply.Applier, logger *slog.Logger, r Request) ([]apply.Effect, error) {
+	single, err := r.single()
 	if err != nil {
 		return nil, err
 	}
@@ -70,21 +80,32 @@ func DryRun(ctx context.Context, a *apply.Applier, logger *slog.Logger, who iden
 	return effects, closedOr(err)
 }
 
-func singleOf(who identity.Identity, record ledger.Record, by ledger.By) (apply.Single, error) {
-	if record.Code == upload.TooLarge {
+func (r Request) single() (apply.Single, error) {
+	switch {
+	case r.Record.Code == upload.TooLarge:
 		return apply.Single{}, fmt.Errorf("%w: it was over a limit of the server, so its content is not stored: raise the limit, and its device sends it again", ErrNoContent)
-	}
-	if record.Raw != nil {
-		return apply.Single{}, fmt.Errorf("%w: %s. Its bytes are in postern rejected show: make the change by other means, and dismiss it", ErrNoContent, record.Message)
-	}
-	if !record.HasContent {
+	case r.Record.Raw != nil:
+		return apply.Single{}, fmt.Errorf("%w: %s. Its bytes are in postern rejected show: make the change by other means, and dismiss it", ErrNoContent, r.Record.Message)
+	case !r.Record.HasContent:
 		return apply.Single{}, fmt.Errorf("%w: no policy opens its tables and it is large, so its content is not stored: dismiss it", ErrNoContent)
 	}
-	digest, transaction, err := record.Decoded()
+	digest, transaction, err := r.Record.Decoded()
 	if err != nil {
 		return apply.Single{}, err
 	}
-	return apply.Single{Who: who, ClientID: record.ClientID, Transaction: transaction, Before: ledger.Replaying(record, digest, by)}, nil
+	var edited []byte
+	if len(r.Edits) > 0 {
+		if transaction, err = edit(transaction, r.Edits); err != nil {
+			return apply.Single{}, err
+		}
+		if edited, err = ledger.EncodeTransaction(transaction); err != nil {
+			return apply.Single{}, err
+		}
+	}
+	return apply.Single{
+		Who: r.Who, ClientID: r.Record.ClientID, Transaction: transaction, NoRules: r.NoRules,
+		Before: ledger.Replaying(r.Record, digest, r.By, edited),
+	}, nil
 }
 
 // closedOr is ErrClosed if the record was not open.

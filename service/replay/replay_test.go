@@ -5,7 +5,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"postern/service/identity"
 	"postern/service/ledger"
 	"postern/service/replay"
 	"postern/service/upload"
@@ -15,6 +14,6 @@ import (
 // is stored would close it.
 func TestNoContent(t *testing.T) {
 	t.Parallel()
-	err := replay.Replay(t.Context(), nil, nil, identity.Identity{}, ledger.Record{Code: upload.TooLarge}, ledger.By{})
+	err := replay.Replay(t.Context(), nil, nil, replay.Request{Record: ledger.Record{Code: upload.TooLarge}})
 	require.ErrorContains(t, err, "its content is not stored: raise the limit")
 }

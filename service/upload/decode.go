@@ -70,13 +70,15 @@ func DecodeBatchWithin(body []byte, maxOperations int) (Batch, error) {
 	if batch.UserID, err = text("user_id", f.userID); err != nil {
 		return Batch{}, err
 	}
-	if batch.ClientID, err = text("client_id", f.clientID); err != nil {
-		return Batch{}, err
-	}
+	var nameless error
+	batch.ClientID, nameless = text("client_id", f.clientID)
 	if f.isList() {
 		batch.Transactions, err = decodeList(body, f.list)
 	} else {
-		batch.Transactions, err = decodeTransactions(f.transactions)
+		batch.Transactions, err = DecodeTransactions(f.transactions)
+	}
+	if err == nil && nameless != nil {
+		batch.Transactions, err = f.nameless(body, batch.Transactions, malformed(nameless))
 	}
 	if err != nil {
 		return Batch{}, err
@@ -84,14 +86,34 @@ func DecodeBatchWithin(body []byte, maxOperations int) (Batch, error) {
 	return batch, nil
 }
 
+// nameless makes the transactions Unreadable, because nothing can be the id of their
+// device: other devices may send the same. A list becomes one transaction.
+func (f *framed) nameless(body []byte, list []Transaction, why *Malformed) ([]Transaction, error) {
+	if f.isList() {
+		t, _, err := unreadable(body, f.countOperations(body, math.MaxInt), form{list: f.list}, why)
+		return []Transaction{t}, err
+	}
+	for i, t := range list {
+		if t.Unreadable != nil {
+			continue
+		}
+		t, _, err := unreadable(f.transactions[i], len(t.Operations), form{}, why)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = t
+	}
+	return list, nil
+}
+
 // withoutMark is a body without a byte-order mark, which says nothing.
 func withoutMark(body []byte) []byte { return bytes.TrimPrefix(body, []byte("\ufeff")) }
 
-// decodeTransactions decodes the transactions of the write API.
-func decodeTransactions(sent [][]byte) ([]Transaction, error) {
-	list, names := make([]Transaction, 0, len(sent)), map[string]string{}
+// DecodeTransactions decodes the transactions of the write API.
+func DecodeTransactions(sent [][]byte) ([]Transaction, error) {
+	list, d := make([]Transaction, 0, len(sent)), newDecoderOfRequest()
 	for i, sent := range sent {
-		transaction, _, err := decodeTransaction(sent, names, form{})
+		transaction, _, err := d.decode(sent, form{})
 		if err != nil {
 			m := malformed(err)
 			return nil, &Malformed{strings.TrimSuffix(fmt.Sprintf("transactions[%d].%s", i, m.Path), "."), m.Problem}

@@ -97,19 +97,31 @@ func (f *framed) readTransactions(d *decoder) error {
 }
 
 // plain is a copy of JSON in which strings have no control characters and no unknown
-// escapes. Each part keeps its place.
+// escapes, and arrays and objects that nest twice as deep as they may are empty, because
+// JSON decoders give up at some depth. Each part keeps its place.
 func plain(body []byte) []byte {
 	body = bytes.Clone(body)
-	inString := false
+	inString, depth := false, 0
 	for i := 0; i < len(body); i++ {
-		switch c := body[i]; {
+		c, tooDeep := body[i], depth > 2*MaxDepth
+		switch {
+		case inString && c == '\\' && isEscape(body[i+1:]):
+			if i++; tooDeep {
+				body[i-1], body[i] = ' ', ' '
+			}
+			continue
 		case c == '"':
 			inString = !inString
-		case !inString:
-		case c == '\\' && isEscape(body[i+1:]):
-			i++
-		case c == '\\' || c < ' ':
+		case inString && (c == '\\' || c < ' '):
 			body[i] = '?'
+		case !inString && (c == '{' || c == '['):
+			depth++
+		case !inString && (c == '}' || c == ']'):
+			depth--
+			tooDeep = depth > 2*MaxDepth
+		}
+		if tooDeep {
+			body[i] = ' '
 		}
 	}
 	return body

@@ -12,8 +12,8 @@ import (
 // transaction id are one, and so are neighbours without any. So a list without
 // transaction ids is applied as a whole or not at all.
 func decodeList(body []byte, list jsontext.Value) ([]Transaction, error) {
-	names := map[string]string{}
-	whole, ids, err := decodeTransaction(body, names, form{list: list})
+	d := newDecoderOfRequest()
+	whole, ids, err := d.decode(body, form{list: list})
 	if err != nil {
 		return nil, malformed(err)
 	}
@@ -37,7 +37,7 @@ func decodeList(body []byte, list jsontext.Value) ([]Transaction, error) {
 		}
 		// Only those transactions are unreadable that are at fault themselves.
 		alone := slices.Concat([]byte(`{"crud":[`), bytes.Join(pick(sent, g.operations), []byte(",")), []byte(`]}`))
-		if transactions[i], _, err = decodeTransaction(alone, names, form{}); err != nil {
+		if transactions[i], _, err = d.decode(alone, form{}); err != nil {
 			return nil, malformed(err)
 		}
 		transactions[i].ID = g.id
@@ -92,7 +92,7 @@ func DecodeOperation(body []byte, op Op) (Batch, error) {
 	if _, err := frame(body, true); err != nil {
 		return Batch{}, malformed(err)
 	}
-	t, _, err := decodeTransaction(body, nil, form{verb: op})
+	t, _, err := newDecoderOfRequest().decode(body, form{verb: op})
 	if err != nil {
 		return Batch{}, malformed(err)
 	}

@@ -106,6 +106,20 @@ func TestObjectsBesideAList(t *testing.T) {
 	require.Zero(t, cap(batch.Transactions[0].Operations))
 }
 
+// TestOlderSpellings has each spelling that the refusal of an unknown member names.
+func TestOlderSpellings(t *testing.T) {
+	t.Parallel()
+	_, err := upload.DecodeBatch([]byte(`{"batch":[{"values":{}}]}`))
+	require.Error(t, err)
+	_, list, _ := strings.Cut(err.Error(), "those are ")
+	names := strings.FieldsFunc(strings.NewReplacer(" or ", ",", " and ", ",", " ", "").Replace(list), func(r rune) bool { return r == ',' })
+	require.Len(t, names, 17)
+	for _, name := range names {
+		_, err := upload.DecodeBatch([]byte(`{"batch":[{"` + name + `":null}]}`))
+		require.ErrorContains(t, err, "is required: send a string", name)
+	}
+}
+
 // TestOlderRefuses lists older bodies that are refused.
 func TestOlderRefuses(t *testing.T) {
 	t.Parallel()
@@ -123,7 +137,7 @@ func TestOlderRefuses(t *testing.T) {
 		{"BatchObject", `{"batch":{}}`, "", "batch: must be an array, not an object"},
 		{"BatchNull", `{"batch":null}`, "", "batch: is required: send an array of operations, which may be empty"},
 		{"BatchInCapitals", `{"Batch":[]}`, "", "Batch: is not known here: send it as batch"},
-		{"UnknownMember", `{"batch":[` + put1 + `,"values":{}}]}`, "", "batch[0].values: is not a member of an operation"},
+		{"UnknownMember", `{"batch":[` + put1 + `,"values":{}}]}`, "", "batch[0].values: is not a member of an operation: those are id, op, table or type, op_data, data or opData, "},
 		{"TwoSpellings", `{"crud":[` + put1 + `},` + put1 + `,"type":"t"}]}`, "", "crud[1].type: is sent together with table: send one of them"},
 		{"NoID", `{"batch":[{"op":"PUT","table":"t"}]}`, "", "batch[0].id: is required: send a string"},
 		{"NoOp", `{"batch":[{"table":"t","id":"1"}]}`, "", "batch[0].op: is required: send a string"},
@@ -138,7 +152,7 @@ func TestOlderRefuses(t *testing.T) {
 		{"SingleNoID", `{"table":"t","data":{}}`, upload.Patch, "id: is required: send a string"},
 		{"SingleIDNumber", `{"table":"t","data":{"id":1}}`, upload.Patch, "data.id: must be a string, not a number"},
 		{"SingleOfAnotherMethod", `{"op":"PUT","table":"t","data":{"id":"1"}}`, upload.Delete, "op: must be DELETE, as the request's method, not PUT"},
-		{"SingleUnknownMember", `{"table":"t","id":"1","values":{}}`, upload.Put, "values: is not a member of an operation"},
+		{"SingleUnknownMember", `{"table":"t","id":"1","values":{}}`, upload.Put, "values: is not a member of an operation: those are id, op, table or type, op_data, data or opData, "},
 		{"SingleTwoSpellings", `{"table":"t","id":"1","data":{},"op_data":{}}`, upload.Put, "op_data: is sent together with data: send one of them"},
 		{"SingleBatch", `{"batch":[]}`, upload.Put, "batch: is not a member of an operation"},
 	} {

@@ -16,14 +16,16 @@ const (
 	maxNames   = 1000 // that are remembered, so that many different ones take no more memory
 )
 
-// decoder reads JSON. Its values are slices of what was sent.
+// decoder reads JSON. Its values are slices of what was sent. It can be used for one part of
+// a request after the other.
 type decoder struct {
-	*jsontext.Decoder
+	jsontext.Decoder
+	buffer  bytes.Buffer
 	sent    []byte
 	form    form
 	most    int               // operations of a transaction
 	ids     []string          // of the transactions of a list's operations
-	names   map[string]string // of tables and columns, each once; may be nil
+	names   map[string]string // of tables and columns of the request, each once; may be nil
 	row     []Member          // the one that is read
 	seen    [5]nameSet        // the names of the objects that are read, by depth
 	lenient bool              // it forgives what a string holds, a name that appears twice, and a number that is no id
@@ -32,11 +34,19 @@ type decoder struct {
 // newDecoder returns a decoder of a readable copy of what was sent, in which each part has
 // the same place.
 func newDecoder(readable, sent []byte, lenient bool) *decoder {
-	return &decoder{
-		Decoder: jsontext.NewDecoder(bytes.NewBuffer(readable), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(lenient)),
-		sent:    sent, lenient: lenient,
-	}
+	d := &decoder{lenient: lenient}
+	d.reset(readable, sent)
+	return d
 }
+
+func (d *decoder) reset(readable, sent []byte) {
+	d.buffer = *bytes.NewBuffer(readable)
+	d.Reset(&d.buffer, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(d.lenient))
+	d.sent, d.ids = sent, nil
+}
+
+// newDecoderOfRequest returns a decoder of the transactions of a request.
+func newDecoderOfRequest() *decoder { return &decoder{names: map[string]string{}} }
 
 // array reads an array, or null as not present. element reads each element.
 func (d *decoder) array(element func() error) (present bool, err error) {

@@ -37,17 +37,17 @@ func (f form) countOperations(most int) int {
 	return n
 }
 
-// decodeTransaction decodes a transaction. It is Unreadable if it is at fault by itself.
+// decode decodes a transaction. It is Unreadable if it is at fault by itself.
 // If it is a list, it also returns the transaction id of each operation.
-func decodeTransaction(sent []byte, names map[string]string, form form) (t Transaction, ids []string, err error) {
+func (d *decoder) decode(sent []byte, form form) (t Transaction, ids []string, err error) {
 	operations, deepest := scan(sent, operationDepth-transactionDepth+1, math.MaxInt)
 	if form.list != nil {
 		operations = form.countOperations(math.MaxInt)
 	}
-	d := newDecoder(sent, sent, false)
-	d.form, d.most, d.names = form, operations, names
+	d.reset(sent, sent)
+	d.form, d.most = form, operations
 	t, err = d.transaction()
-	if err == nil && deepest > MaxDepth-transactionDepth+1 {
+	if deepest > MaxDepth-transactionDepth+1 && (err == nil || errors.As(err, new(*jsontext.SyntacticError))) {
 		err = fault{&Malformed{pathAtDepth(sent), fmt.Sprintf("arrays and objects nest deeper than %d levels", MaxDepth)}}
 	}
 	if errors.As(err, new(fault)) || errors.As(err, new(*jsontext.SyntacticError)) { // its outline was JSON
@@ -173,6 +173,15 @@ func memberOf(name string) int {
 	return unknown
 }
 
+// members are the names that a client of the form knows, for people.
+func (f form) members() string {
+	if f.list != nil || f.verb != "" {
+		return "id, op, table or type, op_data, data or opData, previous_values, previousValues or old, metadata, " +
+			"op_id, client_id or clientId, and transaction_id, transactionId or tx_id"
+	}
+	return "op_id, transaction_id, id, op, table, op_data, previous_values and metadata"
+}
+
 // operation reads an operation, and the id of its transaction, which is empty if none was
 // sent. An unknown member is an error: if it were ignored, a part of a write would be lost.
 func (d *decoder) operation() (op Operation, transaction string, err error) {
@@ -183,7 +192,7 @@ func (d *decoder) operation() (op Operation, transaction string, err error) {
 			if err := d.SkipValue(); err != nil {
 				return err
 			}
-			return d.fail("is not a member of an operation: those are op_id, transaction_id, id, op, table, op_data, previous_values and metadata")
+			return d.fail("is not a member of an operation: those are " + d.form.members())
 		}
 		if err := d.once(&names[member], name); err != nil {
 			return err

@@ -103,7 +103,7 @@ const (
 	SchemaMismatch      Code = "SCHEMA_MISMATCH"
 	Unauthorized        Code = "UNAUTHORIZED"
 	UnclassifiedError   Code = "UNCLASSIFIED_ERROR"   // for 30 minutes, the database failed with the same error of no known kind
-	RuleFailed          Code = "RULE_FAILED"          // for 30 minutes, a rule could not be evaluated
+	RuleFailed          Code = "RULE_FAILED"          // for 30 minutes, a rule could not be evaluated; or it concerns too many rows
 	TimeLimitExceeded   Code = "TIME_LIMIT_EXCEEDED"  // for 30 minutes, the transaction did not fit into the time of a request
 	RejectedByDatabase  Code = "REJECTED_BY_DATABASE" // a trigger or function of the application raised an exception
 	Conflict            Code = "CONFLICT"             // the row has changed since the client saw it
@@ -148,6 +148,13 @@ func (r *Rejection) Reword() {
 	r.Words = nil
 }
 
+// Reason is what the details say to the app's developer; empty if they say nothing.
+func (r *Rejection) Reason() string {
+	details, _ := r.Details.(map[string]any)
+	reason, _ := details["reason"].(string)
+	return reason
+}
+
 func (r *Rejection) Error() string { return string(r.Code) + ": " + r.Message }
 
 // Result is the answer to one transaction.
@@ -157,6 +164,18 @@ type Result struct {
 	RetryAfterMS           int              `json:"retry_after_ms,omitempty"` // milliseconds; only with retryable_error
 	RequiresClientHandling *bool            `json:"requires_client_handling,omitempty"`
 	FailedOperation        *FailedOperation `json:"failed_operation,omitempty"`
+
+	Decision Decision `json:"-"` // clients do not receive it
+}
+
+// Decision is what the decision log says of a transaction besides its result.
+type Decision struct {
+	Repeated    bool     // the result was known: from its receipt, or of the same transaction earlier in the request
+	Rule        string   // the policy's rule that rejected it; empty if none did
+	WouldReject []string // the rules in mode observe that would have rejected it, if it is applied
+	Rows        int      // that its operations inserted, updated or deleted
+	Dropped     int      // operations of which a conflict strategy dropped all or a part
+	Merged      int      // operations of which a conflict strategy merged a part
 }
 
 // FailedOperation is the cause of a fatal_error.

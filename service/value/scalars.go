@@ -45,7 +45,7 @@ func boolText(_ jsontext.Kind, text string) (string, error) {
 // as something else.
 func jsonText(kind jsontext.Kind, text string) (string, error) {
 	if kind == '"' && !isJSON(text) {
-		return "", errors.New("the text is not JSON: send a JSON value, or one as text")
+		return "", errors.New("it is not valid JSON")
 	}
 	return text, checkNames(text)
 }
@@ -63,7 +63,7 @@ func jsonbText(kind jsontext.Kind, text string) (string, error) {
 // byteaText accepts standard base64, padded or not, and Postgres' own \x form.
 func byteaText(kind jsontext.Kind, text string) (string, error) {
 	if kind != '"' {
-		return "", errors.New("send base64 text")
+		return "", errors.New("it is not valid base64")
 	}
 	if strings.HasPrefix(text, `\x`) {
 		if _, err := hex.DecodeString(text[2:]); err != nil {
@@ -73,7 +73,7 @@ func byteaText(kind jsontext.Kind, text string) (string, error) {
 	}
 	raw, err := base64.RawStdEncoding.Strict().DecodeString(strings.TrimRight(text, "="))
 	if err != nil {
-		return "", errors.New("send base64 text")
+		return "", errors.New("it is not valid base64")
 	}
 	return `\x` + hex.EncodeToString(raw), nil
 }
@@ -81,7 +81,7 @@ func byteaText(kind jsontext.Kind, text string) (string, error) {
 // uuidText writes each UUID in one form, so that equal UUIDs have equal texts.
 func uuidText(_ jsontext.Kind, text string) (string, error) {
 	if !isUUID(text) {
-		return "", errors.New("send a UUID like 8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10")
+		return "", errors.New("it is not a valid id (UUID)")
 	}
 	if text = strings.ToLower(text); len(text) == 32 {
 		text = strings.Join([]string{text[:8], text[8:12], text[12:16], text[16:20], text[20:]}, "-")

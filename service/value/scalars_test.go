@@ -57,7 +57,7 @@ func TestTexts(t *testing.T) {
 
 func TestUUIDs(t *testing.T) {
 	t.Parallel()
-	const uuid, problem = "8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10", "send a UUID like 8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10"
+	const uuid, problem = "8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10", "it is not a valid id (UUID)"
 	testConversions(t, []conversion{
 		{"Usual", "uuid", `"` + uuid + `"`, uuid, ""},
 		{"UpperCase", "uuid", `"` + strings.ToUpper(uuid) + `"`, uuid, ""},
@@ -72,7 +72,7 @@ func TestUUIDs(t *testing.T) {
 
 func TestJSON(t *testing.T) {
 	t.Parallel()
-	const notJSON, noNUL = "the text is not JSON: send a JSON value, or one as text", `jsonb cannot hold the character \u0000: remove it`
+	const notJSON, noNUL = "it is not valid JSON", `jsonb cannot hold the character \u0000: remove it`
 	testConversions(t, []conversion{
 		{"Text", "json", `"{\"a\":  1,\"b\":2}"`, `{"a":  1,"b":2}`, ""},
 		{"NameTwice", "json", `"{\"a\":1,\"a\":2}"`, "", `the name "a" appears twice in one of its objects: send it once`},
@@ -99,7 +99,7 @@ func TestJSON(t *testing.T) {
 
 func TestBytes(t *testing.T) {
 	t.Parallel()
-	const problem = "send base64 text"
+	const problem = "it is not valid base64"
 	testConversions(t, []conversion{
 		{"Base64", "bytea", `"AAEC/w=="`, `\x000102ff`, ""},
 		{"WithoutPadding", "bytea", `"AAEC/w"`, `\x000102ff`, ""},

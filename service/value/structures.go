@@ -97,16 +97,37 @@ func quote(text string) string { return `"` + escaper.Replace(text) + `"` }
 
 // TextArray returns the text form of an array of texts without nulls.
 func TextArray(elements []string) []byte {
-	out := []byte{'{'}
-	for i, element := range elements {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = append(out, '"')
-		out = append(out, escaper.Replace(element)...)
-		out = append(out, '"')
+	var list TextList
+	for _, element := range elements {
+		list.Add(element)
 	}
-	return append(out, '}')
+	return list.Array()
+}
+
+// TextList is an array of texts without nulls that grows. The zero value has none.
+type TextList struct {
+	text []byte // of the array, without its end
+}
+
+// Add adds an element.
+func (l *TextList) Add(element string) {
+	start := byte(',')
+	if len(l.text) == 0 {
+		start = '{'
+	}
+	l.text = append(l.text, start, '"')
+	if strings.ContainsAny(element, `\"`) {
+		element = escaper.Replace(element)
+	}
+	l.text = append(append(l.text, element...), '"')
+}
+
+// Array returns the text form. Nothing is added after it.
+func (l *TextList) Array() []byte {
+	if len(l.text) == 0 {
+		return []byte("{}")
+	}
+	return append(l.text, '}')
 }
 
 func compositeText(t *catalog.Type, kind jsontext.Kind, text string) (string, error) {

@@ -36,7 +36,7 @@ func NewUnfit(table *catalog.Table, c *catalog.Column, value jsontext.Value, pro
 }
 
 // Convert returns a client's value in the text form that Postgres reads as the
-// column's type. NULL is nil. The error is an *Unfit.
+// column's type. NULL is nil. It may be a slice of what was sent. The error is an *Unfit.
 //
 // SQLite has no booleans, dates, JSON or arrays, so PowerSync's SDKs send these
 // as integers and text. Convert keeps what a value means: a number keeps every
@@ -51,6 +51,9 @@ func Convert(table *catalog.Table, c *catalog.Column, value jsontext.Value) ([]b
 	if value.Kind() == 'n' || string(value) == `"null"` && !c.NotNull && !hasTextNull(c.Type) {
 		return nil, nil
 	}
+	if sent, ok := asSent(c, value); ok {
+		return sent, nil
+	}
 	text, err := Text(c.Type, value)
 	if err == nil {
 		err = errors.Join(checkLength(c, text), checkPrecision(c, text))
@@ -59,6 +62,18 @@ func Convert(table *catalog.Table, c *catalog.Column, value jsontext.Value) ([]b
 		return nil, NewUnfit(table, c, value, err.Error())
 	}
 	return []byte(text), nil
+}
+
+// asSent is a text for a column that holds any text, as a slice of what was sent. It is not
+// ok if something has to be checked or changed.
+func asSent(c *catalog.Column, value jsontext.Value) (text []byte, ok bool) {
+	_, limited := maxLength(c)
+	if limited || c.Type.Kind != catalog.Base || scalars[c.Type.Name] != nil ||
+		value.Kind() != '"' || bytes.IndexByte(value, '\\') >= 0 || bytes.IndexByte(value, 0) >= 0 || !utf8.Valid(value) {
+		return nil, false
+	}
+	end := len(value) - 1
+	return value[1:end:end], true
 }
 
 // hasTextNull reports whether the text "null" may be a value of the type: a text, JSON's

@@ -14,7 +14,7 @@ import (
 // machine: for itself, and for each operation more. The client's allocations count, too.
 // It does not run beside other tests, because they share the counter.
 func TestAllocations(t *testing.T) {
-	const mostForRequest, mostForOperation, mostForTransaction = 320, 35, 100
+	const mostForRequest, mostForOperation, mostForTransaction = 240, 25, 50
 	s := rig.NewServiceOn(t, rig.NewDatabase(t), rig.DemoPolicies(t))
 	c := newConnection(s.URL, s.Token(t, "alice"))
 	t.Cleanup(c.close)

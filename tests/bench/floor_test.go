@@ -15,7 +15,10 @@ import (
 	"postern/tests/rig"
 )
 
-func TestMain(m *testing.M) { rig.Main(m) }
+func TestMain(m *testing.M) {
+	beFloor()
+	rig.Main(m)
+}
 
 // TestSameStatements keeps the floor honest: for every shape of request it sends
 // the messages that Postern sends, each as long.

@@ -14,17 +14,20 @@ import (
 // cell is one line of the report: the programs under the same load, in slices that
 // took turns.
 type cell struct {
+	compared    programs
 	delay       time.Duration
 	connections int
 	shape       shape
-	programs    [3]measured
+	measured    [allPrograms]measured
 }
 
-// measured is what one program did in a cell.
+// measured is what one program did in a cell. Each figure is the median over the slices.
 type measured struct {
 	slices     []slice
 	cpu        time.Duration
-	roundTrips int64 // 0 where no proxy counted them
+	postgres   time.Duration // CPU time of Postgres meanwhile
+	roundTrips int64         // 0 if no proxy counted them
+	parsed     int64         // statements that Postgres parsed; 0 if no proxy counted them
 }
 
 func (m measured) requests() (n int) {
@@ -35,67 +38,78 @@ func (m measured) requests() (n int) {
 }
 
 func (m measured) perSecond() float64 {
-	var took time.Duration
-	for _, s := range m.slices {
-		took += s.took
-	}
-	return float64(m.requests()) / took.Seconds()
+	return m.median(slice.perSecond)
 }
 
-func (m measured) all() (joined slice) {
+// milliseconds is the latency that a share q of the requests stays below.
+func (m measured) milliseconds(q float64) float64 {
+	return m.median(func(s slice) float64 { return float64(s.quantile(q)) / float64(time.Millisecond) })
+}
+
+func (m measured) median(of func(slice) float64) float64 {
+	var values []float64
 	for _, s := range m.slices {
-		joined.latencies = append(joined.latencies, s.latencies...)
+		values = append(values, of(s))
 	}
-	slices.Sort(joined.latencies)
-	return joined
+	slices.Sort(values)
+	return values[len(values)/2]
 }
 
 // throughput is Postern's share of another program's requests a second: the median
 // over the pairs of slices that ran one after the other, the least and the greatest.
-func (c cell) throughput(other int) (median, least, greatest float64) {
-	ratios := make([]float64, len(c.programs[posternIndex].slices))
+func (c cell) throughput(other which) (median, least, greatest float64) {
+	ratios := make([]float64, len(c.measured[postern].slices))
 	for i := range ratios {
-		ratios[i] = c.programs[posternIndex].slices[i].perSecond() / c.programs[other].slices[i].perSecond()
+		ratios[i] = c.measured[postern].slices[i].perSecond() / c.measured[other].slices[i].perSecond()
 	}
 	slices.Sort(ratios)
-	middle := len(ratios) / 2
-	median = ratios[middle]
-	if len(ratios)%2 == 0 {
-		median = (ratios[middle-1] + ratios[middle]) / 2
-	}
-	return median, ratios[0], ratios[len(ratios)-1]
+	return ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1]
 }
 
-func printHeader(w io.Writer) {
-	floor := names[floorIndex]
-	fmt.Fprintf(w, "| added delay | connections | transactions × operations | req/s: Postern, %[1]s, limit | **÷ %[1]s** (least–greatest) | **÷ limit** (least–greatest) | p50 ÷ %[1]s | p99 ÷ %[1]s | p50, ms | p99, ms | CPU, µs/req: Postern, %[1]s | round trips/req: Postern, %[1]s |\n", floor)
-	fmt.Fprintln(w, "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+func (p programs) printHeader(w io.Writer) {
+	fmt.Fprintf(w, "| added delay | connections | transactions × operations | req/s: %s |", p.names())
+	for _, other := range p[1:] {
+		fmt.Fprintf(w, " **÷ %v** (least–greatest) |", other)
+	}
+	fmt.Fprintf(w, " p50 ÷ %[1]v | p99 ÷ %[1]v | p50, ms | p99, ms | CPU, µs/req | Postgres' CPU, µs/req | round trips/req | parsed/req |\n", p[1])
+	fmt.Fprintln(w, strings.Repeat("|--:", 11+len(p))+"|")
 }
 
 func (c cell) print(w io.Writer) {
-	postern, floor, limit := c.programs[posternIndex], c.programs[floorIndex], c.programs[limitIndex]
-	p, f := postern.all(), floor.all()
-	share := func(other int) string {
+	// each joins a figure of each program.
+	each := func(figure func(measured) string) string {
+		var figures []string
+		for _, i := range c.compared {
+			figures = append(figures, figure(c.measured[i]))
+		}
+		return strings.Join(figures, ", ")
+	}
+	fmt.Fprintf(w, "| %v | %d | %v | %s |", c.delay, c.connections, c.shape, each(func(m measured) string { return fmt.Sprintf("%.0f", m.perSecond()) }))
+	for _, other := range c.compared[1:] {
 		median, least, greatest := c.throughput(other)
-		return fmt.Sprintf("**%.2f** (%.2f–%.2f)", median, least, greatest)
+		fmt.Fprintf(w, " **%.2f** (%.2f–%.2f) |", median, least, greatest)
 	}
-	ratio := func(q float64) float64 { return float64(p.quantile(q)) / float64(f.quantile(q)) }
-	milliseconds := func(q float64) float64 { return float64(p.quantile(q)) / float64(time.Millisecond) }
-	cpu := func(m measured) string {
-		if m.cpu == 0 {
-			return "?"
-		}
-		return strconv.FormatInt((m.cpu / time.Duration(m.requests())).Microseconds(), 10)
+	p, other := c.measured[postern], c.measured[c.compared[1]]
+	fmt.Fprintf(w, " %.2f | %.2f | %.2f | %.2f |", p.milliseconds(0.5)/other.milliseconds(0.5), p.milliseconds(0.99)/other.milliseconds(0.99), p.milliseconds(0.5), p.milliseconds(0.99))
+	counted := func(count func(measured) int64) string {
+		return each(func(m measured) string {
+			if m.roundTrips == 0 {
+				return "–"
+			}
+			return fmt.Sprintf("%.2f", float64(count(m))/float64(m.requests()))
+		})
 	}
-	trips := func(m measured) string {
-		if m.roundTrips == 0 {
-			return "–"
-		}
-		return fmt.Sprintf("%.2f", float64(m.roundTrips)/float64(m.requests()))
+	fmt.Fprintf(w, " %s | %s | %s | %s |\n", each(func(m measured) string { return microseconds(m.cpu, m.requests()) }),
+		each(func(m measured) string { return microseconds(m.postgres, m.requests()) }),
+		counted(func(m measured) int64 { return m.roundTrips }), counted(func(m measured) int64 { return m.parsed }))
+}
+
+// microseconds is a share of a CPU time, or a question mark if the system does not tell it.
+func microseconds(cpu time.Duration, shares int) string {
+	if cpu == 0 {
+		return "?"
 	}
-	fmt.Fprintf(w, "| %v | %d | %v | %.0f, %.0f, %.0f | %s | %s | %.2f | %.2f | %.2f | %.2f | %s, %s | %s, %s |\n",
-		c.delay, c.connections, c.shape, postern.perSecond(), floor.perSecond(), limit.perSecond(), share(floorIndex), share(limitIndex),
-		ratio(0.5), ratio(0.99), milliseconds(0.5), milliseconds(0.99), cpu(postern), cpu(floor), trips(postern), trips(floor))
+	return strconv.FormatInt((cpu / time.Duration(shares)).Microseconds(), 10)
 }
 
 var peakLine = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)

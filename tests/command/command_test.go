@@ -29,7 +29,12 @@ type process struct{ *rig.Process }
 
 func start(t *testing.T, env []string, args ...string) process {
 	t.Helper()
-	p, err := rig.StartProcess(filepath.Join(t.TempDir(), "output"), env, rig.Command(t), args...)
+	return startBuild(t, rig.Command(t), env, args...)
+}
+
+func startBuild(t *testing.T, binary string, env []string, args ...string) process {
+	t.Helper()
+	p, err := rig.StartProcess(filepath.Join(t.TempDir(), "output"), env, binary, args...)
 	require.NoError(t, err)
 	t.Cleanup(func() { p.Stop() })
 	return process{p}

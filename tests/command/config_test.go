@@ -1,6 +1,9 @@
 package command_test
 
 import (
+	"bufio"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"postern/service"
+	"postern/service/local"
 	"postern/tests/rig"
 )
 
@@ -100,15 +104,74 @@ func TestConfigPrintsOrigins(t *testing.T) {
 	for _, want := range []string{
 		"DATABASE_URL postgres://postern:xxxxx@db.example.com/app?pool_max_conns=7 environment",
 		"POSTERN_LOG debug environment",
-		"POSTERN_BODY_LIMIT 4096 bytes file A request",
+		"POSTERN_BODY_LIMIT 4096 bytes file A thirty-second",
 		"POSTERN_WEBHOOK_SECRET (secret) file",
 		"POSTERN_POLICIES rules flag",
 		"POSTERN_ON_REJECT skip default",
-		"bodies in memory 16777216 bytes a sixteenth of the memory limit of 268435456 bytes",
+		"POSTERN_MAX_OPERATIONS 20000 operations default (from 256 MiB of memory) One for each 400 bytes",
+		"memory 256 MiB GOMEMLIMIT",
+		"bodies in memory 16 MiB A sixteenth",
+		"connections of clients 4,096 ",
 		"database connections 7 ",
 	} {
 		require.Contains(t, spaces, want)
 	}
+}
+
+// The defaults of limits follow from the memory of the process.
+func TestConfigFollowsTheMemory(t *testing.T) {
+	t.Parallel()
+	for memory, want := range map[string][]string{
+		"64MiB": {"POSTERN_BODY_LIMIT 2097152 bytes default (from 64 MiB of memory)", "requests at once 292 "},
+		"1GiB":  {"POSTERN_BODY_LIMIT 33554432 bytes default (from 1 GiB of memory)", "requests at once 4,681 "},
+		"off":   {"POSTERN_BODY_LIMIT 33554432 bytes default (from 4 GiB of memory, which is assumed)", "memory 4 GiB Assumed"},
+	} {
+		t.Run(memory, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(rig.Command(t), "config")
+			cmd.Dir = t.TempDir()
+			cmd.Env = []string{"DATABASE_URL=postgres://postern:x@127.0.0.1/app", "SUPABASE_URL=https://abcdefghijklmnopqrst.supabase.co", "GOMEMLIMIT=" + memory}
+			output, err := cmd.CombinedOutput()
+			require.NoError(t, err, "%s", output)
+			spaces := regexp.MustCompile(` +`).ReplaceAllString(string(output), " ")
+			for _, line := range want {
+				require.Contains(t, spaces, line)
+			}
+		})
+	}
+}
+
+// TestManyConnections opens more connections than a small machine allows. Those beyond are
+// answered with 503, and the others go on.
+func TestManyConnections(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	issuer, err := local.OpenIssuer(t.TempDir())
+	require.NoError(t, err)
+	p := start(t, append(serveEnv(database, rig.ServeIssuer(t, issuer)), "GOMEMLIMIT=16MiB", "POSTERN_POLICIES="+demoPolicies(t)), "serve")
+	address := p.await(t, `"msg":"serving","address":"([^"]+)"`)
+	const allowed = 256
+	ask := func(conn net.Conn) int {
+		_, err := conn.Write([]byte("GET /livez HTTP/1.1\r\nHost: postern\r\n\r\n"))
+		require.NoError(t, err)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		response.Body.Close()
+		return response.StatusCode
+	}
+	open := func() net.Conn {
+		conn, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	first := open()
+	require.Equal(t, http.StatusOK, ask(first))
+	for range allowed - 1 {
+		require.Equal(t, http.StatusOK, ask(open()))
+	}
+	require.Equal(t, http.StatusServiceUnavailable, ask(open()))
+	require.Equal(t, http.StatusOK, ask(first))
 }
 
 // Dev mode reads .env, and nothing of it that names another database or issuer.

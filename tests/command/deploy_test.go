@@ -24,7 +24,7 @@ const deployFolder = repository + "/service/deploy"
 func TestUnit(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		t.Skip("systemd-analyze is not installed")
+		rig.Missing(t, "systemd-analyze is not installed: apt-get install systemd")
 	}
 	unit, err := os.ReadFile(filepath.Join(deployFolder, "postern@.service"))
 	require.NoError(t, err)

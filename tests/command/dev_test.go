@@ -5,13 +5,18 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/stretchr/testify/require"
+
+	"postern/tests/rig"
 )
 
 // freePort is a port of the loopback address that nothing uses.
@@ -45,10 +50,31 @@ func TestDevInterrupted(t *testing.T) {
 
 			again := start(t, nil, args...)
 			again.await(t, curlLine)
+			again.await(t, "The configuration of a PowerSync Service")
+			require.Regexp(t, `(?s)development only[^\n]*\n\n  console +http://.*\n  write API .*The configuration of a PowerSync Service`, again.Output(), "the console's address is the first")
 			require.Equal(t, 0, again.Signal(os.Interrupt))
 			requireFree(t, address, dir)
 		})
 	}
+}
+
+// If dev mode is killed while it makes the database, as by a second Ctrl-C, no Postgres
+// runs on.
+func TestDevKilledInItsStart(t *testing.T) {
+	t.Parallel()
+	dir, address := dataDir(t), "127.0.0.1:"+freePort(t)
+	p := start(t, nil, "dev", "--listen", address, "--data", dir)
+	initdb := func() bool {
+		_, err := os.Stat(filepath.Join(dir, "postgres", "data", "PG_VERSION"))
+		return err == nil
+	}
+	require.Eventually(t, initdb, time.Minute, 5*time.Millisecond)
+	p.Kill()
+	lock, err := os.Open(filepath.Join(dir, "postgres", "lock"))
+	require.NoError(t, err)
+	defer lock.Close()
+	require.NoError(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX), "when all is done")
+	requireFree(t, address, dir)
 }
 
 // requireFree says that nothing of a run of dev mode is left.
@@ -81,8 +107,9 @@ func TestDevInterruptedDownload(t *testing.T) {
 // notInstalled is a release of Postgres that can be downloaded, and is not installed.
 func notInstalled(t *testing.T) string {
 	t.Helper()
+	onPath, _ := exec.Command("postgres", "--version").Output() // none may be there
 	for release := 14; release <= 18; release++ {
-		found := 0
+		found := strings.Count(string(onPath), fmt.Sprintf(" %d.", release))
 		for _, pattern := range []string{"/usr/lib/postgresql/%d", "/usr/pgsql-%d", "/opt/homebrew/opt/postgresql@%d", "/usr/local/opt/postgresql@%d", "/Applications/Postgres.app/Contents/Versions/%d"} {
 			if _, err := os.Stat(fmt.Sprintf(pattern, release)); err == nil {
 				found++
@@ -92,7 +119,7 @@ func notInstalled(t *testing.T) string {
 			return strconv.Itoa(release)
 		}
 	}
-	t.Skip("all releases of Postgres are installed here")
+	rig.Unable(t, "all releases of Postgres are installed here")
 	return ""
 }
 

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,8 +21,12 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"postern/service/doctor"
+	"postern/service/identity"
 	"postern/tests/rig"
 )
 
@@ -89,9 +94,9 @@ func (o *oidc) token(t *testing.T, changes map[string]any) string {
 }
 
 // newPatient is a setup without a fault.
-func newPatient(t *testing.T) *patient {
+func newPatient(t *testing.T, database *rig.Database) *patient {
 	t.Helper()
-	p := &patient{database: rig.NewDatabase(t), issuer: newOIDC(t)}
+	p := &patient{database: database, issuer: newOIDC(t)}
 	p.env = map[string]string{
 		"DATABASE_URL":     p.database.LoginURL,
 		"POSTERN_POLICIES": filepath.Join("..", "..", "policies", "demo"),
@@ -111,6 +116,27 @@ func (p *patient) name() string {
 	return regexp.MustCompile(`test_\d+`).FindString(p.database.OwnerURL)
 }
 
+// direct has the service connect to Postgres itself, even if the run has a pooler.
+func (p *patient) direct(t *testing.T) {
+	t.Helper()
+	own, err := url.Parse(p.database.OwnerURL)
+	require.NoError(t, err)
+	u, err := url.Parse(p.env["DATABASE_URL"])
+	require.NoError(t, err)
+	u.Host = own.Host
+	p.env["DATABASE_URL"] = u.String()
+}
+
+// pooled reports whether PgBouncer is between the service and Postgres.
+func (p *patient) pooled(t *testing.T) bool {
+	t.Helper()
+	pooler, err := url.Parse(p.database.LoginURL)
+	require.NoError(t, err)
+	u, err := url.Parse(p.env["DATABASE_URL"])
+	require.NoError(t, err)
+	return rig.Pooled() && u.Host == pooler.Host
+}
+
 // as has the service connect as another login role, which SQL changes further.
 func (p *patient) as(t *testing.T, role, attributes string, more ...string) {
 	t.Helper()
@@ -120,6 +146,7 @@ func (p *patient) as(t *testing.T, role, attributes string, more ...string) {
 		p.database.Exec(t, strings.ReplaceAll(sql, "ROLE", name))
 	}
 	p.env["DATABASE_URL"] = strings.Replace(p.database.LoginURL, "//postern:", "//"+name+":", 1)
+	p.direct(t) // the pooler does not know the role
 }
 
 // policies replaces the demo's policies.
@@ -133,14 +160,30 @@ func (p *patient) policies(t *testing.T, yaml string) {
 // powerSync is a PowerSync Service that answers each request for a stream with a status.
 func (p *patient) powerSync(t *testing.T, status int) {
 	t.Helper()
+	p.powerSyncOf(t, func(string) int { return status })
+}
+
+// powerSyncOf is a PowerSync Service that answers a request for a stream with a status
+// that depends on the token.
+func (p *patient) powerSyncOf(t *testing.T, answer func(token string) int) {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/probes/liveness" {
-			w.WriteHeader(status)
+			w.WriteHeader(answer(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")))
 			fmt.Fprint(w, `{"error":{"code":"PSYNC_S2105","description":"Unexpected aud"}}`)
 		}
 	}))
 	t.Cleanup(server.Close)
 	p.env["POWERSYNC_URL"] = server.URL
+}
+
+// mint gives the service a signing key.
+func (p *patient) mint(t *testing.T) {
+	t.Helper()
+	key, err := identity.NewSigningKey()
+	require.NoError(t, err)
+	p.env["POSTERN_SIGNING_KEY"], err = key.PrivateJWK()
+	require.NoError(t, err)
 }
 
 func (p *patient) doctor(t *testing.T, args ...string) (output string, code int) {
@@ -159,6 +202,16 @@ func (p *patient) doctor(t *testing.T, args ...string) (output string, code int)
 	return string(content), code
 }
 
+// The notes about the connection. The golden files have the first.
+const (
+	directNote = `note (connection): the connection is direct, or its pooler keeps prepared statements, so Postgres parses each statement once; the pool holds at most 20 connections
+  remedy: keep it; if the database runs out of connections, lower pool_max_conns in DATABASE_URL, or use the provider's transaction pooler
+`
+	pooledNote = `note (connection): the connection goes through a transaction pooler, so Postgres parses each statement each time
+  remedy: if it is near and has connections to spare, use the direct URL; if PgBouncer keeps prepared statements (1.21, max_prepared_statements), add statements=named to DATABASE_URL
+`
+)
+
 var varying = []struct {
 	pattern *regexp.Regexp
 	with    string
@@ -167,6 +220,7 @@ var varying = []struct {
 	{regexp.MustCompile(`test_\d+`), "test_N"},
 	{regexp.MustCompile(`\b(the_\w+?)_\d+`), "$1"},
 	{regexp.MustCompile(`/tmp/[^\s":]*/`), "…/"},
+	{regexp.MustCompile(`machine has [0-9.]+ [KMG]iB`), "machine has SOME MEMORY"},
 	{regexp.MustCompile(`differ by [0-9hms.]+`), "differ by SOME TIME"},
 }
 
@@ -176,37 +230,106 @@ func TestDoctor(t *testing.T) {
 	for name, breaks := range brokenSetups {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPatient(t)
+			p := newPatient(t, rig.NewDatabase(t))
 			breaks(t, p)
 			output, code := p.doctor(t)
-			for _, v := range varying {
-				output = v.pattern.ReplaceAllString(output, v.with)
+			if p.pooled(t) {
+				require.NotContains(t, output, directNote)
+				if name != "transaction-pooler" { // its golden file has the note
+					output = strings.Replace(output, pooledNote, directNote, 1)
+				}
 			}
-			output += fmt.Sprintf("exit code %d\n", code)
-			golden := filepath.Join("testdata", "doctor", name+".txt")
-			if *update {
-				require.NoError(t, os.MkdirAll(filepath.Dir(golden), 0o755))
-				require.NoError(t, os.WriteFile(golden, []byte(output), 0o600))
-			}
-			want, err := os.ReadFile(golden)
-			require.NoError(t, err)
-			require.Equal(t, string(want), output)
+			requireGolden(t, name, output, code)
 		})
 	}
 }
 
+// requireGolden compares what doctor has printed with the golden file of a setup.
+func requireGolden(t *testing.T, setup, output string, code int) {
+	t.Helper()
+	for _, v := range varying {
+		output = v.pattern.ReplaceAllString(output, v.with)
+	}
+	output += fmt.Sprintf("exit code %d\n", code)
+	golden := filepath.Join("testdata", "doctor", setup+".txt")
+	if *update {
+		require.NoError(t, os.MkdirAll(filepath.Dir(golden), 0o755))
+		require.NoError(t, os.WriteFile(golden, []byte(output), 0o600))
+	}
+	want, err := os.ReadFile(golden)
+	require.NoError(t, err)
+	require.Equal(t, string(want), output)
+}
+
+// The roles that users write as are those of a whole server, so these setups have one of
+// their own.
+func TestDoctorUserRoles(t *testing.T) {
+	t.Parallel()
+	for name, sql := range map[string]string{
+		"user-role-bypasses-rls": "alter role authenticated bypassrls",
+		"no-user-role":           "alter role authenticated rename to others",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPatient(t, newServer(t))
+			p.database.Exec(t, sql)
+			output, code := p.doctor(t)
+			requireGolden(t, name, output, code)
+		})
+	}
+}
+
+// These encodings belong to a database for good, so the databases are not copies of the
+// others' template.
+func TestDoctorEncodings(t *testing.T) {
+	t.Parallel()
+	server := startServer(t)
+	admin, err := pgx.Connect(t.Context(), server.OwnerURL("postgres"))
+	require.NoError(t, err)
+	for _, encoding := range []string{"LATIN1", "SQL_ASCII"} {
+		name := "encoding-" + strings.ToLower(encoding)
+		_, err := admin.Exec(t.Context(), fmt.Sprintf("create database %q encoding %s locale 'C' template template0", name, encoding))
+		require.NoError(t, err)
+		p := newPatient(t, prepare(t, server, name))
+		output, code := p.doctor(t)
+		requireGolden(t, name, output, code)
+	}
+	require.NoError(t, admin.Close(t.Context()))
+}
+
+// The clock of this machine is a minute ahead of the database's.
+func TestDoctorClock(t *testing.T) {
+	t.Parallel()
+	db, err := pgxpool.New(t.Context(), rig.NewDatabase(t).LoginURL)
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+	causes := func(ahead time.Duration) (list []string) {
+		for _, f := range doctor.Examine(t.Context(), doctor.Setup{DB: db, Now: func() time.Time { return time.Now().Add(ahead) }}) {
+			if f.Check == "server" {
+				list = append(list, f.Cause)
+			}
+		}
+		return list
+	}
+	require.Empty(t, causes(0))
+	require.Equal(t, []string{"this machine's clock and the database's differ by 1m0s; receipts and retries depend on both"}, causes(time.Minute))
+}
+
 func TestDoctorJSON(t *testing.T) {
 	t.Parallel()
-	p := newPatient(t)
+	p := newPatient(t, rig.NewDatabase(t))
 	output, code := p.doctor(t, "--json")
 	require.Zero(t, code, output)
-	require.Equal(t, "[]\n", output)
+	var findings []map[string]string
+	require.NoError(t, json.Unmarshal([]byte(output), &findings))
+	require.Len(t, findings, 1)
+	require.Equal(t, "connection", findings[0]["check"])
+	require.Equal(t, "note", findings[0]["severity"])
 	p.database.Exec(t, `alter table public.lists disable row level security`)
 	output, code = p.doctor(t, "--json")
 	require.Equal(t, 2, code, output)
-	var findings []map[string]string
 	require.NoError(t, json.Unmarshal([]byte(output), &findings))
-	require.NotEmpty(t, findings)
+	require.Len(t, findings, 2)
 	for _, field := range []string{"check", "severity", "cause", "remedy"} {
 		require.NotEmpty(t, findings[0][field], field)
 	}

@@ -1,9 +1,11 @@
 package command_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path"
@@ -69,8 +71,8 @@ func (img image) command(t *testing.T, env []string, args ...string) []string {
 
 // testImage builds the image without a container engine, and runs it.
 func testImage(t *testing.T, binary string) {
-	if os.Geteuid() != 0 {
-		t.Skip("chroot needs root")
+	if output, err := exec.Command("chroot", "/", "true").CombinedOutput(); err != nil {
+		rig.Unable(t, "the image, because chroot is not permitted: "+string(bytes.TrimSpace(output)))
 	}
 	source := copySource(t)
 	demo, err := os.ReadFile(filepath.Join(demoPolicies(t), "lists-and-todos.yaml"))
@@ -78,12 +80,15 @@ func testImage(t *testing.T, binary string) {
 	write(t, filepath.Join(source, "policies", "app.yaml"), string(demo))
 	img := buildImage(t, source)
 
-	require.Equal(t, []string{"etc/ssl/certs/ca-certificates.crt", "policies/app.yaml", "postern"}, filesIn(t, img.root))
+	require.Equal(t, []string{"LICENSE", "THIRD_PARTY_LICENSES", "etc/ssl/certs/ca-certificates.crt", "policies/app.yaml", "postern"}, filesIn(t, img.root))
 	want, err := os.ReadFile(binary)
 	require.NoError(t, err)
 	got, err := os.ReadFile(filepath.Join(img.root, "postern"))
 	require.NoError(t, err)
 	require.True(t, slices.Equal(want, got), "the image has the release's binary")
+	licences, err := os.ReadFile(filepath.Join(img.root, "THIRD_PARTY_LICENSES"))
+	require.NoError(t, err)
+	require.Contains(t, string(licences), "github.com/jackc/pgx/v5")
 
 	postern := func(databaseURL string, args ...string) *exec.Cmd {
 		line := img.command(t, []string{"DATABASE_URL=" + databaseURL}, args...)
@@ -94,6 +99,7 @@ func testImage(t *testing.T, binary string) {
 	require.Error(t, err)
 	require.Contains(t, string(output), "use a database of yours with --database", "there is no Postgres in the image")
 	serveImage(t, img, database)
+	serveMounted(t, img, database)
 }
 
 func filesIn(t *testing.T, root string) (files []string) {
@@ -113,18 +119,53 @@ func serveImage(t *testing.T, img image, database *rig.Database) {
 	t.Helper()
 	issuer, err := local.OpenIssuer(t.TempDir())
 	require.NoError(t, err)
-	line := img.command(t, serveEnv(database, rig.ServeIssuer(t, issuer)), img.cmd...)
-	p, err := rig.StartProcess(filepath.Join(t.TempDir(), "output"), nil, line[0], line[1:]...)
-	require.NoError(t, err)
-	t.Cleanup(func() { p.Stop() })
-	service := process{p}
-	address := "http://" + service.await(t, `"msg":"serving","address":"([^"]+)"`)
-	require.NoError(t, p.AwaitReady(t.Context(), address))
+	env := serveEnv(database, rig.ServeIssuer(t, issuer))
+	p, address := startImage(t, img.command(t, env, img.cmd...))
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
 	require.NoError(t, err)
 	require.Regexp(t, `(?m)^Uid:\t65532\t65532\t65532\t65532$`, string(status))
 	require.Regexp(t, `(?m)^Gid:\t65532\t65532\t65532\t65532$`, string(status))
-
+	alive, err := http.Get(address + "/livez")
+	require.NoError(t, err)
+	require.NoError(t, alive.Body.Close())
+	require.Equal(t, http.StatusOK, alive.StatusCode)
 	require.Equal(t, `{"results":[{"status":"success"}]}`, upload(t, issuer, address, 1))
+
+	line := img.command(t, env, "doctor")
+	findings, err := exec.Command(line[0], line[1:]...).CombinedOutput()
+	t.Logf("doctor in the image, %v: %s", err, findings)
+	require.Contains(t, string(findings), "errors: 0, ")
 	require.Equal(t, 0, p.Stop())
+}
+
+// serveMounted runs the image as Kubernetes does: its file system is read-only, and other
+// policies are mounted over its own.
+func serveMounted(t *testing.T, img image, database *rig.Database) {
+	t.Helper()
+	if output, err := exec.Command("unshare", "--mount", "mount", "--bind", t.TempDir(), t.TempDir()).CombinedOutput(); err != nil {
+		rig.Omit(t, "the image with mounted policies, because mounts are not permitted: "+string(bytes.TrimSpace(output)))
+		return
+	}
+	policies := dataDir(t)
+	write(t, filepath.Join(policies, "mounted.yaml"), "tables: {lists: {allow: all, rules: [{name: mounted, check: 'false', code: MOUNTED, message: mounted}]}}\n")
+	require.NoError(t, os.Chmod(filepath.Join(policies, "mounted.yaml"), 0o644))
+	issuer, err := local.OpenIssuer(t.TempDir())
+	require.NoError(t, err)
+	const mount = `mount --bind "$0" "$0" && mount --bind "$1" "$0/policies" && mount -o remount,bind,ro "$0" && shift && exec "$@"`
+	line := append([]string{"unshare", "--mount", "sh", "-c", mount, img.root, policies}, img.command(t, serveEnv(database, rig.ServeIssuer(t, issuer)), img.cmd...)...)
+	p, address := startImage(t, line)
+	require.Contains(t, upload(t, issuer, address, 2), `"error_code":"MOUNTED"`)
+	require.Equal(t, 0, p.Stop())
+}
+
+// startImage returns once the image's service is ready.
+func startImage(t *testing.T, line []string) (p process, address string) {
+	t.Helper()
+	running, err := rig.StartProcess(filepath.Join(t.TempDir(), "output"), nil, line[0], line[1:]...)
+	require.NoError(t, err)
+	t.Cleanup(func() { running.Stop() })
+	p = process{running}
+	address = "http://" + p.await(t, `"msg":"serving","address":"([^"]+)"`)
+	require.NoError(t, p.AwaitReady(t.Context(), address))
+	return p, address
 }

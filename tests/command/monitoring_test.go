@@ -1,8 +1,10 @@
 package command_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,8 +15,11 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"postern/policies"
+	wire "postern/service/upload"
 	"postern/tests/rig"
 )
 
@@ -40,8 +45,11 @@ var healthy = map[string]string{
 	`postern_rejected_year_old`:                                   `0x3000`,
 	`postern_pool_connections{state="busy"}`:                      `3x3000`,
 	`postern_pool_connections_max`:                                `20x3000`,
+	`postern_client_connections{job="postern"}`:                   `30x3000`,
+	`postern_client_connections_max{job="postern"}`:               `1000x3000`,
 	`postern_body_bytes`:                                          `0x3000`,
 	`postern_body_bytes_max`:                                      `1000x3000`,
+	`postern_decisions_lost_total`:                                `0x3000`,
 	`process_resident_memory_bytes{job="postern"}`:                `100x3000`,
 	`go_gc_gomemlimit_bytes{job="postern"}`:                       `1000x3000`,
 	`go_goroutines{job="postern"}`:                                `50x3000`,
@@ -65,9 +73,11 @@ var sick = map[string]map[string]string{
 	"PosternRejectedWaiting":    {`postern_rejected_oldest_timestamp_seconds`: `-900000x3000`},
 	"PosternRejectedYearOld":    {`postern_rejected_year_old`: `3x3000`},
 	"PosternPoolExhausted":      {`postern_pool_connections{state="busy"}`: `20x3000`},
+	"PosternConnectionsFull":    {`postern_client_connections{job="postern"}`: `950x3000`},
 	"PosternBodiesFull":         {`postern_body_bytes`: `950x3000`},
+	"PosternDecisionsLost":      {`postern_decisions_lost_total`: `0+1x3000`},
 	"PosternMemory":             {`process_resident_memory_bytes{job="postern"}`: `990x3000`},
-	"PosternGoroutines":         {`go_goroutines{job="postern"}`: `20000x3000`},
+	"PosternGoroutines":         {`go_goroutines{job="postern"}`: `1100x3000`},
 	"PosternPoliciesProblem":    {`postern_policies_problem`: `1x3000`},
 	"PosternPoliciesDiffer":     {`postern_policies_info{sha256="b"}`: `1x3000`},
 }
@@ -95,7 +105,7 @@ func TestAlerts(t *testing.T) {
 	t.Parallel()
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {
-		t.Skip("promtool is not installed: apt-get install prometheus")
+		rig.Missing(t, "promtool is not installed: apt-get install prometheus")
 	}
 	path, err := filepath.Abs(filepath.Join(monitoring, "alerts.yaml"))
 	require.NoError(t, err)
@@ -139,7 +149,8 @@ var metricName = regexp.MustCompile(`\b(?:postern|process|go)_[a-z_]+\b`)
 
 // later are the metrics that exist only after something has happened.
 var later = []string{
-	"postern_rejections_total", "postern_stuck_queues", "postern_uploads_without_client_id_total", "postern_rejected_oldest_timestamp_seconds",
+	"postern_rejections_total", "postern_stuck_queues", "postern_uploads_without_client_id_total", "postern_rejected_oldest_timestamp_seconds", "postern_observed_total", "postern_conflicts_total",
+	"postern_build_info", // of the command alone
 }
 
 // The rules and the dashboard use metrics that the service has.
@@ -161,6 +172,45 @@ func TestMonitoringNamesMetrics(t *testing.T) {
 	for _, name := range metricName.FindAllString(string(dashboard)+string(alerts), -1) {
 		require.Contains(t, exported, name)
 	}
+}
+
+// The metrics and the log of `postern serve` have the version that `postern version` prints.
+func TestServeNamesItsVersion(t *testing.T) {
+	t.Parallel()
+	printed, err := exec.CommandContext(t.Context(), rig.Command(t), "version").Output()
+	require.NoError(t, err)
+	version, _, found := strings.Cut(strings.TrimPrefix(string(printed), "postern "), " (")
+	require.True(t, found)
+	p, _ := served(t, rig.NewDatabase(t))
+	address, err := p.Await(t.Context(), regexp.MustCompile(`"msg":"serving".*"metrics":"([^"]+)".*"version":"`+regexp.QuoteMeta(version)+`"`))
+	require.NoError(t, err)
+	response, err := http.Get("http://" + address + "/metrics")
+	require.NoError(t, err)
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(content), fmt.Sprintf("postern_build_info{version=%q} 1", version))
+}
+
+// Prometheus' own parser reads what the dashboard asks.
+func TestDashboardQueries(t *testing.T) {
+	t.Parallel()
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		rig.Missing(t, "promtool is not installed: apt-get install prometheus")
+	}
+	dashboard, err := os.ReadFile(filepath.Join(monitoring, "dashboard.json"))
+	require.NoError(t, err)
+	rules := "groups:\n  - name: dashboard\n    rules:\n"
+	queries := regexp.MustCompile(`"expr": (".*")`).FindAllStringSubmatch(string(dashboard), -1)
+	require.NotEmpty(t, queries)
+	for i, query := range queries {
+		rules += fmt.Sprintf("      - {record: 'query:%d', expr: %s}\n", i, query[1])
+	}
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	write(t, file, rules)
+	output, err := exec.CommandContext(t.Context(), promtool, "check", "rules", file).CombinedOutput()
+	require.NoError(t, err, "%s", output)
 }
 
 func scrape(t *testing.T, s *rig.Service) string {
@@ -200,4 +250,24 @@ func TestCardinalityIsBounded(t *testing.T) {
 		require.Contains(t, before, name)
 	}
 	require.NotContains(t, strings.Join(before, "\n"), "invented")
+}
+
+// A rule in Go may make a code of what clients send. Only the first codes have a label.
+func TestCodesOfRulesInGoAreBounded(t *testing.T) {
+	t.Parallel()
+	s := rig.NewService(t, rig.DemoPolicies(t).WithCode(policies.CodeRule{Name: "refuse", Tables: []string{"lists"}, Decide: func(_ context.Context, tx *policies.Tx) error {
+		return policies.NewRejection(wire.Code("CODE_"+tx.Operations[0].ID), "No", 0)
+	}}))
+	const requests, each = 5, 50
+	for range requests {
+		var crud []string
+		for range each {
+			crud = append(crud, fmt.Sprintf(`{"crud":[{"op":"PUT","table":"lists","id":%q,"op_data":{"name":"a"}}]}`, uuid.NewString()))
+		}
+		answer := s.Upload(t, "alice", `{"transactions":[`+strings.Join(crud, ",")+`]}`)
+		require.Equal(t, http.StatusOK, answer.Status, answer.Body)
+	}
+	codes := regexp.MustCompile(`(?m)^postern_rejections_total\{code="([^"]+)",table="lists"\} (\d+)$`).FindAllStringSubmatch(scrape(t, s), -1)
+	require.Len(t, codes, 201)
+	require.Contains(t, scrape(t, s), fmt.Sprintf(`postern_rejections_total{code="(other)",table="lists"} %d`, requests*each-200))
 }

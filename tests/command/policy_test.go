@@ -147,6 +147,43 @@ tables:
 	output, code = policy(t, "", "check", dir, "--schema", schema, "--provider", "neon")
 	require.Equal(t, 1, code, output)
 
+	database.Exec(t, `create table secret (v text); revoke all on secret from authenticated;
+		create table limits (least int not null, most int); grant select on limits to authenticated`)
+	write(t, filepath.Join(dir, "app.yaml"), `
+params: {unused: 1}
+tables:
+  lists:
+    allow: all
+    rules:
+      - name: secret
+        lookup: {secret: select v from secret}
+        check: lookup.secret.w == null
+        code: R
+        message: R
+      - name: limits
+        lookup: {limit: "select least, most as highest, most + 1 as more from limits"}
+        check: lookup.limit.least > 1 && lookup.limit.highest > 1 && lookup.limit.more > 1
+        code: R
+        message: R
+      - name: zone
+        on: [put]
+        check: now.getHours('Europe/Berln') < 20
+        code: R
+        message: R
+`)
+	output, code = policy(t, database.LoginURL, "check", dir)
+	require.Equal(t, 1, code, output)
+	for _, wanted := range []string{
+		`app.yaml:8:18: tables.lists.rules[0].lookup.secret: permission denied for table secret`,
+		`app.yaml:19:29: tables.lists.rules[2].check: there is no time zone "Europe/Berln"`,
+		`warning: ` + filepath.Join(dir, "app.yaml") + `:2:10: params.unused: no expression uses unused`,
+		`app.yaml:14:42: tables.lists.rules[1].check: lookup.limit.highest may be null`,
+	} {
+		require.Contains(t, output, wanted, "a mistake hides no other one")
+	}
+	require.NotContains(t, output, "ok:")
+	require.Equal(t, 1, strings.Count(output, "may be null"), output)
+
 	write(t, filepath.Join(dir, "app.yaml"), "tables: {lists: {allow: all, owner: owner}}\n")
 	output, code = policy(t, "", "check", dir)
 	require.Equal(t, 1, code)
@@ -160,6 +197,11 @@ tables:
 	output, code = policy(t, "", "check", dir, "--strict")
 	require.Equal(t, 1, code, output)
 	require.Contains(t, output, "--strict: the policies have warnings (2)")
+
+	write(t, filepath.Join(dir, "app.yaml"), "tables: {}\n")
+	output, code = policy(t, "", "check", dir)
+	require.Zero(t, code)
+	require.Contains(t, output, "warning: the policies open no table, so every write is rejected")
 
 	write(t, filepath.Join(dir, "other.yaml"), "table: {}\n")
 	write(t, filepath.Join(dir, "app.yaml"), "tables: {lists: {allow: [putt], owner: owner}}\n")
@@ -264,7 +306,7 @@ func TestPolicyExplain(t *testing.T) {
 	output, code = policy(t, "", args(patch("2"), "--rows", given)...)
 	require.Zero(t, code, output)
 	require.Contains(t, output, "rule enough passed: old.stock = 9, new.stock = 3")
-	require.Contains(t, output, "operation 0: updated: stock 9 -> 3; stock is not what was sent: it is 3")
+	require.Contains(t, output, "operation 0: updated: stock 9 -> 3; stock is not what was sent, merged by increment: it is 3")
 
 	for _, wrong := range [][]string{{"explain", patch("2")}, {"explain"}, {"explain", dir}, args(given), {"explain", patch("2"), "--claims", `{"sub":"x","role":"service_role"}`}} {
 		output, code = policy(t, database.LoginURL, wrong...)

@@ -73,6 +73,36 @@ func TestBodiesWithoutAToken(t *testing.T) {
 	}
 }
 
+// TestShutdownBesideStalledHeaders stops the service, as its setup does in the end, while
+// clients have sent half of a request's headers: of the first request, and of the second
+// one. The service does not wait for the rest.
+func TestShutdownBesideStalledHeaders(t *testing.T) {
+	t.Parallel()
+	const half, whole = "GET /livez HTTP/1.1\r\nHost: x\r\n", "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+	var stalled []net.Conn
+	t.Cleanup(func() { // after the service has stopped
+		for _, conn := range stalled {
+			require.NoError(t, conn.Close())
+		}
+	})
+	b := setup(t)
+	for _, sent := range []string{half, whole} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(b.URL, "http://"))
+		require.NoError(t, err)
+		stalled = append(stalled, conn)
+		_, err = conn.Write([]byte(sent))
+		require.NoError(t, err)
+		if sent == whole {
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			_, err = conn.Write([]byte(half))
+			require.NoError(t, err)
+		}
+	}
+	require.Equal(t, http.StatusOK, b.Send(t, http.MethodGet, "/readyz", "").Status, "by then the connections before are accepted")
+}
+
 // TestShutdownBesideAStalledBody stops the service, as its setup does in the end, while a
 // client has sent half of a body. The client is told to try again.
 func TestShutdownBesideAStalledBody(t *testing.T) {

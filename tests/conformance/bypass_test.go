@@ -235,6 +235,54 @@ tables:
 	}
 }
 
+// TestRuledRowsThatAreNotThere has rules over the stored row of rows that do not exist, in a
+// table that Postgres must scan for them, and of one that is hidden.
+func TestRuledRowsThatAreNotThere(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table scanned (id text, club text, note text);
+		insert into scanned select n, 'c', 'kept' from generate_series(1, 3) as n;
+		create table hidden (id text primary key, note text);
+		insert into hidden values ('theirs', 'kept');
+		alter table hidden enable row level security;
+		create policy readable on hidden for select to authenticated using (note <> 'kept');
+		create policy writable on hidden to authenticated using (note <> 'kept');
+		grant select, insert, update, delete on scanned, hidden to authenticated`, `
+tables:
+  scanned: {allow: [patch, delete], id: [club, id], rules: [{name: r, check: old.note == 'none', code: NO, message: No}]}
+  hidden: {allow: all, rules: [{name: r, check: old == null, code: NO, message: No}]}`)
+	for _, test := range []struct{ crud, want string }{
+		{op("PATCH", "scanned", "c:4", `"note":"x"`), "success"},
+		{op("DELETE", "scanned", "c:4", ""), "success"},
+		{op("PATCH", "scanned", "c:3", `"note":"x"`), "NO"},
+		{op("DELETE", "scanned", "c:3", ""), "NO"},
+		{op("PUT", "hidden", "theirs", `"note":"x"`), "UNAUTHORIZED"},
+		{op("PUT", "hidden", "mine", `"note":"x"`), "success"},
+		{op("PUT", "hidden", "mine", `"note":"y"`), "NO"},
+	} {
+		require.Equal(t, test.want, b.outcome(t, "alice", test.crud), test.crud)
+	}
+	require.Equal(t, "kept kept kept", b.db.Text(t, `select string_agg(note, ' ') from scanned`))
+	require.Equal(t, "kept x", b.db.Text(t, `select string_agg(note, ' ' order by note) from hidden`))
+}
+
+// TestRulesOverRowsThatATriggerChanges has a rule over the row as it was and as it will be,
+// which an AFTER trigger gives another value than the one that was sent.
+func TestRulesOverRowsThatATriggerChanges(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table totals (id text primary key, total int);
+		create function halve() returns trigger language plpgsql as $$ begin update totals set total = new.total / 2 where id = new.id and total > 9; return null; end $$;
+		create trigger halve after insert or update on totals for each row execute function halve();
+		grant select, insert, update, delete on totals to authenticated`, `
+tables:
+  totals: {allow: all, rules: [{name: r, check: old == null || new.total >= old.total, code: LESS, message: No}]}`)
+	require.Equal(t, "success", b.outcome(t, "alice", op("PUT", "totals", "1", `"total":8`)))
+	require.Equal(t, "LESS", b.outcome(t, "alice", op("PUT", "totals", "1", `"total":12`)), "6 is stored")
+	require.Equal(t, "LESS", b.outcome(t, "alice", op("PATCH", "totals", "1", `"total":12`)))
+	require.Equal(t, "success", b.outcome(t, "alice", op("PATCH", "totals", "1", `"total":16`)))
+}
+
 // TestTurnedDownBeforeTheNextFails has a transaction fail on what an earlier one
 // did, which its rule then turns down.
 func TestTurnedDownBeforeTheNextFails(t *testing.T) {
@@ -284,15 +332,28 @@ func TestQuotaOfATeam(t *testing.T) {
 		{"OfTheNewRow", "select count(*) as n from chores where team_id = $new.team_id"},
 		{"OfTheUser", "select count(*) as n from chores t join crews m on m.team_id = t.team_id where m.user_id = $auth.sub "},
 		{"OfTheUserInASubquery", "select count(*) as n from chores where team_id = any(select team_id from crews where user_id = $auth.sub )"},
+		{"InAView", "select coalesce(sum(n), 0) as n from sizes where team_id = $new.team_id"},
+		{"InAViewOverAView", "select count(*) as n from \"Open Chores\" where team_id = $new.team_id"},
+		{"InAFunction", "select team_size($new.team_id) as n"},
+		{"InAFunctionOverAView", "select viewed_size($new.team_id) as n"},
+		{"InAFunctionOverAFunction", "select public.own_size() as n"},
+		{"InAFunctionBesideTheUsersOwn", "select count(*) + team_size($new.team_id) as n from chores where id = $auth.sub"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			b := setupSchema(t, `
 				create table crews (user_id uuid, team_id uuid);
 				create table chores (id text primary key, team_id uuid, done boolean default false);
+				create view sizes as select team_id, count(*) as n from chores group by team_id;
+				create view open_chores as select * from chores where not done;
+				create view "Open Chores" as select * from open_chores;
+				create function team_size(team uuid) returns bigint language plpgsql as $$begin return (select count(*) from public.chores where team_id = team); end$$;
+				create function viewed_size(team uuid) returns bigint begin atomic; select count(*) from open_chores where team_id = team; end;
+				create function own_size() returns bigint language sql as $$ select sum(team_size(team_id)) from crews where user_id = auth.uid() $$;
+				grant select on sizes, open_chores, "Open Chores" to authenticated;
 				grant select, insert, update, delete on crews, chores to authenticated`, `
 tables:
-  chores: {allow: [put], put: insert, rules: [{name: r, on: [put], lookup: {team: "`+test.lookup+`"}, check: lookup.team.n < 3, code: FULL, message: No}]}`)
+  chores: {allow: [put], put: insert, rules: [{name: r, on: [put], lookup: {team: '`+test.lookup+`'}, check: lookup.team.n < 3, code: FULL, message: No}]}`)
 			users := []string{"alice", "bob", "carol", "dave"}
 			for _, user := range users {
 				b.db.Exec(t, `insert into crews values ('`+rig.UserID(user)+`', '`+team+`')`)

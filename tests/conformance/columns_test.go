@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +29,8 @@ tables:
   words: {table: docs, allow: all, conflict: {columns: {increment: increment, column: fields}}}
   inserts: {<<: *docs, put: insert}
   bounded: {table: docs, allow: all, conflict: {newest: {column: updated_at, ahead: 5m}}}
+  whole: {table: docs, allow: all, conflict: fields}
+  sums: {table: docs, allow: all, conflict: {increment: [qty]}}
   boundedColumn: {table: docs, allow: all, conflict: {columns: {title: {newest: {column: seen_at, ahead: 5m}}}}}
   judged:
     table: docs
@@ -207,89 +208,25 @@ func TestAhead(t *testing.T) {
 	}
 }
 
-// TestConflictByColumnUnderManyWriters has 20 devices, which have all seen the same row,
-// write to it at the same time.
-func TestConflictByColumnUnderManyWriters(t *testing.T) {
+// TestMixedColumnsUnderManyWriters has 20 devices, which have all seen the same row, change
+// columns of several strategies at the same time.
+func TestMixedColumnsUnderManyWriters(t *testing.T) {
 	t.Parallel()
 	b := setupColumns(t)
-	const writers = 20
-	at := func(i int) string { return fmt.Sprintf(`"updated_at":"2026-11-24T00:00:%02dZ"`, i) }
-	for _, test := range []struct {
-		name     string
-		crud     func(id string, i int) string
-		outcomes map[string]int
-		row      string // an SQL condition
-	}{
-		{"NewestPatch", func(id string, i int) string {
-			return op("PATCH", "docs", id, fmt.Sprintf(`"title":"%d",%s`, i, at(i)))
-		}, map[string]int{"success": writers},
-			`title = '19' and updated_at = '2026-11-24 00:00:19Z'`},
-		{"NewestPut", func(id string, i int) string { return op("PUT", "docs", id, fmt.Sprintf(`"title":"%d",%s`, i, at(i))) }, map[string]int{"success": writers},
-			`title = '19' and updated_at = '2026-11-24 00:00:19Z'`},
-		{"IncrementPatch", func(id string, i int) string { return patch("docs", id, fmt.Sprintf(`"qty":%d`, 10+i), `"qty":10`) }, map[string]int{"success": writers}, `qty = 10 + 190`},
-		{"IncrementPut", func(id string, i int) string { return put("docs", id, fmt.Sprintf(`"qty":%d`, 10+i), `"qty":10`) }, map[string]int{"success": writers}, `qty = 10 + 190`},
-		{"FieldsPatch", func(id string, i int) string {
-			return patch("docs", id, fmt.Sprintf(`"notes":"%d"`, i), `"notes":"n"`)
-		}, map[string]int{"success": writers}, `notes <> 'n'`},
-		{"FieldsPut", func(id string, i int) string { return put("docs", id, fmt.Sprintf(`"notes":"%d"`, i), `"notes":"n"`) }, map[string]int{"success": writers}, `notes <> 'n'`},
-		{"RejectPatch", func(id string, i int) string {
-			return patch("docs", id, fmt.Sprintf(`"price":%d,"qty":11`, i+2), `"price":1.5,"qty":10`)
-		}, map[string]int{"success": 1, "CONFLICT": writers - 1}, `price >= 2 and qty = 11`},
-		{"RejectPut", func(id string, i int) string {
-			return put("docs", id, fmt.Sprintf(`"price":%d,"qty":11`, i+2), `"price":1.5,"qty":10`)
-		}, map[string]int{"success": 1, "CONFLICT": writers - 1}, `price >= 2 and qty = 11`},
-		{"Mixed", func(id string, i int) string {
-			return patch("docs", id, fmt.Sprintf(`"title":"%d",%s,"qty":%d,"notes":"%d"`, i, at(i), 10+i, i), `"qty":10,"notes":"n"`)
-		}, map[string]int{"success": writers}, `title = '19' and updated_at = '2026-11-24 00:00:19Z' and qty = 10 + 190 and notes <> 'n'`},
-		{"MixedWithHistory", func(id string, i int) string {
-			return patch("kept", id, fmt.Sprintf(`"title":"%d",%s,"qty":%d,"notes":"%d"`, i, at(i), 10+i, i), `"qty":10,"notes":"n"`)
-		}, map[string]int{"success": writers},
-			`title = '19' and qty = 10 + 190 and (select count(*) = 1 from doc_changes c where c.row_id = d.id and field = 'notes')
-			and (select sum((value #>> '{}')::int - (previous #>> '{}')::int) = 190 from doc_changes c where c.row_id = d.id and field = 'qty')`},
-		{"RejectDelete", func(id string, i int) string {
-			if i == 0 {
-				return deletion("docs", id, `"price":1`)
-			}
-			return patch("docs", id, fmt.Sprintf(`"price":%d`, i+2), `"price":1.5`)
-		}, map[string]int{"success": 1, "CONFLICT": writers - 1}, `price >= 2`},
+	for table, row := range map[string]string{
+		"docs": `title = '19' and updated_at = '2026-11-24 00:00:19Z' and qty = 10 + 190 and notes <> 'n'`,
+		"kept": `title = '19' and qty = 10 + 190 and (select count(*) = 1 from doc_changes c where c.row_id = d.id and field = 'notes')
+			and (select sum((value #>> '{}')::int - (previous #>> '{}')::int) = 190 from doc_changes c where c.row_id = d.id and field = 'qty')`,
 	} {
-		t.Run(test.name, func(t *testing.T) {
+		t.Run(table, func(t *testing.T) {
 			t.Parallel()
-			b.db.Exec(t, `insert into docs (id, title, qty, price, notes, updated_at) values ($1, 'a', 10, 1.5, 'n', '2026-11-23 10:00Z')`, test.name)
-			outcomes := atOnce(t, b, writers, func(i int) string { return test.crud(test.name, i) })
-			require.Equal(t, test.outcomes, outcomes)
-			require.Equal(t, "true", b.db.Text(t, `select coalesce((select (`+test.row+`)::text from docs d where id = $1), 'gone')`, test.name))
+			b.db.Exec(t, `insert into docs (id, title, qty, price, notes, updated_at) values ($1, 'a', 10, 1.5, 'n', '2026-11-23 10:00Z')`, table)
+			require.Equal(t, map[string]int{"success": writers}, atOnce(t, b, writers, func(i int) string {
+				return patch(table, table, fmt.Sprintf(`"title":"%d","updated_at":"2026-11-24T00:00:%02[1]dZ","qty":%d,"notes":"%[1]d"`, i, 10+i), `"qty":10,"notes":"n"`)
+			}))
+			require.Equal(t, "true", b.db.Text(t, `select `+row+` from docs d where id = $1`, table))
 		})
 	}
-}
-
-// atOnce has devices send what crud gives for each at the same time, until it is answered
-// for good. It returns the outcomes, counted.
-func atOnce(t *testing.T, b *testBundle, devices int, crud func(i int) string) map[string]int {
-	t.Helper()
-	var all sync.WaitGroup
-	var mu sync.Mutex
-	outcomes := map[string]int{}
-	start := make(chan struct{})
-	for i := range devices {
-		all.Go(func() {
-			<-start
-			result := b.One(t, "alice", crud(i))
-			for result.Status == "retryable_error" {
-				result = b.One(t, "alice", crud(i))
-			}
-			outcome := result.Status
-			if result.FailedOperation != nil {
-				outcome = result.FailedOperation.ErrorCode
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			outcomes[outcome]++
-		})
-	}
-	close(start)
-	all.Wait()
-	return outcomes
 }
 
 // TestConflictsAreCounted has the metric of what was dropped and merged. What is not
@@ -309,16 +246,58 @@ func TestConflictsAreCounted(t *testing.T) {
 	send(3, patch("docs", "c", `"qty":11,"price":2`, `"qty":9,"price":1`))                                                     // is rejected
 	send(4, patch("docs", "c", `"title":"b",`+after+`,"qty":13,"notes":"mine","price":3`, `"qty":12,"notes":"n","price":1.5`)) // has no conflict
 	send(5, op("PUT", "docs", "c", `"qty":1`))
-	send(6, op("PATCH", "bounded", "c", `"title":"late",`+before)) // the whole write
+	send(6, op("PATCH", "bounded", "c", `"title":"late",`+before))                                          // the whole write
+	send(8, patch("whole", "c", `"qty":20,"notes":"y","plain":"y"`, `"qty":0,"notes":"old","plain":"old"`)) // one write
+	send(9, patch("whole", "c", `"plain":"z"`, `"plain":"p"`))                                              // has no conflict
+	send(10, patch("sums", "c", `"qty":20`, `"qty":19`))
+	send(11, op("PUT", "sums", "c", `"qty":20`)) // adds nothing
+	send(12, op("PUT", "sums", "fresh", `"qty":20`))
+	send(13, op("DELETE", "whole", "fresh", ""))
 	send(7, op("PUT", "docs", "new", `"title":"t","qty":1,"price":2,"notes":"n",`+before))
 	require.Equal(t, []string{
 		`postern_conflicts_total{outcome="dropped",strategy="fields",table="docs"} 1`,
 		`postern_conflicts_total{outcome="dropped",strategy="fields",table="others"} 1`,
+		`postern_conflicts_total{outcome="dropped",strategy="fields",table="whole"} 1`,
 		`postern_conflicts_total{outcome="dropped",strategy="increment",table="docs"} 1`,
+		`postern_conflicts_total{outcome="dropped",strategy="increment",table="sums"} 1`,
 		`postern_conflicts_total{outcome="dropped",strategy="newest",table="bounded"} 1`,
 		`postern_conflicts_total{outcome="dropped",strategy="newest",table="docs"} 1`,
 		`postern_conflicts_total{outcome="merged",strategy="increment",table="docs"} 1`,
+		`postern_conflicts_total{outcome="merged",strategy="increment",table="sums"} 1`,
 	}, counted(t, b, "postern_conflicts_total{"))
+}
+
+// TestHistoryOfWhatWasSent has a history with a column for what a strategy has not stored as
+// it was sent.
+func TestHistoryOfWhatWasSent(t *testing.T) {
+	t.Parallel()
+	b := setupSchema(t, `
+		create table docs (id text primary key, title text, qty int, price numeric(10,2), notes jsonb, updated_at timestamptz, plain text);
+		create table changes (n int generated always as identity, row_id text, field text, previous jsonb, value jsonb, sent jsonb);
+		create table texts (n int generated always as identity, row_id text, field text, previous text, value text, sent text);
+		grant select, insert, update, delete on docs, changes, texts to authenticated;
+		insert into docs values ('d', 'a', 10, 1.5, '{"a": 1}', '2026-11-23 10:00Z', 'p')`, `
+tables:
+  docs: {allow: all, history: changes, conflict: &each {columns: {title: {newest: updated_at}, qty: increment, price: increment, notes: fields}}}
+  in_texts: {table: docs, allow: all, history: texts, conflict: *each}
+  whole: {table: docs, allow: all, history: changes, conflict: fields}`)
+	for _, test := range []struct{ name, crud, changes string }{
+		{"AsItWasSent", patch("docs", "d", `"qty":11,"plain":"q"`, `"qty":10,"plain":"p"`), `qty 10 11 -,plain "p" "q" -`},
+		{"Merged", patch("docs", "d", `"qty":12,"price":"2.10"`, `"qty":9,"price":"2.10"`), `qty 11 14 12,price 1.50 1.50 2.10`},
+		{"Dropped", patch("docs", "d", `"title":"late","notes":"[2]","updated_at":"2026-11-23T09:00:00Z"`, `"notes":"[1]"`), `title "a" "a" "late",notes {"a": 1} {"a": 1} [2]`},
+		{"DroppedNull", patch("docs", "d", `"notes":null`, `"notes":"[1]"`), `notes {"a": 1} {"a": 1} null`},
+		{"TheSame", patch("docs", "d", `"notes":{"a":1}`, `"notes":"[1]"`), ``},
+		{"Put", op("PUT", "docs", "d", `"qty":1,"plain":"r"`), `qty 14 14 1,plain "q" "r" -`},
+		{"PutOfANewRow", op("PUT", "docs", "e", `"qty":1`), `qty - 1 -`},
+		{"OfTheWholeRow", patch("whole", "d", `"qty":2,"plain":"s"`, `"qty":3,"plain":"r"`), `qty 14 14 2,plain "r" "s" -`},
+		{"Delete", op("DELETE", "docs", "e", ""), `qty 1 - -`},
+		{"InTexts", patch("in_texts", "d", `"title":"late","notes":null,"qty":15,"updated_at":"2026-11-23T09:00:00Z"`, `"notes":"[1]","qty":14`), `title a a late,notes {"a": 1} {"a": 1} -,qty 14 15 -`},
+	} {
+		require.Equal(t, "success", b.One(t, "alice", test.crud).Status, test.name)
+		require.Equal(t, test.changes, b.db.Text(t, `select coalesce(string_agg(concat_ws(' ', field, coalesce(previous, '-'), coalesce(value, '-'), coalesce(sent, '-')), ',' order by n), '')
+			from (select n, field, previous::text, value::text, sent::text from changes union all select n, field, previous, value, sent from texts) c`), test.name)
+		b.db.Exec(t, "delete from changes; delete from texts")
+	}
 }
 
 // counted are the lines of a metric.

@@ -156,6 +156,8 @@ func TestServersTrouble(t *testing.T) {
 			create trigger t before insert on entries for each row execute function f()`, "REJECTED_BY_DATABASE"},
 		{"PolicyFailsOnData", `create function broken() returns boolean language plpgsql as $$ begin return 'x'::int = 1; end $$;
 			alter table entries enable row level security; create policy p on entries to authenticated using (broken()) with check (broken())`, "retryable_error"},
+		{"PolicyFailsOnAClaim", `alter table entries enable row level security;
+			create policy p on entries to authenticated using (true) with check ((current_setting('request.jwt.claims')::json ->> 'email')::uuid is not null)`, "retryable_error"},
 		{"RaiseOf503", `create function f() returns trigger language plpgsql as $$ begin raise sqlstate 'PT503' using message = 'later'; end $$;
 			create trigger t before insert on entries for each row execute function f()`, "retryable_error"},
 		{"RaiseOf429", `create function f() returns trigger language plpgsql as $$ begin raise sqlstate 'PT429' using message = 'slow down'; end $$;

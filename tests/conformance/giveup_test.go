@@ -104,6 +104,51 @@ func TestNotForEver(t *testing.T) {
 	}
 }
 
+// TestMissingPartition has rows that no partition takes. If that may be everybody's trouble,
+// devices keep their writes until the partition is there. If others can write to the table,
+// the row itself may be at fault.
+func TestMissingPartition(t *testing.T) {
+	t.Parallel()
+	const (
+		october  = `"day":"2026-10-15"`
+		november = `"day":"2026-11-15"`
+	)
+	for _, test := range []struct {
+		name, sql, crud string
+	}{
+		{"Put", "", op("PUT", "readings", "n", november)},
+		{"Patch", "", op("PATCH", "readings", "stored", november)},
+		{"InATrigger", `create function copy() returns trigger language plpgsql as 'begin insert into readings values (new.id, new.day); return new; end';
+			create trigger copy before insert on notes for each row execute function copy()`, op("PUT", "notes", "n", november)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			const policies = `tables: {notes: {allow: all}, readings: {allow: all, put: insert, id: [id]}}`
+			b := setupSchema(t, `create table notes (id text primary key, day date);
+				create table readings (id text, day date, primary key (id, day)) partition by range (day);
+				create table october partition of readings for values from ('2026-10-01') to ('2026-11-01');
+				insert into readings values ('stored', '2026-10-15');
+				grant select, insert, update, delete on notes, readings to authenticated;`+test.sql, policies)
+			fail := func(s *rig.Service, number int) {
+				for range 5 {
+					require.Equal(t, "retryable_error", send(t, s, number, test.crud).Status)
+				}
+				b.later(t, "31 minutes")
+				require.Equal(t, "retryable_error", send(t, s, number, test.crud).Status)
+			}
+			fail(b.Service, 7)
+			require.Contains(t, b.Logs.String(), `"sqlstate":"23514"`)
+			b.succeed(t, "bob", op("PUT", "readings", "r", october)+","+op("PUT", "notes", "b", october))
+			require.Equal(t, "UNCLASSIFIED_ERROR", send(t, b.Service, 7, test.crud).FailedOperation.ErrorCode)
+
+			other := rig.NewServiceOn(t, b.db, rig.Policies(t, policies)) // where nobody has written
+			fail(other, 8)
+			b.db.Exec(t, `create table november partition of readings for values from ('2026-11-01') to ('2026-12-01')`)
+			require.Equal(t, "success", send(t, other, 8, test.crud).Status)
+		})
+	}
+}
+
 // TestCountedInTheDatabase has a transaction fail at several instances, of which none
 // sees it often.
 func TestCountedInTheDatabase(t *testing.T) {
@@ -199,7 +244,7 @@ func TestLongTransaction(t *testing.T) {
 	upload := func() string {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		return string(applier.Apply(ctx, slog.New(slog.DiscardHandler), who, batch)[0].Status)
+		return string(applier.Apply(ctx, slog.New(slog.DiscardHandler), who, batch, nil)[0].Status)
 	}
 	require.Equal(t, "retryable_error", upload())
 	require.Equal(t, "1", db.Text(t, `select count(*) from postern.failures`))

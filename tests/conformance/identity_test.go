@@ -364,7 +364,8 @@ func TestSharedSecret(t *testing.T) {
 		t.Parallel()
 		p := newProvider(t)
 		s := rig.ServeCommand(t, db, "SUPABASE_URL="+p.URL)
-		s.AwaitReady(t)
+		require.Eventually(t, func() bool { return strings.Contains(s.Logs.String(), "the key set has no usable key") }, 20*time.Second, 10*time.Millisecond)
+		require.Equal(t, http.StatusServiceUnavailable, s.Send(t, http.MethodGet, "/readyz", "").Status, "no token can be verified")
 		refused(t, s, p.sign(t, "HS256", p.supabase(nil)), identity.WrongAlgorithm, upload)
 	})
 

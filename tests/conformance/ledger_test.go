@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"postern/service"
 	"postern/service/ledger"
 	"postern/tests/rig"
 )
@@ -127,6 +128,24 @@ func TestRowLevelSecurityOfPosternsTables(t *testing.T) {
 	require.Positive(t, seen["postern"], "the login role sees what is there")
 }
 
+// The login role neither reads nor writes the app's tables, as long as it has not become
+// a user's role.
+func TestLoginRoleHasNoTable(t *testing.T) {
+	t.Parallel()
+	db := rig.NewDatabase(t)
+	pool, err := service.Connect(db.LoginURL)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	for _, statement := range []string{
+		`select from public.lists`,
+		`insert into public.lists (id, owner_id, name) values (gen_random_uuid(), gen_random_uuid(), 'x')`,
+		`update public.lists set name = 'x'`, `delete from public.lists`, `truncate public.lists`,
+	} {
+		_, err := pool.Exec(t.Context(), statement)
+		require.ErrorContains(t, err, "permission denied for table lists", statement)
+	}
+}
+
 // A new version migrates while the older one serves, which has tables without row-level
 // security: every upload succeeds.
 func TestRowLevelSecurityComesWhileTheServiceRuns(t *testing.T) {
@@ -140,7 +159,7 @@ func TestRowLevelSecurityComesWhileTheServiceRuns(t *testing.T) {
 			end loop; end $$`)
 		migrated := make(chan error, 1)
 		go func() {
-			_, err := ledger.Migrate(t.Context(), b.db.OwnerURL, []string{"authenticated"})
+			_, err := ledger.Migrate(t.Context(), b.db.OwnerURL, []string{"authenticated"}, nil)
 			migrated <- err
 		}()
 		for done := false; !done; {

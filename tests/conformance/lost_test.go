@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -57,7 +58,7 @@ func TestLostCommit(t *testing.T) {
 }
 
 // TestEveryConnectionEnded has the database end all connections of the pool, as a restart
-// does, while they are idle. No upload may fail because of it.
+// does, while they are idle. No request may fail because of it.
 func TestEveryConnectionEnded(t *testing.T) {
 	t.Parallel()
 	db := rig.NewDatabase(t)
@@ -68,14 +69,30 @@ func TestEveryConnectionEnded(t *testing.T) {
 	upload := func(i, n int) string {
 		return s.One(t, "alice", op("PUT", "counters", fmt.Sprint(i), fmt.Sprintf(`"n":%d`, n))).Status
 	}
-	var filling sync.WaitGroup
-	for i := range 20 {
-		filling.Go(func() { upload(i, 0) })
-	}
-	filling.Wait()
-	ended := db.Text(t, `select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = 'postern' and datname = current_database()`)
-	require.GreaterOrEqual(t, len(ended), 2, "at least 10 connections: %s", ended)
-	for i := range 20 {
-		require.Equal(t, "success", upload(100+i, 1))
+	for round, test := range []struct {
+		name string
+		send func(t *testing.T, i int)
+	}{
+		{"Upload", func(t *testing.T, i int) { require.Equal(t, "success", upload(100+i, 1)) }},
+		{"UploadThatNeedsTheCatalogue", func(t *testing.T, i int) {
+			db.Exec(t, fmt.Sprintf(`alter table counters add column m%d int`, i))
+			require.Equal(t, "success", s.One(t, "alice", op("PUT", "counters", fmt.Sprint(200+i), fmt.Sprintf(`"n":1,"m%d":1`, i))).Status)
+		}},
+		{"Rejected", func(t *testing.T, _ int) {
+			require.Equal(t, http.StatusOK, s.Send(t, http.MethodGet, "/api/rejected", "", "Authorization", "Bearer "+s.Token(t, "alice")).Status)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var filling sync.WaitGroup
+			for i := range 20 {
+				filling.Go(func() { upload(1000*(round+1)+i, 0) })
+			}
+			filling.Wait()
+			ended := db.Text(t, `select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = 'postern' and datname = current_database()`)
+			require.GreaterOrEqual(t, len(ended), 2, "at least 10 connections: %s", ended)
+			for i := range 8 {
+				test.send(t, i)
+			}
+		})
 	}
 }

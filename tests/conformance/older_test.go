@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,10 +18,11 @@ import (
 
 // olderRequest is a line of the fixtures.
 type olderRequest struct {
-	Client string `json:"client"`
-	Method string `json:"method"`
-	Path   string `json:"path"`
-	Body   string `json:"body"`
+	Client      string `json:"client"`
+	Method      string `json:"method"`
+	Path        string `json:"path"`
+	ContentType string `json:"type"`
+	Body        string `json:"body"`
 }
 
 // TestOlderRequests sends what older clients send, each request twice, as if its answer
@@ -28,19 +30,20 @@ type olderRequest struct {
 func TestOlderRequests(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	for line := range bytes.Lines(rig.Fixture(t, "older/requests.jsonl")) {
+	for line := range bytes.Lines(slices.Concat(rig.Fixture(t, "older/recorded.jsonl"), rig.Fixture(t, "older/written.jsonl"))) {
 		var request olderRequest
 		require.NoError(t, json.Unmarshal(bytes.TrimSpace(line), &request))
 		for range 2 {
-			answer := b.Send(t, request.Method, request.Path, request.Body, "Authorization", "Bearer "+b.Token(t, "alice"))
+			answer := b.Send(t, request.Method, request.Path, request.Body, "Content-Type", request.ContentType, "Authorization", "Bearer "+b.Token(t, "alice"))
 			require.Equal(t, http.StatusOK, answer.Status, "%s: %s", request.Client, answer.Body)
 			require.Equal(t, `{"status":"success"}`, answer.Body, request.Client)
 		}
-		unsigned := b.Send(t, request.Method, request.Path, request.Body)
+		unsigned := b.Send(t, request.Method, request.Path, request.Body, "Content-Type", request.ContentType)
 		require.Equal(t, http.StatusUnauthorized, unsigned.Status, request.Client)
 	}
-	require.Equal(t, "Docs, too, Next, Whole", b.db.Text(t, `select string_agg(name, ', ' order by name) from lists`))
-	require.Equal(t, "0", b.db.Text(t, `select count(*) from todos`))
+	require.Equal(t, "It’s a “list” / <10>, It’s a “list” / <11>, It’s a “list” / <12>, It’s a “list” / <13>, It’s a “list” / <14>, It’s a “list” / <15>, It’s a “list” / <16>, It’s a “list” / <2>, It’s a “list” / <3>, It’s a “list” / <5>, Renamed, Renamed, Renamed, Renamed, Second",
+		b.db.Text(t, `select string_agg(name, ', ' order by name) from lists`))
+	require.Equal(t, "Oat milk\n", b.db.Text(t, `select string_agg(description, ',') from todos`), "that of firebase-nodejs-todolist, which sends no DELETE")
 	require.Equal(t, "0", b.db.Text(t, `select count(*) from postern.rejected_writes`))
 }
 

@@ -95,7 +95,7 @@ func TestOutcomes(t *testing.T) {
 		{"UnknownColumn", op("PUT", "things", "1", `"colour":"red"`), "SCHEMA_MISMATCH", `no column "colour"`},
 		{"UnknownTable", op("PUT", "nothing", "1", ``), "UNAUTHORIZED", `writes to table "nothing" are not allowed`},
 		{"ClosedTable", op("PUT", "closed", "1", ``), "UNAUTHORIZED", `writes to table "closed" are not allowed`},
-		{"OpNotAllowed", op("DELETE", "ungranted", "1", ``), "UNAUTHORIZED", "DELETE is not allowed on table"},
+		{"OpNotAllowed", op("DELETE", "ungranted", "1", ``), "UNAUTHORIZED", "deleting a row of table"},
 		{"HiddenFromPut", op("PUT", "things", "theirs", `"required":"y"`), "UNAUTHORIZED", "you are not allowed to write this row of things"},
 		{"HiddenFromPatch", op("PATCH", "things", "theirs", `"required":"y"`), "UNAUTHORIZED", "not yours to change"},
 		{"HiddenFromDelete", op("DELETE", "things", "theirs", ``), "UNAUTHORIZED", "not yours to change"},

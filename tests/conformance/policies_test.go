@@ -165,95 +165,6 @@ func TestConflictStrategies(t *testing.T) {
 	})
 }
 
-// TestConflictStrategiesUnderManyWriters has 20 writers change one row at the same
-// time, each of which has seen the same row before.
-func TestConflictStrategiesUnderManyWriters(t *testing.T) {
-	t.Parallel()
-	b := setupStrategies(t)
-	b.db.Exec(t, `
-		create function keep_deleted() returns trigger language plpgsql as $$
-		begin
-			begin -- a savepoint, whose changes have a transaction id of their own
-				update docs set title = 'gone', rev = rev + 1 where id = old.id and title is distinct from 'gone';
-			exception when division_by_zero then null;
-			end;
-			return null;
-		end $$;
-		create trigger keep_deleted before delete on docs for each row execute function keep_deleted()`)
-	const writers = 20
-	write := func(t *testing.T, crud func(i int) string) map[string]int { return atOnce(t, b, writers, crud) }
-	row := func(t *testing.T, id, columns string) string {
-		return b.db.Text(t, `select concat_ws(' ', `+columns+`) from docs where id = $1`, id)
-	}
-	for round := range 5 {
-		id := func(strategy string) string { return fmt.Sprint(strategy, round) }
-		each := func(strategy string, crud func(id string, i int) string, check func(t *testing.T, id string, outcomes map[string]int)) {
-			t.Run(fmt.Sprint(strategy, round), func(t *testing.T) {
-				t.Parallel()
-				b.db.Exec(t, `insert into docs (id, title, qty, price, rev, updated_at) values ($1, 'first', 1000, 1, 1, '2026-11-23')`, id(strategy))
-				check(t, id(strategy), write(t, func(i int) string { return crud(id(strategy), i) }))
-			})
-		}
-		won := func(t *testing.T, _ string, outcomes map[string]int) {
-			require.Equal(t, map[string]int{"success": 1, "CONFLICT": writers - 1}, outcomes)
-		}
-		dropped := func(t *testing.T, _ string, outcomes map[string]int) {
-			require.Equal(t, map[string]int{"success": writers}, outcomes)
-		}
-		each("newest", func(id string, i int) string {
-			return op("PATCH", "newest", id, fmt.Sprintf(`"title":"%d","updated_at":"2026-11-24T00:00:%02dZ"`, i, i))
-		}, func(t *testing.T, id string, outcomes map[string]int) {
-			dropped(t, id, outcomes)
-			require.Equal(t, fmt.Sprint(writers-1), row(t, id, "title"), "the newest wins, whichever came last")
-		})
-		each("newest put", func(id string, i int) string {
-			return op("PUT", "newest", id, fmt.Sprintf(`"title":"%d","updated_at":"2026-11-24T00:00:%02dZ"`, i, i))
-		}, func(t *testing.T, id string, outcomes map[string]int) {
-			dropped(t, id, outcomes)
-			require.Equal(t, fmt.Sprint(writers-1), row(t, id, "title"))
-		})
-		each("version", func(id string, i int) string {
-			return op("PATCH", "version", id, fmt.Sprintf(`"title":"%d","rev":2`, i))
-		}, func(t *testing.T, id string, outcomes map[string]int) {
-			won(t, id, outcomes)
-			require.Equal(t, "2", row(t, id, "rev"))
-		})
-		each("version delete", func(id string, i int) string {
-			return fmt.Sprintf(`{"op":"DELETE","table":"version","id":%q,"previous_values":{"rev":1,"qty":%d}}`, id, i)
-		}, func(t *testing.T, id string, outcomes map[string]int) {
-			won(t, id, outcomes)
-			require.Equal(t, "gone 2", row(t, id, "title, rev"), "by the trigger, once")
-		})
-		each("fields", func(id string, i int) string {
-			if i%2 == 0 {
-				return patch("fields", id, fmt.Sprintf(`"title":"%d"`, i), `"title":"first"`)
-			}
-			return patch("fields", id, fmt.Sprintf(`"qty":%d`, i), `"qty":1000`)
-		}, func(t *testing.T, id string, outcomes map[string]int) {
-			dropped(t, id, outcomes)
-			require.Equal(t, "true true", row(t, id, `case when title::int % 2 = 0 then 'true' end, case when qty % 2 = 1 then 'true' end`), "each field has its first writer's value")
-		})
-		each("increment", func(id string, i int) string {
-			return patch("increment", id, fmt.Sprintf(`"qty":%d`, 1000-i), `"qty":1000`)
-		}, func(t *testing.T, id string, outcomes map[string]int) {
-			dropped(t, id, outcomes)
-			require.Equal(t, fmt.Sprint(1000-writers*(writers-1)/2), row(t, id, "qty"))
-		})
-		each("server", func(id string, i int) string {
-			return patch("server", id, fmt.Sprintf(`"title":"%d","qty":%d`, i, i), `"title":"first","qty":1000`)
-		}, func(t *testing.T, id string, outcomes map[string]int) {
-			dropped(t, id, outcomes)
-			require.Equal(t, "t", row(t, id, "title = qty::text"), "all of one writer's")
-		})
-		each("reject", func(id string, i int) string {
-			return patch("reject", id, fmt.Sprintf(`"title":"%d","qty":%d`, i, i), `"title":"first","qty":1000`)
-		}, func(t *testing.T, id string, outcomes map[string]int) {
-			won(t, id, outcomes)
-			require.Equal(t, "t", row(t, id, "title = qty::text"))
-		})
-	}
-}
-
 // TestRowsThatChangeMeanwhile has another writer commit after an operation has
 // judged the row, and before it says why it left it alone.
 func TestRowsThatChangeMeanwhile(t *testing.T) {
@@ -791,6 +702,15 @@ tables:
 	require.Contains(t, b.Logs.String(), `no longer has column \"owner\"`)
 	require.Equal(t, "0", b.db.Text(t, `select count(*) from notes`))
 	b.succeed(t, "alice", op("PUT", "other", "1", ""))
+	notReady(t, b.Service, "the policies cannot be used")
+
+	b.db.Exec(t, `alter table notes add column owner uuid`)
+	becomes(op("PUT", "notes", "3", `"text":"y"`), "success")
+	b.AwaitReady(t)
+
+	b.db.Exec(t, `alter table other rename to gone`)
+	becomes(op("PUT", "other", "2", ""), "retryable_error")
+	notReady(t, b.Service, "the policies cannot be used")
 }
 
 // TestRulesLockInOneOrder has many requests need the same rows, each in an order

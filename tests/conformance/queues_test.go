@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"testing"
@@ -45,6 +46,42 @@ func TestTwoDevicesThatNothingTellsApart(t *testing.T) {
 	require.Equal(t, "3", db.Text(t, `select count(*) from postern.receipts`), "the retry made none")
 	require.Contains(t, s.Logs.String(), "a client sends no client_id")
 	require.Equal(t, local.UserID("alice"), db.Text(t, `select owner_id::text from lists`))
+}
+
+// TestRejectedAndThenApplied has a rejected write whose content is applied later. Without ids
+// that may be another device's. The record is resolved unless that would lose an increment.
+func TestRejectedAndThenApplied(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, request, rule, crud, status string }{
+		{"WithIDs", `{"client_id":"c","transactions":[{"transaction_id":1,"crud":[%s]}]}`, "", patch("stock", "s", `"qty":9`, `"qty":10`), "resolved"},
+		{"Patch", "", "", op("PATCH", "notes", "n", `"qty":9`), "resolved"},
+		{"Put", "", "", op("PUT", "notes", "n", `"qty":9`), "resolved"},
+		{"Delete", "", "", deletion("stock", "s", `"qty":9`), "resolved"},
+		{"Increment", "", "", patch("stock", "s", `"qty":9`, `"qty":10`), "open"},
+		{"IncrementByColumn", "", "", patch("columns", "s", `"qty":9`, `"qty":10`), "open"},
+		{"IncrementAndAnother", "", "", op("PATCH", "notes", "n", `"qty":9`) + "," + put("stock", "s", `"qty":9`, `"qty":10`), "open"},
+		{"HeldIncrement", "", "client: true", patch("stock", "s", `"qty":9`, `"qty":10`), "resolved"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			rules := `rules: [{name: r, lookup: {d: select open from doors}, check: lookup.d.open, code: CLOSED, message: No, ` + test.rule + `}]`
+			b := setupSchema(t, `
+				create table doors (open boolean);
+				create table notes (id text primary key, qty int);
+				insert into doors values (false); insert into notes values ('n', 10), ('s', 10);
+				grant select, insert, update, delete on doors, notes to authenticated`, `
+tables:
+  notes: {allow: all, `+rules+`}
+  stock: {table: notes, allow: all, conflict: {increment: [qty]}, `+rules+`}
+  columns: {table: notes, allow: all, conflict: {columns: {qty: increment}}, `+rules+`}`)
+			body := fmt.Sprintf(cmp.Or(test.request, `{"transactions":[{"crud":[%s]}]}`), test.crud)
+			result := b.Upload(t, "alice", body).Results(t)[0]
+			require.Equal(t, "CLOSED", result.FailedOperation.ErrorCode)
+			b.db.Exec(t, `update doors set open = true; delete from postern.receipts`)
+			require.Equal(t, "success", b.Upload(t, "alice", body).Results(t)[0].Status)
+			require.Equal(t, test.status, b.db.Text(t, `select status from postern.rejected_writes`))
+		})
+	}
 }
 
 // TestAnotherUsersQueue has bob signed in on a device that still holds alice's writes.

@@ -71,6 +71,41 @@ func TestParsedOnce(t *testing.T) {
 	}
 }
 
+// TestPlannedOnce has Postgres plan statements without a name for any values, but not if the
+// application's own queries are among them, or a table whose partitions they would all lock.
+func TestPlannedOnce(t *testing.T) {
+	t.Parallel()
+	note, looks, triggers := op("PUT", "planned", "a", `"note":"a"`), op("PUT", "looking", "a", `"note":"a"`), op("PUT", "triggering", "a", `"note":"a"`)
+	for _, test := range []struct{ name, settings, crud, mode string }{
+		{"Operations", "&statements=unnamed", note, "force_generic_plan"},
+		{"BesideALookup", "&statements=unnamed", note + "," + looks, "auto"},
+		{"BesideAPartitionedTable", "&statements=unnamed", note + "," + op("PATCH", "parted", "a", `"note":"a"`), "auto"},
+		{"BesideATrigger", "&statements=unnamed", note + "," + triggers, "auto"},
+		{"Direct", "&statements=named", note, "auto"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if test.name == "Direct" && rig.Pooled() {
+				t.Skip("this PgBouncer keeps no prepared statements")
+			}
+			database := rig.NewDatabase(t)
+			database.Exec(t, `create table planned (id text primary key, note text, mode text default current_setting('plan_cache_mode'));
+				create table looking (like planned including all);
+				create table triggering (like planned including all);
+				create table parted (id text primary key, note text) partition by hash (id);
+				create table part partition of parted for values with (modulus 1, remainder 0);
+				create function nothing() returns trigger language plpgsql as 'begin return null; end';
+				create trigger later after insert on triggering for each row execute function nothing();
+				grant select, insert, update on planned, looking, triggering, parted to authenticated`)
+			live := rig.Policies(t, `tables: {planned: {allow: all}, triggering: {allow: all}, parted: {allow: all}, looking: {allow: all, rules: [{name: r, lookup: {l: select 1 as n}, check: lookup.l.n == 1, code: NO, message: No}]}}`)
+			s := rig.NewServiceOn(t, database, live, func(c *service.Config) { c.DatabaseURL = database.LoginURL + test.settings })
+			b := &testBundle{Service: s, db: database}
+			require.Equal(t, "success", b.outcome(t, "alice", test.crud))
+			require.Equal(t, test.mode, database.Text(t, `select mode from planned`))
+		})
+	}
+}
+
 // TestManyStatements has more statements than a connection keeps.
 func TestManyStatements(t *testing.T) {
 	t.Parallel()

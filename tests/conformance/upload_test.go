@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -72,18 +73,19 @@ func TestUpload(t *testing.T) {
 		require.Equal(t, "50", b.db.Text(t, `select count(*) from lists`))
 	})
 
-	t.Run("EightMegabytes", func(t *testing.T) {
+	t.Run("AsLongAsAllowed", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
+		limit := service.Default().BodyLimit
 		b.db.Exec(t, `alter table lists drop constraint lists_name_check`)
 		body := func(size int) string {
 			start := fmt.Sprintf(`{"transactions":[{"crud":[{"op":"PUT","table":"lists","id":%q,"op_data":{"name":"`, uuid.NewString())
 			return start + strings.Repeat("x", size-len(start)-len(`"}}]}]}`)) + `"}}]}]}`
 		}
-		require.Equal(t, "success", b.Upload(t, "alice", body(8<<20)).Results(t)[0].Status)
-		tooLarge := b.Upload(t, "alice", body(8<<20+1))
+		require.Equal(t, "success", b.Upload(t, "alice", body(limit)).Results(t)[0].Status)
+		tooLarge := b.Upload(t, "alice", body(limit+1))
 		require.Equal(t, http.StatusRequestEntityTooLarge, tooLarge.Status)
-		require.Contains(t, tooLarge.Body, "8388608")
+		require.Contains(t, tooLarge.Body, strconv.Itoa(limit))
 	})
 }
 
@@ -218,7 +220,6 @@ func TestMalformed(t *testing.T) {
 		{"NoCrud", `{"transactions":[{"crud":[]},{}]}`, "transactions[1].crud"},
 		{"TooManyTransactions", `{"transactions":[` + strings.Repeat(`{"crud":[]},`, 50) + `{"crud":[]}]}`, "not 51"},
 		{"NoTransactions", `{"transactions":[]}`, "transactions: must hold 1 to 50"},
-		{"ClientIDObject", `{"client_id":{},"transactions":[{"crud":[]}]}`, "client_id: must be a string, not an object"},
 		{"TransactionIDText", `{"transactions":[{"transaction_id":"1","crud":[]}]}`, "transactions[0].transaction_id: must be an int"},
 		{"BrokenJSON", `{"transactions":[{"crud":[{"id":"1","op":"PUT","table":"lists","op_data":{"name":NaN}}]}]}`, "transactions[0].crud[0].op_data.name: invalid character"},
 		{"Empty", ``, "the body is empty"},
@@ -272,6 +273,38 @@ func TestUnreadableTransaction(t *testing.T) {
 			require.Equal(t, "2", b.db.Text(t, `select count(*) from lists`))
 			require.Equal(t, "open 2 {lists}", b.db.Text(t, `select status || ' ' || attempts || ' ' || tables::text from postern.rejected_writes`))
 			require.Equal(t, hex.EncodeToString([]byte(test.sent)), b.db.Text(t, `select encode(raw, 'hex') from postern.rejected_writes`))
+		})
+	}
+}
+
+// TestUnreadableClientID has a device send an id that cannot be one. No transaction is
+// applied, because others may send the same, and none is lost: the device goes on.
+func TestUnreadableClientID(t *testing.T) {
+	t.Parallel()
+	const put = `{"op":"PUT","table":"lists","id":"8d2ad2f5-5a5b-4c52-9e5e-1f1f6c9a6a10","op_data":{"name":"a"},"tx_id":%d}`
+	first, second := fmt.Sprintf(put, 1), fmt.Sprintf(put, 2)
+	for _, test := range []struct{ name, clientID, message string }{
+		{"Object", `{"a":[1]}`, "client_id: must be a string, not an object"},
+		{"Boolean", `true`, "client_id: must be a string, not a boolean"},
+		{"LoneSurrogate", `"\ud800"`, "client_id: is not valid Unicode"},
+		{"NUL", `"\u0000"`, `client_id: must not contain U+0000`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			sent := []string{`{"transaction_id":1,"crud":[` + first + `]}`, `{"transaction_id":2,"crud":[` + second + `]}`}
+			for range 2 {
+				results := b.UploadOutsideContract(t, "alice", `{"client_id":`+test.clientID+`,"transactions":[`+strings.Join(sent, ",")+`]}`).Results(t)
+				for i := range sent {
+					require.Equal(t, "INVALID_DATA", results[i].FailedOperation.ErrorCode)
+					require.Contains(t, results[i].FailedOperation.Message, test.message)
+				}
+			}
+			require.Equal(t, strings.Join(sent, "\n"), b.db.Text(t, `select string_agg(convert_from(raw, 'utf8'), e'\n' order by transaction_id) from postern.rejected_writes`))
+			body := `{"client_id":` + test.clientID + `,"batch":[` + first + "," + second + `]}`
+			require.Equal(t, http.StatusOK, b.UploadOutsideContract(t, "alice", body).Status)
+			require.Equal(t, body, b.db.Text(t, `select convert_from(raw, 'utf8') from postern.rejected_writes where transaction_id is null`))
+			require.Equal(t, "0", b.db.Text(t, `select count(*) from lists`))
 		})
 	}
 }

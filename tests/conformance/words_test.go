@@ -136,8 +136,6 @@ func TestWordsForPeople(t *testing.T) {
 			constraint("23514", "members", "in_order")},
 		{"CheckOfADomain", member(`"email":"ann"`), "CHECK_VIOLATION", "members.email has a value that is not allowed",
 			constraint("23514", "members", "email_address_check")},
-		{"NoPartition", op("PUT", "visits", "v:5000", ""), "CHECK_VIOLATION", "this row of visits has a value that is not allowed",
-			details{"sqlstate": "23514", "table": "visits"}},
 		{"Exclusion", member(`"room":1,"stay":{"lower":2,"upper":3}`), "CONSTRAINT_VIOLATION", "this row of members conflicts with another one in its room and stay",
 			constraint("23P01", "members", "persons_room_stay_excl")},
 

@@ -142,7 +142,10 @@ export class App {
     const response = await fetch(resource, init);
     if (init.method === 'POST' && response.ok) {
       const { results } = await response.clone().json();
-      this.uploads.push({ body: init.body, request: JSON.parse(init.body), results, sent_at: sentAt, answered_at: Date.now() });
+      const sent = new Blob([init.body]);
+      const packed = init.headers['Content-Encoding'] === 'gzip';
+      const body = await new Response(packed ? sent.stream().pipeThrough(new DecompressionStream('gzip')) : sent).text();
+      this.uploads.push({ body, bytes: sent.size, packed, request: JSON.parse(body), results, sent_at: sentAt, answered_at: Date.now() });
     }
     return response;
   }

@@ -111,7 +111,9 @@ type report struct {
 }
 
 type exchange struct {
-	Body    string `json:"body"` // of the request
+	Body    string `json:"body"`  // of the request, as JSON
+	Bytes   int    `json:"bytes"` // of it, as they were sent
+	Packed  bool   `json:"packed"`
 	Request struct {
 		ClientID     string `json:"client_id"`
 		UserID       string `json:"user_id"`

@@ -39,7 +39,7 @@ func chromium() string {
 func needBrowser(t *testing.T) {
 	t.Helper()
 	if chromium() == "" {
-		missing(t, "there is no Chromium: install the package chromium")
+		rig.Missing(t, "there is no Chromium: install the package chromium")
 	}
 }
 
@@ -66,14 +66,35 @@ func TestOffline(t *testing.T) {
 	})
 }
 
-// A thousand transactions go in twenty requests.
+// A thousand transactions go in twenty requests, each packed.
 func TestThousandTransactions(t *testing.T) {
 	everywhere(t, "thousand", setup, func(t *testing.T, b *testBundle, r report) {
 		require.Equal(t, "1000", b.db.Text(t, `select count(distinct name) from lists where owner_id = $1`, b.alice))
 		require.Equal(t, "1000", b.db.Text(t, `select count(*) from postern.receipts`))
 		require.Len(t, r.Uploads, 20)
 		require.Len(t, r.Lists, 1000)
+		for _, upload := range r.Uploads {
+			require.True(t, upload.Packed)
+		}
 	})
+}
+
+// README.md says how much shorter the queue is when it is packed.
+func TestPackedQueue(t *testing.T) {
+	needNode(t)
+	t.Parallel()
+	type bytes struct {
+		JSON int `json:"json"`
+		Sent int `json:"sent"`
+	}
+	var of struct {
+		Inserts bytes `json:"inserts"` // of rows with one column
+		Updates bytes `json:"updates"` // with the previous values of the whole row
+	}
+	runDevice(t, "packed-queue", nil, &of, nil)
+	t.Logf("%+v", of)
+	require.Greater(t, of.Inserts.JSON, 4*of.Inserts.Sent)
+	require.Greater(t, of.Updates.JSON, 7*of.Updates.Sent)
 }
 
 // A transaction for which a rule cannot be evaluated waits, and so does what is behind

@@ -21,6 +21,7 @@ const options = {
   secret: 'all it protects is gone with this process',
   database: new DatabaseSync(':memory:'),
   emailAndPassword: { enabled: true },
+  trustedOrigins: ['http://127.0.0.1:*'], // of web apps
   advanced: { database: { generateId: 'uuid' } },
   telemetry: { enabled: false },
   plugins: [
@@ -46,9 +47,16 @@ async function expiredToken(request, response) {
 }
 
 const betterAuthHandler = toNodeHandler(auth);
-server.on('request', (request, response) =>
-  request.url === `${path}/expired-token` ? expiredToken(request, response) : betterAuthHandler(request, response)
-);
+server.on('request', (request, response) => {
+  if (request.headers.origin) {
+    response.setHeader('Access-Control-Allow-Origin', request.headers.origin);
+    response.setHeader('Access-Control-Allow-Credentials', 'true');
+    response.setHeader('Access-Control-Allow-Headers', request.headers['access-control-request-headers'] ?? '');
+  }
+  if (request.method === 'OPTIONS') response.end();
+  else if (request.url === `${path}/expired-token`) expiredToken(request, response);
+  else betterAuthHandler(request, response);
+});
 
 console.log(origin + path);
 process.stdin.on('end', () => process.exit()).resume();

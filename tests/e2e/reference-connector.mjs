@@ -1,8 +1,9 @@
-// Sends what PowerSync's reference connectors send by default: one transaction a
-// request, without the device's id, operations' numbers, previous values or metadata.
+// Sends what PowerSync's reference connector sends, byte for byte: by default one
+// transaction a request, without the device's id, operations' numbers, previous values or
+// metadata. PowerSync's own is not on npm.
 export class ReferenceConnector {
-  constructor({ url, getToken, fetch }) {
-    Object.assign(this, { url, getToken, fetch });
+  constructor({ url, getToken, fetch, transactions = 1 }) {
+    Object.assign(this, { url, getToken, fetch, transactions });
   }
 
   async fetchCredentials() {
@@ -10,18 +11,30 @@ export class ReferenceConnector {
   }
 
   async uploadData(database) {
-    const transaction = await database.getNextCrudTransaction();
-    const { transactionId: transaction_id } = transaction;
-    const crud = transaction.crud.map(({ id, op, table, opData }) => ({ id, op, table, transaction_id, op_data: opData }));
+    const batch = [];
+    for await (const transaction of database.getCrudTransactions()) {
+      batch.push(transaction);
+      if (batch.length === this.transactions) {
+        break;
+      }
+    }
+    if (batch.length === 0) {
+      return;
+    }
+    const transactions = batch.map(({ crud, transactionId: transaction_id }) => ({
+      crud: crud.map(({ id, op, table, opData }) => ({ id, op, table, transaction_id, op_data: opData })),
+      transaction_id
+    }));
     const response = await this.fetch(`${this.url}/api/data`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', Authorization: `Bearer ${await this.getToken()}` },
-      body: JSON.stringify({ transactions: [{ crud, transaction_id }] })
+      body: JSON.stringify({ transactions })
     });
-    const { results: [{ status }] } = await response.json();
-    if (status !== 'success') {
-      throw new Error(status);
+    for (const { status } of (await response.json()).results) {
+      if (status !== 'success') {
+        throw new Error(status);
+      }
     }
-    await transaction.complete();
+    await batch.at(-1).complete();
   }
 }

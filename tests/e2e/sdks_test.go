@@ -1,11 +1,17 @@
 package e2e_test
 
 import (
+	"bytes"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/stretchr/testify/require"
+
+	"postern/tests/rig"
 )
 
 // TestSDKLines runs the lines for JavaScript of service/upload/SDKS.md, with which a
@@ -35,4 +41,38 @@ func TestSDKLines(t *testing.T) {
 	require.Equal(t, "0", string(changed.Transactions[0].Crud[0].Previous["completed"]))
 	require.Equal(t, "true", b.db.Text(t, `select completed from todos`))
 	require.Equal(t, "2", b.db.Text(t, `select count(*) from postern.receipts`))
+}
+
+// A queue of a thousand transactions is uploaded by a connector that sends one in a
+// request, as PowerSync's reference connectors do by default, and by one that sends 50.
+func TestTransactionsInARequest(t *testing.T) {
+	if testing.Short() {
+		t.Skip("uploads two thousand transactions")
+	}
+	b := setup(t)
+	for i, test := range []struct{ transactions, requests int }{{1, 1000}, {50, 20}} {
+		r := b.runNode(t, "scenarios/reference-queue.mjs", strconv.Itoa(test.transactions))
+		require.Len(t, r.Uploads, test.requests)
+		require.Equal(t, strconv.Itoa(1000*(i+1)), b.db.Text(t, `select count(*) from lists where owner_id = $1`, b.alice))
+		took := time.Duration(r.Uploads[test.requests-1].AnsweredAt-r.Uploads[0].SentAt) * time.Millisecond
+		t.Logf("%d in a request: %v", test.transactions, took)
+	}
+}
+
+// The connector of our tests sends byte for byte what PowerSync's reference connector did
+// when it was recorded.
+func TestReferenceConnectorBytes(t *testing.T) {
+	needNode(t)
+	t.Parallel()
+	var recorded struct {
+		SDK    string   `json:"sdk"`
+		ID     string   `json:"id"`
+		Bodies []string `json:"bodies"`
+	}
+	line, _, _ := bytes.Cut(rig.Fixture(t, "sdks/recorded.jsonl"), []byte("\n"))
+	require.NoError(t, json.Unmarshal(line, &recorded))
+	require.Equal(t, "JavaScript", recorded.SDK)
+	var sent []string
+	runDevice(t, "reference-bytes", []string{"ROW=" + recorded.ID}, &sent, nil)
+	require.Equal(t, recorded.Bodies, sent)
 }

@@ -24,26 +24,30 @@ import (
 // Service.
 type devMode struct {
 	*rig.Process
-	url    string
-	config string // the file
+	url       string
+	config    string // the file
+	powerSync string // the URL where the Service listens with it
 }
 
-func startDev(t *testing.T) devMode {
+// startDev runs dev mode until the test ends, in a folder whose .env has the settings.
+func startDev(t *testing.T, settings ...string) devMode {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "postern-dev-") // not t.TempDir, which Postgres' user cannot reach
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, ".env"), []byte(strings.Join(settings, "\n")), 0o600))
 	config := filepath.Join(dir, "powersync.yaml")
-	p, err := rig.StartProcess(filepath.Join(dir, "output"), nil, rig.Command(t),
-		"dev", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--powersync", "http://"+freeAddress(t), "--powersync-config", config)
+	powerSync := "http://" + freeAddress(t)
+	p, err := rig.StartProcess(filepath.Join(dir, "output"), nil, "sh", "-c", `cd "$0" && exec "$@"`, dir, rig.Command(t),
+		"dev", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--powersync", powerSync, "--powersync-config", config)
 	require.NoError(t, err)
 	t.Cleanup(func() { p.Stop() })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	url, err := p.Await(ctx, regexp.MustCompile(`(?s)write API +(http\S+)/api/data.*\ncurl `))
+	url, err := p.Await(ctx, regexp.MustCompile(`(?s)write API +(http\S+)/api/data.*\nWrote `))
 	require.NoError(t, err)
-	return devMode{p, url, config}
+	return devMode{p, url, config, powerSync}
 }
 
 // What dev mode writes is what PowerSync accepts.
@@ -66,6 +70,15 @@ const serviceEnv = "POSTERN_TEST_POWERSYNC_SERVICE"
 
 // serviceFolder is empty if there is no PowerSync Service.
 func serviceFolder() string { return os.Getenv(serviceEnv) }
+
+// needService skips the test if there is no PowerSync Service.
+func needService(t *testing.T) {
+	t.Helper()
+	needNode(t)
+	if serviceFolder() == "" {
+		t.Skip("no PowerSync Service: set " + serviceEnv + " to the folder of a built one")
+	}
+}
 
 // startPowerSync runs a PowerSync Service until the test ends, and returns when it
 // replicates.
@@ -96,10 +109,7 @@ func freeAddress(t *testing.T) string {
 // A real PowerSync Service runs with what dev mode writes: a write comes back to its
 // device, and a rejected one becomes a row of the device's rejected_writes.
 func TestPowerSyncService(t *testing.T) {
-	needNode(t)
-	if serviceFolder() == "" {
-		t.Skip("no PowerSync Service: set " + serviceEnv + " to the folder of a built one")
-	}
+	needService(t)
 	t.Parallel()
 	dev := startDev(t)
 	service := startPowerSync(t, dev.config)
@@ -111,7 +121,7 @@ func TestPowerSyncService(t *testing.T) {
 	require.Equal(t, notAccepted{r.NotAccepted[0].ID, "open", "CHECK_VIOLATION"}, r.NotAccepted[0])
 }
 
-// runDevice runs a scenario with a real PowerSync Service, and reads what it prints.
+// runDevice runs a scenario that uses no testBundle, and reads what it prints.
 func runDevice(t *testing.T, scenario string, env []string, received any, logs outputs) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

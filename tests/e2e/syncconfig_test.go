@@ -56,20 +56,20 @@ func TestMigratePrintsWhatPowerSyncAccepts(t *testing.T) {
 	printed, err := exec.CommandContext(t.Context(), rig.Command(t), "migrate", "--print").Output()
 	require.NoError(t, err)
 	kinds := map[string]int{}
-	for _, block := range blocksOf(string(printed)) {
-		kinds[block.kind]++
-		switch block.kind {
+	for _, block := range rig.Blocks(string(printed)) {
+		kinds[block.Kind]++
+		switch block.Kind {
 		case "sql":
-			b.db.Exec(t, block.code)
+			b.db.Exec(t, block.Code)
 		case "yaml sync":
-			require.Empty(t, checkSync(t, b.db, block.code), block.code)
+			require.Empty(t, checkSync(t, b.db, block.Code), block.Code)
 			const either = "(status = 'open' OR status = 'held')"
-			require.Contains(t, block.code, either)
+			require.Contains(t, block.Code, either)
 			minted := strings.NewReplacer("auth.parameter('iss')", "'https://x.supabase.co/auth/v1'",
-				"bucket.issuer", "'https://x.supabase.co/auth/v1'", "request.jwt() ->> 'iss' AS issuer, ", "").Replace(block.code)
+				"bucket.issuer", "'https://x.supabase.co/auth/v1'", "request.jwt() ->> 'iss' AS issuer, ", "").Replace(block.Code)
 			require.NotContains(t, minted, "'iss'")
 			require.Empty(t, checkSync(t, b.db, minted), minted)
-			list := strings.ReplaceAll(block.code, either, "status IN ('open', 'held')")
+			list := strings.ReplaceAll(block.Code, either, "status IN ('open', 'held')")
 			require.NotEmpty(t, checkSync(t, b.db, list), "PowerSync accepts lists now: the guide may say it in fewer words")
 		}
 	}

@@ -2,6 +2,7 @@ package examples_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -133,6 +134,76 @@ func BenchmarkActions(b *testing.B) {
 			none = report(b, 100, i, none)
 		})
 	}
+}
+
+// lists is a transaction that makes lists of nine todos each; a single operation is a list.
+func lists(t testing.TB, operations int) upload.Transaction {
+	crud, list := make([]string, operations), ""
+	for i := range crud {
+		if i%10 == 0 {
+			list = uuid.NewString()
+			crud[i] = op("PUT", "lists", list, fmt.Sprintf(`"name":"list %d","owner_id":%q`, i, ann), "")
+			continue
+		}
+		crud[i] = op("PUT", "todos", uuid.NewString(), fmt.Sprintf(`"title":"task %d","qty":%d,"list_id":%q`, i, i, list), "")
+	}
+	return transaction(t, strings.Join(crud, ","))
+}
+
+// costs are policies for a todo, by what they have.
+var costs = []struct{ name, top, table, transaction string }{
+	{"none", "", "", ""},
+	{"rule", "", "rules: [{name: r, check: new.qty >= 0, code: NO, message: No}]", ""},
+	{"let", "", "let: {calm: new.qty >= 0}, rules: [{name: r, check: calm, code: NO, message: No}]", ""},
+	{"old", "", "rules: [{name: r, check: old == null || old.qty <= new.qty, code: NO, message: No}]", ""},
+	{"observe", "", "mode: observe, rules: [{name: r, check: old == null || old.qty <= new.qty, code: NO, message: No}]", ""},
+	{"set", "", "set: {title: \"data.title + '!'\"}", ""},
+	{"set-old", "", "set: {title: {when: old == null || old.title != new.title, value: \"new.title + '!'\"}}", ""},
+	{"lookup", "", "rules: [{name: r, on: [create, update], lookup: {l: select archived from lists where id = $new.list_id}, check: lookup.l == null || !lookup.l.archived, code: NO, message: No}]", ""},
+	{"let-lookup", "let: {me: {lookup: select 1 as n where $auth.sub <> ''}}", "rules: [{name: r, check: me.n == 1, code: NO, message: No}]", ""},
+	{"transaction", "", "", `check: "sum(tx.of('todos').map(o, o.data.qty)) >= 0"`},
+	{"transaction-lookup", "", "", "lookup: {l: select 1 as n}, check: lookup.l.n == 1"},
+	{"transaction-each", "", "", "each: {lists: id, todos: list_id}, lookup: {todos: {rows: select qty from todos where list_id = $each}}, check: 'sum(lookup.todos.map(t, t.qty)) >= 0'"},
+}
+
+// BenchmarkCosts is what the parts of policies cost, the database included, as ratios to none.
+// The policies take turns, so that what else the machine does hits all of them alike.
+func BenchmarkCosts(b *testing.B) {
+	me := as(b, ann, nil)
+	worlds := make([]*world, len(costs))
+	for i, c := range costs {
+		yaml := c.top + "\ntables: {lists: {allow: all}, todos: {allow: all, " + c.table + "}}"
+		if c.transaction != "" {
+			yaml += "\ntransaction: {rules: [{name: r, code: NO, message: No, " + c.transaction + "}]}"
+		}
+		live := rig.Policies(b, yaml)
+		worlds[i] = newWorld(b, testdata, live)
+		worlds[i].Exec(b, "create index on todos (list_id)")
+		require.NoError(b, worlds[i].prepare(b, live))
+	}
+	for operations, batch := range map[int]func(testing.TB, int) upload.Transaction{1: batch, 10: lists, 100: lists} {
+		b.Run(fmt.Sprintf("Operations/%d", operations), func(b *testing.B) {
+			times := make([][]time.Duration, len(costs))
+			for b.Loop() {
+				for i, w := range worlds {
+					transaction := batch(b, operations)
+					started := time.Now()
+					require.Equal(b, upload.Success, w.apply(b, me, transaction).Status, costs[i].name)
+					times[i] = append(times[i], time.Since(started))
+				}
+			}
+			for i, c := range costs {
+				b.ReportMetric(float64(quartile(times[i]))/float64(quartile(times[0])), c.name+"-x-none")
+			}
+		})
+	}
+}
+
+// quartile is the time that a quarter of the times do not exceed: other programs disturb it
+// less than the mean.
+func quartile(times []time.Duration) time.Duration {
+	slices.Sort(times)
+	return times[len(times)/4]
 }
 
 // report reports the time of an operation and its ratio to the one without rules,

@@ -137,7 +137,7 @@ func (w *world) prepare(t testing.TB, live *policies.Live) error {
 	w.applier.Policies = live
 	set, err := live.For(w.applier.Catalog.Snapshot())
 	require.NoError(t, err)
-	problems, err := apply.PrepareLookups(t.Context(), w.applier.DB, "authenticated", w.applier.Catalog.Snapshot().Settings("authenticated"), set)
+	_, problems, err := apply.PrepareLookups(t.Context(), w.applier.DB, "authenticated", w.applier.Catalog.Snapshot().Settings("authenticated"), set)
 	require.NoError(t, err)
 	return problems
 }
@@ -228,6 +228,32 @@ func TestLookupMistakes(t *testing.T) {
 	}
 }
 
+// TestTransactionLookups has lookups of rules over whole transactions, for each qty of the
+// todos that are written. What Postgres takes when the policies are checked, it runs.
+func TestTransactionLookups(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testdata, rig.Policies(t, "tables: {}"))
+	w.Exec(t, `create table secrets (id int primary key, word text); revoke all on secrets from authenticated`)
+	for _, test := range []struct{ name, sql, check, want string }{
+		{"Right", "select title, $each + 1 as next from todos where qty = $each", "lookup.l.title == 'x' && lookup.l.next == each + 1", ""},
+		{"CommonTable", "with mine as (select * from todos where qty = $each) select title from mine -- $each", "lookup.l.title == 'x'", ""},
+		{"User", "select $auth.sub = 'a' as a, $auth.role as role", "!lookup.l.a && lookup.l.role == 'authenticated'", ""},
+		{"NoRow", "select 1 as n where $each = 3", "lookup.l == null", ""},
+		{"ForbiddenTable", "select word from secrets where id = $each", "lookup.l.word == 'x'", "permission denied for table secrets"},
+		{"AnotherType", "select 1 as n from lists where id = $each", "lookup.l.n == 1", "operator does not exist: uuid = integer"},
+		{"MisspeltColumn", "select title from todos", "lookup.l.titel == 'x'", `lookup l has no column "titel": did you mean "title"?`},
+	} {
+		err := w.prepare(t, rig.Policies(t, "tables: {todos: {allow: all}}\ntransaction: {rules: [{name: r, each: {todos: qty}, lookup: {l: "+strconv.Quote(test.sql)+"}, check: "+strconv.Quote(test.check)+`, code: "NO", message: No}]}`))
+		if test.want != "" {
+			require.ErrorContains(t, err, test.want, test.name)
+			continue
+		}
+		require.NoError(t, err, test.name)
+		code, result := w.upload(t, as(t, ann, nil), op("PUT", "todos", first, `"title":"x","qty":2`, ""))
+		require.Equal(t, "success", code, "%s: %s\n%s", test.name, result.Message, w.logs)
+	}
+}
+
 // TestLookupOfAColumnThatIsGone has a migration take a column away that a lookup
 // asks for, while the policies stay in force.
 func TestLookupOfAColumnThatIsGone(t *testing.T) {
@@ -275,6 +301,7 @@ func TestChanged(t *testing.T) {
 tables:
   todos:
     allow: all
+    set: {mood: {value: "'calm'", on: [create]}, price: {when: new.done, value: "2.0"}}
     rules:
       - {name: few, on: [create, update], check: "changed.hasOnly(['title', 'qty', 'done'])", code: CLOSED, message: No, details: {changed: changed}}`)
 	w := newWorld(t, testdata, live)
@@ -290,6 +317,9 @@ tables:
 		{"ANull", "PATCH", first, `"note":null`, "CLOSED"},
 		{"ANewRow", "PUT", second, `"title":"a","qty":1`, "success"},
 		{"ANewRowWithAnotherColumn", "PUT", third, `"title":"a","note":"c"`, "CLOSED"},
+		{"AColumnThatThePolicySets", "PATCH", first, `"title":"e","price":7`, "success"},
+		{"AColumnThatThePolicySetsInNewRows", "PUT", third, `"title":"a","mood":"wild","price":7`, "success"},
+		{"AColumnThatThePolicySetsInNewRowsAlone", "PUT", third, `"title":"a","mood":"wild"`, "CLOSED"},
 	} {
 		code, result := w.upload(t, me, op(test.verb, "todos", test.id, test.data, ""))
 		require.Equal(t, test.want, code, "%s: %+v", test.name, result)

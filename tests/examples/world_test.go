@@ -72,7 +72,7 @@ func (w *world) upload(t testing.TB, who identity.Identity, crud string) (string
 func (w *world) apply(t testing.TB, who identity.Identity, transaction upload.Transaction) upload.Result {
 	t.Helper()
 	logger := slog.New(slog.NewJSONHandler(w.logs, nil))
-	return w.applier.Apply(t.Context(), logger, who, upload.Batch{Transactions: []upload.Transaction{transaction}})[0]
+	return w.applier.Apply(t.Context(), logger, who, upload.Batch{Transactions: []upload.Transaction{transaction}}, nil)[0]
 }
 
 func transaction(t testing.TB, crud string) upload.Transaction {

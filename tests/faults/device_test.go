@@ -46,6 +46,7 @@ type device struct {
 	repeats bool // requests arrive again, later
 	slow    bool // it sends and reads a few bytes at a time
 
+	repeated   int           // requests after which something had to be sent again
 	progressed time.Time     // when more of the queue was completed
 	stall      time.Duration // the longest time between
 }
@@ -191,6 +192,7 @@ func (d *device) upload(ctx context.Context, url func() string) error {
 			retries = 0
 			continue
 		}
+		d.repeated++
 		if retries++; completed > 0 {
 			retries = 0
 		}

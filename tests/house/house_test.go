@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,9 +30,10 @@ const (
 // floors lists the packages from the ground up. A package imports packages of lower
 // floors only. "." is the root.
 var floors = [][]string{
-	{"service/upload", "service/identity", "service/catalog", "service/value"},
-	{"policies", "service/ledger"},
-	{"service/plan"},
+	{"service/limits"},
+	{"service/upload", "service/identity", "service/catalog", "service/value", "service/timing"},
+	{"policies", "service/ledger", "service/tracing"},
+	{"service/plan", "service/record"},
 	{"service/apply"},
 	{"service/replay", "service/policytest", "service/doctor"},
 	{"service/console"},
@@ -270,4 +272,18 @@ func parse(name, relative string) (sourceFile, error) {
 		})
 	}
 	return file, nil
+}
+
+// The pictures of README.md exist, and are quick to load.
+func TestPictures(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	pictures := regexp.MustCompile(`!\[[^\]]+\]\(([^)]+)\)`).FindAllStringSubmatch(string(content), -1)
+	require.Len(t, pictures, 2)
+	for _, picture := range pictures {
+		info, err := os.Stat("../../" + picture[1])
+		require.NoError(t, err)
+		require.Less(t, info.Size(), int64(200_000), picture[1])
+	}
 }

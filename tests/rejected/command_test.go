@@ -195,6 +195,35 @@ func TestReplayWithoutPolicies(t *testing.T) {
 	require.Contains(t, output, `writes to table "notes" are not allowed`, "where it would be is not known")
 }
 
+func TestReplayEdited(t *testing.T) {
+	b := setup(t)
+	list, record := b.rejectedList(t, "alice", 1)
+	for _, test := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"no JSON", []string{record, "--set", "name=Short"}, `the edit is impossible: the value of name is not JSON: write "text" in quotes`},
+		{"no value", []string{record, "--set", "name"}, `--set="name" is not COLUMN=JSON`},
+		{"another operation", []string{record, "--set", `name="Short"`, "--operation", "7"}, "there is no operation 7"},
+		{"many writes", []string{"--all-matching", "--set", `name="Short"`}, "--set edits one write: give one id"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			output, err := postern(t, b.db.LoginURL, append([]string{"rejected", "replay"}, test.args...)...)
+			require.Error(t, err)
+			require.Contains(t, output, test.want)
+			require.Equal(t, "open", b.status(t, record))
+		})
+	}
+	mustPostern(t, b.db.LoginURL, "rejected", "replay", record, "--set", `name="Short"`, "--by", "ann")
+	require.Equal(t, "Short", b.db.Text(t, `select name from lists where id = $1`, list))
+	output := mustPostern(t, b.db.OwnerURL, "rejected", "show", record)
+	require.Contains(t, output, "replayed by ann")
+	require.Contains(t, output, `edited: {"transaction_id":1,"crud":[{"op_id":1,"id":"`+list+`","op":"PUT","table":"lists","op_data":{"name":"Short"}}]}`)
+	require.Contains(t, output, "WANTED")
+	require.Contains(t, output, tooLong[:50])
+}
+
 func TestReplayAllMatching(t *testing.T) {
 	b := setup(t)
 	// A child of a list that was rejected; each user's in their order.

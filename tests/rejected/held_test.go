@@ -121,7 +121,7 @@ func TestHeldWrites(t *testing.T) {
 		digest, _, err := stored.Decoded()
 		require.NoError(t, err)
 		var pg *pgconn.PgError
-		require.ErrorAs(t, in(t, d.pool, ledger.Replaying(stored, digest, ledger.By{Who: "ann"})...), &pg)
+		require.ErrorAs(t, in(t, d.pool, ledger.Replaying(stored, digest, ledger.By{Who: "ann"}, nil)...), &pg)
 		require.Equal(t, ledger.StateClosed, pg.Code)
 	})
 

@@ -119,6 +119,28 @@ func TestHeldToItsEnd(t *testing.T) {
 		require.Equal(t, "dismissed", b.status(t, record))
 	})
 
+	// No receipt may stand for it, because another device may mean the same.
+	for _, test := range []struct{ name, id, device string }{
+		{"OneWithoutTransactionID", "00000000-0000-4000-8000-000000000041", `"client_id":"unnumbered",`},
+		{"OneWithoutAnyID", "00000000-0000-4000-8000-000000000042", ""},
+	} {
+		t.Run("TheTeamDismisses"+test.name, func(t *testing.T) {
+			put := func() rig.Result {
+				return b.Upload(t, "bob", fmt.Sprintf(`{%s"transactions":[{"crud":[{"op":"PUT","table":"lists","id":%q,"op_data":{"name":"LOUD"}}]}]}`, test.device, test.id)).Results(t)[0]
+			}
+			require.True(t, *put().RequiresClientHandling)
+			record := b.db.Text(t, `select id::text from postern.rejected_writes where transaction::text like '%' || $1 || '%'`, test.id)
+			mustPostern(t, b.db.LoginURL, "rejected", "dismiss", record)
+			result := put()
+			require.Equal(t, "TOO_LOUD", result.FailedOperation.ErrorCode)
+			require.False(t, *result.RequiresClientHandling, "its device may drop it")
+			require.Equal(t, "dismissed", b.status(t, record))
+			require.False(t, *put().RequiresClientHandling)
+			require.Equal(t, "open", b.status(t, record), "another device's, perhaps")
+			require.True(t, *put().RequiresClientHandling)
+		})
+	}
+
 	// The rule is asked after the operations were made: a dry run must not end
 	// before it.
 	t.Run("ADryRunAsksEveryRule", func(t *testing.T) {

@@ -129,6 +129,7 @@ var contract = sync.OnceValues(func() (routers.Router, error) {
 		return nil, err
 	}
 	openapi3filter.RegisterBodyDecoder("application/yaml", openapi3filter.PlainBodyDecoder)
+	openapi3filter.RegisterBodyDecoder("text/plain", openapi3filter.JSONBodyDecoder)
 	return gorillamux.NewRouter(doc)
 })
 

@@ -26,21 +26,22 @@ const poolerEnv = "POSTERN_TEST_POOLER"
 // statements.
 func Pooled() bool { return bouncer != nil && !bouncer.named }
 
-// pooler is a running PgBouncer; its address stands in for the server's.
-type pooler struct {
+// Pooler is a running PgBouncer; its address stands in for the server's.
+type Pooler struct {
 	cmd     *exec.Cmd
 	address string
 	named   bool // it keeps prepared statements
 }
 
-func startPooler(ctx context.Context, dir string, server *local.Postgres) (*pooler, error) {
-	path, named := os.Getenv(poolerEnv), true
-	if path == "1" {
+// StartPooler starts a PgBouncer before a server, with its files in dir. Its path is empty
+// for the installed one, which is taken to keep no prepared statements.
+func StartPooler(ctx context.Context, dir, path string, server *local.Postgres) (*Pooler, error) {
+	named := path != ""
+	if !named {
 		var err error
 		if path, err = installedPooler(); err != nil {
 			return nil, err
 		}
-		named = false
 	}
 	upstream, err := url.Parse(server.OwnerURL("postgres"))
 	if err != nil {
@@ -77,7 +78,7 @@ ignore_startup_parameters = extra_float_digits
 	if os.Geteuid() == 0 { // it refuses to run as root
 		args = []string{"--user", "nobody", config}
 	}
-	p := &pooler{cmd: exec.Command(path, args...), address: address, named: named}
+	p := &Pooler{cmd: exec.Command(path, args...), address: address, named: named}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
@@ -89,7 +90,7 @@ ignore_startup_parameters = extra_float_digits
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	p.stop()
+	p.Stop()
 	return nil, errors.New("PgBouncer does not start")
 }
 
@@ -98,7 +99,7 @@ func installedPooler() (path string, err error) {
 		return path, nil
 	}
 	if path, err = exec.LookPath("/usr/sbin/pgbouncer"); err != nil {
-		return "", fmt.Errorf("%s is set and PgBouncer is not installed (Debian: apt-get install pgbouncer): %w", poolerEnv, err)
+		return "", fmt.Errorf("PgBouncer is not installed (Debian: apt-get install pgbouncer): %w", err)
 	}
 	return path, nil
 }
@@ -111,13 +112,14 @@ func preparedStatements(named bool) string {
 	return ""
 }
 
-func (p *pooler) stop() {
+// Stop ends it.
+func (p *Pooler) Stop() {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
 }
 
-// through replaces the server's address in a URL.
-func (p *pooler) through(databaseURL string) string {
+// Through replaces the server's address in a URL.
+func (p *Pooler) Through(databaseURL string) string {
 	u, err := url.Parse(databaseURL)
 	if err != nil {
 		panic(err) // our own

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"math"
@@ -18,6 +19,9 @@ import (
 // ProxyOptions say what a proxy does to the connections through it. The zero
 // value passes everything on as it comes.
 type ProxyOptions struct {
+	// Host is the address to listen on. Empty is 127.0.0.1.
+	Host string
+
 	// RoundTrip is added to each round trip: every chunk of bytes is delivered
 	// half of it after it came, in either direction. Chunks under way at the same
 	// time do not wait for each other, so a pipeline is delayed once.
@@ -26,6 +30,9 @@ type ProxyOptions struct {
 	// Requests, where there is one, is given what clients send before it is passed
 	// on, a chunk at a time; several connections may do so at the same time.
 	Requests io.Writer
+
+	// CountParsed has Parsed count. What passes must be Postgres' protocol without TLS.
+	CountParsed bool
 
 	// Fate is asked once for each connection, in the order they come in and by one
 	// goroutine. Without it every connection lives as long as its ends want.
@@ -76,13 +83,13 @@ type Proxy struct {
 	links  map[*link]struct{}
 	closed bool
 
-	roundTrips, cuts, drops atomic.Int64
+	roundTrips, parsed, cuts, drops atomic.Int64
 }
 
 // OpenProxy listens on a loopback port for connections to a target, host:port.
 // Close it in the end.
 func OpenProxy(target string, options ProxyOptions) (*Proxy, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", net.JoinHostPort(cmp.Or(options.Host, "127.0.0.1"), "0"))
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +126,10 @@ func (p *Proxy) URL(of string) (string, error) {
 // before a request has been sent whole, and nothing delays it, one exchange may
 // count as several.
 func (p *Proxy) RoundTrips() int64 { return p.roundTrips.Load() }
+
+// Parsed counts the statements that clients asked Postgres to parse: see
+// ProxyOptions.CountParsed.
+func (p *Proxy) Parsed() int64 { return p.parsed.Load() }
 
 // Cuts counts the connections that were ended by CutRequest, CutAnswer or Cut.
 func (p *Proxy) Cuts() int64 { return p.cuts.Load() }
@@ -191,6 +202,7 @@ type link struct {
 	proxy          *Proxy
 	client, server net.Conn
 	fate           Fate
+	parsed         parsed      // used by the direction to the server alone
 	asked          atomic.Bool // the client has sent something since it was last answered
 	once           sync.Once
 	ended          chan struct{}
@@ -210,6 +222,9 @@ func (l *link) end(counter *atomic.Int64) {
 
 func (l *link) requested(chunk []byte) {
 	l.asked.Store(true)
+	if l.proxy.options.CountParsed {
+		l.proxy.parsed.Add(l.parsed.add(chunk))
+	}
 	if w := l.proxy.options.Requests; w != nil {
 		_, _ = w.Write(chunk)
 	}

@@ -35,7 +35,7 @@ const template = "postern_template"
 
 var (
 	server  *local.Postgres
-	bouncer *pooler // nil without
+	bouncer *Pooler // nil without
 	scratch string  // a folder that goes when the package's tests have run
 	count   atomic.Int64
 )
@@ -92,12 +92,15 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if os.Getenv(poolerEnv) != "" {
-		if bouncer, err = startPooler(ctx, dir, server); err != nil {
+	if path := os.Getenv(poolerEnv); path != "" {
+		if path == "1" {
+			path = ""
+		}
+		if bouncer, err = StartPooler(ctx, dir, path, server); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer bouncer.stop()
+		defer bouncer.Stop()
 	}
 	if err := prepareTemplate(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "setting up the tests' template database:", err)
@@ -141,7 +144,7 @@ func NewDatabase(t testing.TB) *Database {
 	t.Cleanup(owner.Close)
 	loginURL := server.URL(ledger.Login, local.LoginPassword, name)
 	if bouncer != nil {
-		loginURL = bouncer.through(loginURL)
+		loginURL = bouncer.Through(loginURL)
 	}
 	return &Database{OwnerURL: server.OwnerURL(name), LoginURL: loginURL, Owner: owner}
 }
@@ -170,9 +173,10 @@ func (d *Database) Text(t testing.TB, sql string, args ...any) string {
 type Service struct {
 	URL      string
 	Database *Database
-	Issuer   *local.Issuer // beside the service; nil where the test brought its own
-	Logs     fmt.Stringer  // everything logged so far
-	Metrics  http.Handler  // GET /metrics; nil where it runs as a process of its own
+	Issuer   *local.Issuer          // beside the service; nil where the test brought its own
+	Logs     fmt.Stringer           // everything logged so far
+	Metrics  http.Handler           // GET /metrics; nil where it runs as a process of its own
+	SetClock func(func() time.Time) // see service.Service; likewise
 }
 
 // NewService starts a service with the demo's policies on a database of its own.
@@ -225,7 +229,7 @@ func NewServiceFor(t testing.TB, database *Database, set *policies.Live, issuers
 	return running
 }
 
-func serve(t testing.TB, database *Database, set *policies.Live, issuers []identity.Issuer, dev http.Handler, changes []func(*service.Config)) *Service {
+func serve(t testing.TB, database *Database, set *policies.Live, issuers []identity.Issuer, dev *local.Issuer, changes []func(*service.Config)) *Service {
 	t.Helper()
 	cfg := service.Default()
 	cfg.DatabaseURL = database.LoginURL
@@ -236,12 +240,16 @@ func serve(t testing.TB, database *Database, set *policies.Live, issuers []ident
 	logs := &Logs{}
 	s, err := service.Open(cfg, issuers, set, slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	require.NoError(t, err)
-	if dev != nil {
-		s.Mount("/dev", dev)
-	}
-
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	url := "http://" + listener.Addr().String()
+	if dev != nil {
+		s.Mount("/dev", dev)
+		phones, err := local.OpenPhones(t.Context(), database.OwnerURL, url, dev)
+		require.NoError(t, err)
+		t.Cleanup(phones.Close)
+		s.Develop(local.Claims, phones)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(ctx, listener) }()
@@ -250,7 +258,7 @@ func serve(t testing.TB, database *Database, set *policies.Live, issuers []ident
 		require.NoError(t, <-ended)
 		s.Close()
 	})
-	return &Service{URL: "http://" + listener.Addr().String(), Database: database, Logs: logs, Metrics: s.Metrics().Handler}
+	return &Service{URL: url, Database: database, Logs: logs, Metrics: s.Metrics().Handler, SetClock: s.SetClock}
 }
 
 // ServeIssuer serves an issuer's key set for as long as the test runs, and
@@ -272,7 +280,7 @@ func (s *Service) AwaitReady(t testing.TB) {
 		}
 		defer response.Body.Close()
 		return response.StatusCode == http.StatusOK
-	}, 20*time.Second, 10*time.Millisecond, "the service does not get ready: %s", s.Logs)
+	}, 2*time.Minute, 10*time.Millisecond, "the service does not get ready: %s", s.Logs)
 }
 
 // AwaitTidy returns when the service has examined its setup and tidied up, which it does
@@ -282,7 +290,7 @@ func (s *Service) AwaitTidy(t testing.TB) {
 	require.Eventually(t, func() bool {
 		logs := s.Logs.String()
 		return strings.Contains(logs, "deleted old receipts") && strings.Contains(logs, "examined the setup")
-	}, 20*time.Second, 10*time.Millisecond)
+	}, 2*time.Minute, 10*time.Millisecond)
 }
 
 // Token is a token for a user by name.

@@ -12,12 +12,13 @@ create table task_list_members (
   primary key (list_id, user_id)
 );
 create table tasks (
-  id         uuid primary key,
-  list_id    uuid not null references task_lists on delete cascade,
-  title      text not null,
-  done       boolean not null default false,
-  created_by uuid,
-  updated_at timestamptz not null default now()
+  id           uuid primary key,
+  list_id      uuid not null references task_lists on delete cascade,
+  title        text not null,
+  done         boolean not null default false,
+  completed_by uuid,
+  created_by   uuid,
+  updated_at   timestamptz not null default now()
 );
 grant select, insert, update, delete on task_lists, task_list_members, tasks to authenticated;
 

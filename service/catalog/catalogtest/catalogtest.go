@@ -35,6 +35,7 @@ type (
 		ForeignKeys []fileForeignKey    `json:"foreign_keys,omitzero"`
 		Grants      map[string][]string `json:"grants,omitzero"`
 		Triggers    []string            `json:"triggers,omitzero"`
+		Others      bool                `json:"other_triggers,omitzero"`
 	}
 	fileColumn struct {
 		Name       string    `json:"name"`
@@ -115,7 +116,7 @@ func Marshal(s *catalog.Snapshot) ([]byte, error) {
 }
 
 func newFileTable(s *catalog.Snapshot, t *catalog.Table) fileTable {
-	out := fileTable{Name: t.Name, Schema: t.Schema, RowSecurity: t.RowSecurity, PrimaryKey: t.PrimaryKey, Constrained: t.Constrained, Grants: t.Grants, Triggers: t.Triggers}
+	out := fileTable{Name: t.Name, Schema: t.Schema, RowSecurity: t.RowSecurity, PrimaryKey: t.PrimaryKey, Constrained: t.Constrained, Grants: t.Grants, Triggers: t.Triggers, Others: t.OtherTriggers}
 	if len(t.Uniques) != 1 || !slices.Equal(t.Uniques[0], t.PrimaryKey) {
 		out.Uniques = slices.SortedFunc(slices.Values(t.Uniques), slices.Compare[[]string])
 	}
@@ -172,7 +173,7 @@ func Parse(t testing.TB, content []byte) *catalog.Snapshot {
 
 func (f fileTable) table(oid uint32) *catalog.Table {
 	t := &catalog.Table{
-		OID: oid, Schema: f.Schema, Name: f.Name, PrimaryKey: f.PrimaryKey, Uniques: f.Uniques, RowSecurity: f.RowSecurity, Constrained: f.Constrained, Grants: f.Grants, Triggers: f.Triggers,
+		OID: oid, Schema: f.Schema, Name: f.Name, PrimaryKey: f.PrimaryKey, Uniques: f.Uniques, RowSecurity: f.RowSecurity, Constrained: f.Constrained, Grants: f.Grants, Triggers: f.Triggers, OtherTriggers: f.Others,
 	}
 	if t.Uniques == nil && len(t.PrimaryKey) > 0 {
 		t.Uniques = [][]string{t.PrimaryKey}

@@ -29,7 +29,8 @@ func TestFile(t *testing.T) {
 		alter table everything enable row level security;
 		grant select, update (name) on everything to authenticated;
 		create function keep() returns trigger language plpgsql as $$begin return new; end$$;
-		create trigger keep before insert or update on everything for each row execute function keep();`)
+		create trigger keep before insert or update on everything for each row execute function keep();
+		create trigger keep_after after delete on everything for each row execute function keep();`)
 	read, err := catalog.Read(t.Context(), database.Owner, []string{"authenticated"})
 	require.NoError(t, err)
 	file, err := catalogtest.Marshal(read)
@@ -41,8 +42,48 @@ func TestFile(t *testing.T) {
 	want, got := read.Table("public", "everything"), loaded.Table("public", "everything")
 	require.Equal(t, want.SQL(), got.SQL())
 	require.Equal(t, want.Columns, got.Columns)
-	require.Equal(t, want.Triggers, got.Triggers)
+	require.Equal(t, []string{"INSERT", "UPDATE"}, got.Triggers)
+	require.True(t, got.OtherTriggers)
 	require.NotNil(t, got.Column("doubled"))
+}
+
+// TestSchema is another hash after each change of what policies are compiled against, and
+// the same one after others.
+func TestSchema(t *testing.T) {
+	t.Parallel()
+	database := rig.NewDatabase(t)
+	database.Exec(t, `
+		create type mood as enum ('fine');
+		create table things (id int primary key, mood mood, moods mood[], name text);
+		create table replaced (id int primary key, mood mood, moods mood[], name text);`)
+	schema := func() string {
+		s, err := catalog.Read(t.Context(), database.Owner, []string{"authenticated"})
+		require.NoError(t, err)
+		return s.Schema
+	}
+	before := schema()
+	for _, test := range []struct {
+		change  string
+		another bool
+	}{
+		{`alter type mood add value 'so so'`, true},
+		{`alter table things rename to gone`, true},
+		{`alter table replaced rename to things`, true},
+		{`create schema other`, false},
+		{`alter table gone set schema other`, true},
+		{`alter table things add constraint named check (name <> '')`, true},
+		{`alter table things rename constraint named to renamed`, true},
+		{`create unique index one on things (name)`, true},
+		{`alter table things drop constraint replaced_pkey`, true},
+		{`grant select on things to authenticated`, false},
+		{`insert into things values (1)`, false},
+		{`analyze things`, false},
+	} {
+		database.Exec(t, test.change)
+		after := schema()
+		require.Equal(t, test.another, before != after, test.change)
+		before = after
+	}
 }
 
 // TestRefresh reads the tables again only if something has changed that a snapshot shows.

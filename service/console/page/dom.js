@@ -23,12 +23,16 @@ class Exact {
   }
 }
 
-/** Sends a request to the console's routes and returns the answer's JSON. */
+/**
+ * Sends a request to the console's routes and returns the answer's JSON.
+ * @param {string} path
+ * @param {object | string} [body] a string is JSON already
+ */
 export async function request(path, body) {
   const response = await fetch(`api/${path}`, body && {
     method: 'POST',
     headers: { 'Content-Type': 'application/json', 'Postern-Console': '1' },
-    body: JSON.stringify(body)
+    body: typeof body === 'string' ? body : JSON.stringify(body)
   });
   const text = await response.text();
   let answer;
@@ -38,7 +42,7 @@ export async function request(path, body) {
   } catch {
     throw new Error(text || `The service answered ${response.status}.`);
   }
-  if (!response.ok) throw new Error(answer.error);
+  if (!response.ok) throw Object.assign(new Error(answer.error), { status: response.status });
   return answer;
 }
 

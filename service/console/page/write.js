@@ -1,17 +1,20 @@
 // One rejected write: what was wanted, the row as it is, and what can be done.
+import { diff, effect, refusal } from './diff.js';
 import { announce, badge, element, failure, json, printable, request, time } from './dom.js';
+import { Edits } from './edits.js';
 
 /** @param {string} id @param {() => void} redraw */
 export async function write(id, redraw) {
   const path = `rejected/${encodeURIComponent(id)}`;
   const w = await request(path);
+  const edits = new Edits();
   return [
     element('p', {}, element('a', { href: '#/rejected' }, '← Rejected writes')),
     element('div', { class: 'title' }, element('h1', {}, printable(w.code)), badge(w.status)),
     element('p', { class: 'lead' }, printable(w.message)),
     element('div', { class: 'columns' },
-      element('div', {}, ...operations(w), ...rule(w)),
-      element('div', {}, ...decide(w, path, redraw), ...facts(w), ...actions(w)))
+      element('div', {}, ...operations(w, edits), ...rule(w)),
+      element('div', {}, ...decide(w, path, edits, redraw), ...facts(w), ...actions(w)))
   ];
 }
 
@@ -19,7 +22,7 @@ function section(title, ...children) {
   return [element('section', { class: 'card' }, element('h2', {}, title), ...children)];
 }
 
-function operations(w) {
+function operations(w, edits) {
   if (w.raw) return section('What was sent', element('p', {}, 'It cannot be read, so it cannot be replayed. Its bytes, escaped:'), element('pre', { tabindex: 0 }, printable(w.raw)));
   if (!w.has_content) return section('What was sent', element('p', {}, 'Its content was too large to be stored, so it cannot be replayed.'));
   return (w.operations ?? []).map((op, index) => element('section', { class: op.failed ? 'card failed' : 'card' },
@@ -28,7 +31,8 @@ function operations(w) {
     op.failed && element('p', { class: 'notice bad' }, 'This operation caused the rejection.'),
     op.metadata && element('p', { class: 'id' }, `metadata: ${printable(op.metadata)}`),
     now(op),
-    (op.wanted || op.now) && comparison(op)));
+    (op.wanted || op.now) && comparison(w, op, index, edits),
+    waits(w) && op.op !== 'DELETE' && element('p', {}, edits.adder(index))));
 }
 
 function now(op) {
@@ -37,34 +41,22 @@ function now(op) {
   return element('p', { class: 'quiet' }, (op.now === null ? 'There is no such row now.' : 'The row as it is now, beside what was wanted.') + note);
 }
 
-function comparison(op) {
+function comparison(w, op, index, edits) {
   const row = op.now ?? {};
-  const wanted = new Map((op.wanted ?? []).map((v) => [v.column, v.wanted]));
+  const sent = new Map((op.wanted ?? []).map((v) => [v.column, v]));
+  const wanted = new Map((op.wanted ?? []).map((v) => [v.column, v.stored ?? v.wanted]));
   const lines = [...wanted.keys(), ...Object.keys(row).filter((name) => !wanted.has(name))].map((name) => {
     const removed = op.op === 'DELETE';
-    return { name, before: row[name], after: removed ? undefined : wanted.has(name) ? wanted.get(name) : row[name] };
+    const extra = waits(w) && sent.has(name) && edits.editor(index, sent.get(name));
+    return { name, before: row[name], after: removed ? undefined : wanted.has(name) ? wanted.get(name) : row[name], extra };
   });
   return diff(lines, 'Now', 'Wanted');
-}
-
-/** A table of columns in which what differs is coloured, and marked with − and +. */
-function diff(lines, left, right) {
-  const cell = (value, kind, mark) => element('td', { class: kind },
-    kind && element('span', { class: 'mark' }, mark),
-    value === undefined ? element('span', { class: 'quiet' }, '—') : element('code', {}, json(value)));
-  return element('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': `${left} and ${right}` }, element('table', {},
-    element('thead', {}, element('tr', {}, ...['Column', left, right].map((name) => element('th', { scope: 'col' }, name)))),
-    element('tbody', {}, ...lines.map(({ name, before, after }) => {
-      const same = before !== undefined && after !== undefined && json(before) === json(after);
-      return element('tr', {}, element('th', { scope: 'row' }, printable(name)),
-        cell(before, !same && before !== undefined && 'minus', '−'), cell(after, !same && after !== undefined && 'plus', '+'));
-    }))));
 }
 
 function rule(w) {
   if (!w.rule) return [];
   return section('The rule', element('p', {}, printable(w.rule), ' ', element('span', { class: 'quiet id' }, w.rule_at ?? '')),
-    w.policies_changed && element('p', { class: 'notice' }, 'The policies have changed since. This is the rule as it is now.'),
+    w.policies_changed && element('p', { class: 'notice' }, `The policies have changed since.${w.rule_text ? ' This is the rule as it is now.' : ''}`),
     w.rule_text ? element('pre', { tabindex: 0 }, dedent(w.rule_text)) : element('p', { class: 'quiet' }, 'The policy files have no rule of this name now. It may be one in Go.'));
 }
 
@@ -87,12 +79,28 @@ function actions(w) {
   return section('What was done', w.actions?.length
     ? element('ol', { class: 'actions' }, ...w.actions.map((a) => element('li', {},
       element('strong', {}, printable(a.action)), ' by ', printable(a.who), element('br'), element('span', { class: 'quiet' }, time(a.at)),
-      a.note && element('p', {}, printable(a.note)))))
+      a.note && element('p', {}, printable(a.note)),
+      a.transaction && edited(w, a.transaction))))
     : element('p', { class: 'quiet' }, 'Nothing yet.'));
 }
 
-/** The form to replay or dismiss. A replay is possible after a dry run has shown what it does. */
-function decide(w, path, redraw) {
+/** What a replay applied instead of what was sent. */
+function edited(w, { crud }) {
+  return element('div', {}, ...crud.map((op, index) => {
+    const sent = new Map((w.operations?.[index]?.wanted ?? []).map((v) => [v.name, v.wanted]));
+    const lines = Object.entries(op.op_data ?? {}).map(([name, after]) => ({ name, before: sent.get(name), after }))
+      .filter(({ before, after }) => before === undefined || json(before) !== json(after));
+    return lines.length > 0 && diff(lines, 'Sent', 'Applied');
+  }));
+}
+
+/** Whether a write waits for a decision, and can be applied. */
+function waits(w) {
+  return (w.status === 'open' || w.status === 'held') && w.has_content && !w.raw;
+}
+
+/** The form to replay or dismiss, or to dismiss what cannot be applied. A replay is possible after a dry run has shown what it does. */
+function decide(w, path, edits, redraw) {
   if (w.status !== 'open' && w.status !== 'held') return [];
   const outcome = element('div', { role: 'group', 'aria-label': 'Outcome of the dry run' });
   const replay = element('button', { type: 'submit', value: 'replay', class: 'primary', disabled: true }, 'Replay');
@@ -107,15 +115,21 @@ function decide(w, path, redraw) {
     form.removeAttribute('aria-busy');
   };
   const rehearse = element('button', { type: 'button', onclick: run(async () => {
-    const result = await request(`${path}/rehearse`, {});
+    const result = await request(`${path}/rehearse`, { edits: edits.list(), no_rules: noRules.checked });
     replay.disabled = Boolean(result.rejection);
     outcome.replaceChildren(...rehearsal(result));
   }) }, 'Dry run');
+  const changed = () => {
+    replay.disabled = true;
+    outcome.replaceChildren();
+  };
+  edits.onchange = changed;
+  const noRules = element('input', { type: 'checkbox', onchange: changed });
   const form = element('form', { onsubmit: run(async (event) => {
-    const decision = Object.fromEntries(new FormData(form));
+    const { by, reason } = Object.fromEntries(new FormData(form));
     const action = event.submitter.value;
-    localStorage.setItem('by', decision.by);
-    const result = await request(`${path}/${action}`, decision);
+    localStorage.setItem('by', by);
+    const result = await request(`${path}/${action}`, { by, reason, edits: edits.list(), no_rules: noRules.checked });
     if (result.rejection) return outcome.replaceChildren(refusal('It was rejected again.', result.rejection));
     announce(action === 'replay' ? 'Replayed.' : 'Dismissed.');
     await redraw();
@@ -124,13 +138,11 @@ function decide(w, path, redraw) {
   element('label', {}, 'Your name', element('input', { name: 'by', required: true, maxlength: 200, value: localStorage.getItem('by') ?? '', autocomplete: 'username' })),
   element('label', {}, 'Reason', element('textarea', { name: 'reason', required: true, rows: 2, maxlength: 1000 })),
   element('p', { class: 'quiet' }, 'Both are stored with the write.'),
-  element('span', { class: 'do' }, rehearse, replay, element('button', { type: 'submit', value: 'dismiss', class: 'danger' }, 'Dismiss')),
+  waits(w) && element('label', { class: 'check' }, noRules, 'Replay without the policies’ rules. Row-level security and constraints still apply.'),
+  element('span', { class: 'do' }, ...(waits(w) ? [rehearse, replay] : []), element('button', { type: 'submit', value: 'dismiss', class: 'danger' }, 'Dismiss')),
   outcome);
-  return section('Decide', element('p', {}, 'A replay applies it as its author, under the policies of now. A dry run comes first, and changes nothing. Dismissing closes it for good.'), form);
-}
-
-function refusal(text, rejection) {
-  return element('p', { class: 'notice bad', role: 'alert' }, element('strong', {}, `${text} ${printable(rejection.code)}`), element('br'), printable(rejection.message));
+  const replays = 'A replay applies it as its author, under the policies of now, with the values that you edit. A dry run comes first, and changes nothing. ';
+  return section('Decide', element('p', {}, `${waits(w) ? replays : ''}Dismissing closes it for good.`), form);
 }
 
 function rehearsal({ rejection, effects }) {
@@ -138,11 +150,6 @@ function rehearsal({ rejection, effects }) {
   announce('The dry run succeeded.');
   return [
     element('p', { class: 'notice good' }, 'It would be applied:'),
-    ...effects.map((e) => {
-      const lines = [...new Set([...Object.keys(e.before ?? {}), ...Object.keys(e.after ?? {})])]
-        .map((name) => ({ name, before: e.before?.[name], after: e.after?.[name] }))
-        .filter(({ before, after }) => JSON.stringify(before) !== JSON.stringify(after));
-      return element('div', {}, element('p', {}, `operation ${e.operation_index}: ${e.did}`), lines.length > 0 && diff(lines, 'Before', 'After'));
-    })
+    ...effects.map(effect)
   ];
 }
