@@ -45,11 +45,11 @@ func main() {
 	version := flag.String("version", "", "the release, such as v1.2.3")
 	out := flag.String("out", "../dist", "the folder to make")
 	only := flag.String("only", "", "one platform, such as linux/amd64 (default: all)")
-	binary := flag.String("binary", "", "build nothing but this machine's binary, into this file")
+	binary := flag.String("binary", "", "build nothing but this machine's binary, into this file, with its modules' licences beside it")
 	flag.Parse()
 	var err error
 	if *binary != "" {
-		err = build(platform{}, *version, *binary)
+		_, _, err = buildWithLicences(platform{}, *version, *binary)
 	} else {
 		err = release(*version, *out, *only)
 	}
@@ -81,15 +81,8 @@ func release(version, out, only string) error {
 	for _, p := range chosen {
 		log.Print("building for ", p)
 		binary := filepath.Join(work, p.os, p.arch, p.binary())
-		if err := build(p, version, binary); err != nil {
-			return err
-		}
-		licences, err := readLicences(binary)
+		licences, texts, err := buildWithLicences(p, version, binary)
 		if err != nil {
-			return err
-		}
-		texts := filepath.Join(filepath.Dir(binary), "THIRD_PARTY_LICENSES")
-		if err := os.WriteFile(texts, licenceTexts(licences), 0o644); err != nil {
 			return err
 		}
 		name := fmt.Sprintf("postern_%s_%s_%s", npm.version, p.os, p.arch)
@@ -120,6 +113,19 @@ func choose(only string) ([]platform, error) {
 		}
 	}
 	return nil, fmt.Errorf("-only %s is none of the platforms %v", only, platforms)
+}
+
+// buildWithLicences builds a binary, and writes the licences of its modules into a file
+// beside it, texts.
+func buildWithLicences(p platform, version, binary string) (licences []moduleLicence, texts string, err error) {
+	if err := build(p, version, binary); err != nil {
+		return nil, "", err
+	}
+	if licences, err = readLicences(binary); err != nil {
+		return nil, "", err
+	}
+	texts = filepath.Join(filepath.Dir(binary), "THIRD_PARTY_LICENSES")
+	return licences, texts, os.WriteFile(texts, licenceTexts(licences), 0o644)
 }
 
 // build makes a static binary without anything of this machine in it. The zero platform
