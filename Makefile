@@ -22,8 +22,8 @@ $(node_modules) $(servers): %/node_modules: %/package-lock.json
 	touch $@
 
 pooler: $(node_modules) ## Run the tests of the write path with PgBouncer between Postern and Postgres
-	POSTERN_TEST_POOLER=1 go test -count=1 ./tests/conformance/ ./tests/examples/ ./tests/faults/ ./tests/model/ ./tests/e2e/
-	POSTERN_TEST_POOLER=1 go test -count=1 -short ./tests/rejected/
+	POSTERN_TEST_POOLER=1 go test -count=1 ./tests/conformance/ ./tests/examples/ ./tests/faults/ ./tests/model/
+	POSTERN_TEST_POOLER=1 go test -count=1 -short ./tests/rejected/ ./tests/e2e/
 	POSTERN_TEST_POOLER=1 go test -count=1 -run 'TestDoctor$$|TestDoctorJSON' ./tests/command/
 
 prepared: ## Run some of them with a PgBouncer that keeps prepared statements, which is built from Debian's source

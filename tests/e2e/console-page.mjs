@@ -1,12 +1,13 @@
 // What the tests of the console's views share. CONSOLE_URL is its address, CHROMIUM the
-// browser, and SCREENSHOTS a folder for pictures, if they are wanted.
+// browser, and SCREENSHOTS a folder for pictures, if they are wanted. With ONE_LOOK=true, each
+// view is seen wide and light alone: the others do not depend on the database.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 
 import { AxeBuilder } from '@axe-core/playwright';
 import { chromium } from 'playwright-core';
 
-const { CONSOLE_URL, CHROMIUM: executablePath, SCREENSHOTS: pictures } = process.env;
+const { CONSOLE_URL, CHROMIUM: executablePath, SCREENSHOTS: pictures, ONE_LOOK } = process.env;
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
 
 export const url = CONSOLE_URL;
@@ -59,10 +60,12 @@ export const still = (page) => page.evaluate(() => {
   for (let id = setInterval(() => {}, 1_000_000); id > 0; id--) clearInterval(id);
 });
 
+const [sizes, colorSchemes] = ONE_LOOK === 'true' ? [[[1280, 820]], ['light']] : [[[1280, 820], [390, 780]], ['light', 'dark']];
+
 /** Opens a view wide and narrow, light and dark. */
 export async function everyLook(view, shown, work, expected) {
-  for (const [width, height] of [[1280, 820], [390, 780]]) {
-    for (const colorScheme of ['light', 'dark']) {
+  for (const [width, height] of sizes) {
+    for (const colorScheme of colorSchemes) {
       const { page, close } = await open(view, shown, { viewport: { width, height }, colorScheme }, expected);
       await work(page, `${width}-${colorScheme}`);
       await close();

@@ -149,7 +149,7 @@ func driveConsole(t *testing.T, script string, s *rig.Service, environment ...st
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, node, script)
 	cmd.Env = append(environment,
-		"CONSOLE_URL="+console.URL+"/console/", "CHROMIUM="+chromium(), "SCREENSHOTS="+os.Getenv("POSTERN_TEST_PICTURES"),
+		"CONSOLE_URL="+console.URL+"/console/", "CHROMIUM="+chromium(), "SCREENSHOTS="+os.Getenv("POSTERN_TEST_PICTURES"), fmt.Sprintf("ONE_LOOK=%t", testing.Short()),
 		"HOME="+t.TempDir(), "PATH=/usr/bin:/bin",
 	)
 	cmd.Stdout, cmd.Stderr = &output, &output
