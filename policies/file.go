@@ -280,6 +280,10 @@ func Problems(files fs.FS, dir string, snapshot *catalog.Snapshot, code ...CodeR
 // the folder could not be read.
 func read(files fs.FS, dir string) (source *Source, problems []error, err error) {
 	names, err := policyFiles(files)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("policies: %w: write it with `postern policy init`, or name another one with --policies or POSTERN_POLICIES",
+			&fs.PathError{Op: "open", Path: dir, Err: fs.ErrNotExist}) // not ".", which it is in files
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("policies: cannot read folder %s: %w", dir, err)
 	}
