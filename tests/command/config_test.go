@@ -18,13 +18,13 @@ import (
 	"postern/tests/rig"
 )
 
-// refuse runs `postern serve` with a configuration file, additions to the
-// environment, and flags, and returns what it says as it refuses to start.
+// refuse runs `postern serve` with a configuration file, an environment that has nothing of
+// the developer's, and flags, and returns what it says as it refuses to start.
 func refuse(t *testing.T, file string, env []string, flags ...string) string {
 	t.Helper()
 	cmd := exec.Command(rig.Command(t), append([]string{"serve"}, flags...)...)
 	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append([]string{}, env...)
 	require.NoError(t, os.WriteFile(filepath.Join(cmd.Dir, service.ConfigFile), []byte(file), 0o600))
 	output, err := cmd.CombinedOutput()
 	require.ErrorContains(t, err, "exit status 1")
