@@ -88,13 +88,10 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-// TestTooManyBodies has one body take the whole budget, then give it back.
-func TestTooManyBodies(t *testing.T) {
-	t.Parallel()
-	const limit = 1 << 20
-	let, b := make(chan struct{}), &bodies{budget: semaphore.NewWeighted(limit), limit: limit}
-	address := serveBodies(t, b, let)
-	post := func(path string, length int) int {
+// posting posts bodies of a length to paths of a server, and returns the answer's status, or
+// 0 if there is none.
+func posting(address string) func(path string, length int) int {
+	return func(path string, length int) int {
 		response, err := http.Post("http://"+address+path, "application/json", bytes.NewReader(make([]byte, length)))
 		if err != nil {
 			return 0
@@ -102,6 +99,14 @@ func TestTooManyBodies(t *testing.T) {
 		defer response.Body.Close()
 		return response.StatusCode
 	}
+}
+
+// TestTooManyBodies has one body take the whole budget, then give it back.
+func TestTooManyBodies(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 20
+	let, b := make(chan struct{}), &bodies{budget: semaphore.NewWeighted(limit), limit: limit}
+	post := posting(serveBodies(t, b, let))
 	held := make(chan int)
 	go func() { held <- post("/hold", limit) }()
 	require.Eventually(t, func() bool {
@@ -124,15 +129,7 @@ func TestManyRequests(t *testing.T) {
 	const least, limit, many = 1000, 2000, 5
 	let := make(chan struct{})
 	b := &bodies{budget: semaphore.NewWeighted(many * least), least: least, limit: limit}
-	address := serveBodies(t, b, let)
-	post := func(path string, length int) int {
-		response, err := http.Post("http://"+address+path, "application/json", bytes.NewReader(make([]byte, length)))
-		if err != nil {
-			return 0
-		}
-		defer response.Body.Close()
-		return response.StatusCode
-	}
+	post := posting(serveBodies(t, b, let))
 	held := make(chan int)
 	for range many {
 		go func() { held <- post("/hold", 1) }()

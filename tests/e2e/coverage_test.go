@@ -31,14 +31,7 @@ func TestConsoleCoverage(t *testing.T) {
 	require.NoError(t, err)
 	driveConsole(t, "coverage.mjs", rig.NewService(t, builtIn), "COVERAGE=builtin")
 
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "lists_test.yaml"), []byte(`now: 2026-11-24T12:00:00Z
-users: {ann: {sub: 9a1f0f4e-0b1d-4c59-8f0e-2f1f2f0a0001}}
-tests:
-  - name: a long name
-    as: ann
-    operations: [{op: PUT, table: lists, id: 11111111-0000-4000-8000-000000000001, op_data: {name: "1234567890"}}]
-    expect: {outcome: LONG}
-`), 0o600))
+	rig.WriteLongNameTest(t, dir)
 	db, err := policytest.Connect(t.Context(), s.Database.OwnerURL, []string{"authenticated"})
 	require.NoError(t, err)
 	defer db.Close()

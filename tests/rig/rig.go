@@ -319,6 +319,19 @@ func Policies(t testing.TB, yaml string) *policies.Live {
 	return set
 }
 
+// WriteLongNameTest writes a policy test beside policies whose lists have a rule with code LONG.
+func WriteLongNameTest(t testing.TB, dir string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "lists_test.yaml"), []byte(`now: 2026-11-24T12:00:00Z
+users: {ann: {sub: 9a1f0f4e-0b1d-4c59-8f0e-2f1f2f0a0001}}
+tests:
+  - name: a long name
+    as: ann
+    operations: [{op: PUT, table: lists, id: 11111111-0000-4000-8000-000000000001, op_data: {name: "1234567890"}}]
+    expect: {outcome: LONG}
+`), 0o600))
+}
+
 // Fixture reads a file of tests/fixtures, such as tokens/supabase-es256.jwt.
 func Fixture(t testing.TB, name string) []byte {
 	t.Helper()
