@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -111,6 +112,52 @@ func TestFlood(t *testing.T) {
 	t.Logf("answers by status, 0 for none: %v; at most %d MB of 268", f.answers, p.most(t))
 	require.Positive(t, f.answers[http.StatusOK])
 	require.Positive(t, f.answers[http.StatusServiceUnavailable])
+	again := newFlood(p, 0)
+	again.send(t.Context(), -1, 1)
+	require.Equal(t, map[int]int{http.StatusOK: 1}, again.answers, "afterwards")
+}
+
+// TestFloodOfBodies has 40 clients announce eight megabytes each without a token, and others
+// send bodies that are long or have many small things, all in 256 MB. Nothing is killed.
+func TestFloodOfBodies(t *testing.T) {
+	p := serveLimited(t, "")
+	var silent []net.Conn
+	for range 40 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = fmt.Fprintf(conn, "POST /api/data HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 8000000\r\n\r\n%s", strings.Repeat(" ", 64<<10))
+		require.NoError(t, err)
+		silent = append(silent, conn)
+	}
+	for _, conn := range silent {
+		answer := make([]byte, len("HTTP/1.1 401"))
+		_, err := io.ReadFull(conn, answer)
+		require.NoError(t, err)
+		require.Equal(t, "HTTP/1.1 401", string(answer))
+	}
+	t.Logf("without a token: at most %d MB of 268", p.most(t))
+	for name, crud := range map[string]string{
+		"empty operations":  strings.Repeat("{},", 2_000_000) + "{}",
+		"one value":         `{"op":"PUT","table":"entries","id":"1","op_data":{"marker":"` + strings.Repeat("m", 6_000_000) + `"}}`,
+		"values in a value": `{"op":"PUT","table":"entries","id":"1","op_data":{"marker":[` + strings.Repeat("{},", 2_000_000) + `{}]}}`,
+	} {
+		f := newFlood(p, 0)
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				status := f.post(t.Context(), http.DefaultClient, `{"transactions":[{"transaction_id":1,"crud":[`+crud+`]}]}`)
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				f.answers[status]++
+			})
+		}
+		all.Wait()
+		t.Logf("%s: answers by status: %v; at most %d MB of 268", name, f.answers, p.most(t))
+		for status := range f.answers {
+			require.Contains(t, []int{0, http.StatusOK, http.StatusRequestEntityTooLarge, http.StatusServiceUnavailable}, status, name)
+		}
+	}
 	again := newFlood(p, 0)
 	again.send(t.Context(), -1, 1)
 	require.Equal(t, map[int]int{http.StatusOK: 1}, again.answers, "afterwards")
